@@ -1,0 +1,6 @@
+"""What was learned: tables from the record of a run. Knows the record's schema and the store, nothing of training."""
+
+from analysis.aggregate import VariantResult, summarise
+from analysis.tables import FORMATS, render
+
+__all__ = ["FORMATS", "VariantResult", "render", "summarise"]

@@ -1,0 +1,69 @@
+"""`python -m analysis table RUN` and `python -m analysis list DIR`."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import cyclopts
+
+from analysis.aggregate import By, summarise
+from analysis.tables import notes, render, table_rows
+from sweep.records import FINAL_STATES
+from sweep.store import Store
+
+app = cyclopts.App(
+    name="python -m analysis",
+    help="Comparison tables from the record of a run.",
+    version_flags=(),
+    result_action="return_value",
+)
+
+
+@app.command
+def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = "markdown", by: By = "variant") -> None:  # noqa: A002
+    """Print a row per variant: its best error, at which learning rate, and how its trials ended.
+
+    Args:
+        run: the run's folder or URI.
+        format: how the table is written.
+        by: one row per variant, or per variant and learning rate or seed.
+    """
+    store = Store(run)
+    study = store.read_study()
+    results = summarise(store.read_trials().to_pylist(), study["study"]["variants"], by)
+    if not results:
+        raise ValueError(f"{store.location} must hold at least one trial for a table, got none yet.")
+    print(render(table_rows(results, study["study"]["protocol"], by), notes(results, study), format))
+
+
+@app.command(name="list")
+def list_runs(folder: str = "runs", /) -> None:
+    """Print a line per run in a folder: its study, when it was made, how many trials have ended.
+
+    Args:
+        folder: a local folder that holds runs.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"DIR must be an existing folder, got {folder!r}.")
+    for path in sorted(Path(folder).iterdir()):
+        store = Store(str(path))
+        if not store.exists():
+            continue
+        study = store.read_study()
+        states = store.read_trials()["state"].to_pylist()
+        ended = sum(state in FINAL_STATES for state in states)
+        print(f"{path.name}  {study['study']['name']}  {study['created']}  {ended} of {study['planned_trials']} trials")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 2 for bad input."""
+    try:
+        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+    except (cyclopts.CycloptsError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

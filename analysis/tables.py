@@ -1,0 +1,128 @@
+"""The comparison table of a run, in several formats."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from analysis.aggregate import COUNTED_STATES, By, VariantResult
+from analysis.published import PAPER_EPOCHS, PAPER_TRAIN_IMAGES, PAPER_WIDTH, published_error
+
+Row = dict[str, str]
+MISSING = "-"
+
+
+def table_rows(results: Sequence[VariantResult], protocol: str, by: By = "variant") -> list[Row]:
+    """Return a row of text per result, errors in percent; all rows have the same columns in the same order."""
+    several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
+    several_seeds = any(result.num_seeds > 1 for result in results)
+    published = [published_error(r.dataset, r.augmentation, r.variant, protocol) for r in results]
+    rows = []
+    for result, paper in zip(results, published, strict=True):
+        row = {"data set": result.dataset, "augmentation": result.augmentation} if several_cells else {}
+        row["variant"] = result.variant
+        if by == "seed":
+            row["seed"] = str(result.seed)
+        row["best error %" if by != "lr" else "error %"] = _percent(result.error)
+        if several_seeds:
+            row["sd"] = _percent(result.error_sd)
+            row["seeds"] = str(result.num_seeds)
+        row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
+        row["epochs"] = str(result.epochs)
+        row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
+        if any(published):
+            row["paper %"] = f"{paper.error_percent:.2f}" if paper else MISSING
+        row |= {state: str(result.states[state]) for state in COUNTED_STATES}
+        unfinished = result.states["running"] + result.states["pending"]
+        if any(r.states["running"] + r.states["pending"] for r in results):
+            row["unfinished"] = str(unfinished)
+        rows.append(row)
+    return rows
+
+
+def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know of the table: how errors were chosen, and how far the paper's numbers apply."""
+    base, protocol = study["study"]["base"], study["study"]["protocol"]
+    images = {name: data["train_images"] for name, data in study["data"].items()}
+    found = []
+    if protocol == "paper":
+        found.append(
+            "Errors are test errors after the last epoch of completed trials; the learning rate was chosen on the same "
+            "test error, as the paper seems to have done, so they flatter every variant a little."
+        )
+    published = [
+        entry
+        for result in results
+        if (entry := published_error(result.dataset, result.augmentation, result.variant, protocol))
+    ]
+    if published:
+        found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
+        size = max(images[result.dataset] for result in results)
+        width = base["architecture"]["width"]
+        ours = (base["epochs"], width, size)
+        if ours != (PAPER_EPOCHS, PAPER_WIDTH, PAPER_TRAIN_IMAGES):
+            found.append(
+                f"Not comparable: the paper trained {PAPER_EPOCHS} epochs at full width on {PAPER_TRAIN_IMAGES:,} "
+                f"images, this run {base['epochs']} epochs at width {width:g} on {size:,}."
+            )
+    if "shapes" in images:
+        found.append("The data set shapes is generated: its errors say nothing about natural images.")
+    done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
+    if done < planned:
+        found.append(f"{done} of {planned} planned trials have ended.")
+    return found
+
+
+def render(rows: Sequence[Row], remarks: Sequence[str], form: str) -> str:
+    """Return rows and remarks as `markdown`, `latex`, `csv` or `html`.
+
+    Raises:
+        ValueError: the format is none of these.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}.")
+    return FORMATS[form](rows, remarks)
+
+
+def _markdown(rows: Sequence[Row], remarks: Sequence[str]) -> str:
+    return "\n\n".join([_tabulate(rows, "github"), *remarks])
+
+
+def _latex(rows: Sequence[Row], remarks: Sequence[str]) -> str:
+    return "\n".join([_tabulate(rows, "latex_booktabs"), *(f"% {remark}" for remark in remarks)])
+
+
+def _html(rows: Sequence[Row], remarks: Sequence[str]) -> str:
+    return "\n".join([_tabulate(rows, "html"), *(f"<p>{remark}</p>" for remark in remarks)])
+
+
+def _csv(rows: Sequence[Row], remarks: Sequence[str]) -> str:  # noqa: ARG001 - a table of numbers for programs
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: "" if value == MISSING else value.replace(",", "") for key, value in row.items()} for row in rows
+        )
+    return out.getvalue().rstrip("\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "html": _html,
+}
+"""Renderers by the name of their format."""
+
+
+def _tabulate(rows: Sequence[Row], form: str) -> str:
+    text_columns = {"data set", "augmentation", "variant"}
+    align = ["left" if column in text_columns else "right" for column in rows[0]] if rows else []
+    return tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True, colalign=align)
+
+
+def _percent(error: float | None) -> str:
+    return MISSING if error is None else f"{100 * error:.2f}"

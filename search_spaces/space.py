@@ -1,0 +1,61 @@
+"""Dimensions of a search space: frozen values whose bounds are checked when they are made."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few listed numbers, each tried once by a grid.
+
+    Raises:
+        ValueError: if there is no value, one is not a finite number above zero, or one stands twice.
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("A choice must hold at least one value, got none.")
+        for value in self.values:
+            _check_positive("each value of a choice", value)
+        if len(set(self.values)) < len(self.values):
+            raise ValueError(f"The values of a choice must differ from each other, got {_listed(self.values)}.")
+
+    def __str__(self) -> str:
+        return "{" + _listed(self.values) + "}"
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A number between `low` and `high`, its logarithm spread evenly.
+
+    Raises:
+        ValueError: if a bound is not a finite number above zero, or `low` is not below `high`.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_positive("low", self.low)
+        _check_positive("high", self.high)
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got low {self.low:g} and high {self.high:g}.")
+
+    def __str__(self) -> str:
+        return f"log-uniform [{self.low:g}, {self.high:g}]"
+
+
+Dimension = Choice | LogUniform
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,91 @@
+"""One trial on the cluster: where Ray Tune meets Ray Train."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, final
+
+import ray.train
+import ray.tune
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from trainables.worker import train_in_group, train_worker
+
+HEAD = {"CPU": 0, "node:__internal_head__": 0.001}
+"""Where drivers of worker groups live: without a CPU of their own, on the head, so that only a trial's own nodes
+can end it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What one trial claims of the cluster."""
+
+    workers: int = 0
+    """Workers of a Ray Train group; 0 trains in the trial's own process."""
+
+    cpus_per_worker: int = 1
+    """CPU cores of each worker, and threads that torch may use there."""
+
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker; a fraction where workers share one."""
+
+    @property
+    def cpus(self) -> int:
+        """CPU cores of a trial."""
+        return self.cpus_per_worker * max(1, self.workers)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial."""
+        return self.gpus_per_worker * max(1, self.workers)
+
+    def resources(self) -> ray.tune.PlacementGroupFactory:
+        """Return what Tune reserves for the trial's driver."""
+        if self.workers:
+            return ray.tune.PlacementGroupFactory([HEAD])
+        return ray.tune.PlacementGroupFactory([{"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}])
+
+
+def run_trial(parameters: dict[str, Any], *, placement: Placement, storage: str) -> None:
+    """Train one trial and report each epoch to Ray Tune.
+
+    Args:
+        parameters: `trial_id`, and `config`, what `TrialConfig.to_dict` gave.
+        placement: what the trial may use.
+        storage: folder or URI for Ray Train's own state.
+    """
+    if placement.workers == 0:
+        _run_here(parameters["config"], placement)
+    else:
+        _run_in_group(parameters, placement, storage)
+
+
+def _run_here(config: dict[str, Any], placement: Placement) -> None:
+    # Ray Train's local mode: no process is started and no report waits for a poll.
+    def train_here() -> None:
+        train_worker(config, ray.tune.report, placement.cpus_per_worker)
+
+    TorchTrainer(
+        train_here,
+        scaling_config=ray.train.ScalingConfig(num_workers=0, use_gpu=placement.gpus_per_worker > 0),
+    ).fit()
+
+
+def _run_in_group(parameters: dict[str, Any], placement: Placement, storage: str) -> None:
+    # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
+    per_worker = {"CPU": float(placement.cpus_per_worker)}
+    if placement.gpus_per_worker:
+        per_worker["GPU"] = placement.gpus_per_worker
+    TorchTrainer(
+        train_in_group,
+        train_loop_config={"trial": json.dumps(parameters["config"]), "cpus": placement.cpus_per_worker},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
+        ),
+        run_config=ray.train.RunConfig(
+            storage_path=storage, name=f"train-{parameters['trial_id']}", callbacks=[TuneReportCallback()]
+        ),
+    ).fit()

@@ -1,0 +1,163 @@
+"""The record's single writer: a Ray Tune callback that turns what trials report into rows."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from sweep.records import EPOCHS, FINAL_STATES, TRIALS
+from sweep.store import Store
+from trainables.config import TrialConfig
+
+FLUSH_AFTER_S = 10.0
+"""Rows wait at most this long for the next report before they are written; a trial's end writes them at once."""
+
+MERGE_AFTER_PARTS = 64
+"""Parts of the epochs' table that may lie beside each other."""
+
+
+@final
+class Recorder(Callback):  # type: ignore[misc]
+    """Writes a row per trial and per epoch while the run goes on, and tells a listener when a trial ends."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        is_interrupted: Callable[[], bool] = lambda: False,
+        on_end: Callable[[Mapping[str, Any]], None] = lambda row: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with the rows of a run that goes on, or with none.
+
+        Args:
+            store: where rows go.
+            recorded: rows of `trials` by trial_id.
+            is_interrupted: whether trials that end now were cut off by the user.
+            on_end: called with a trial's row once its state is final.
+            clock: seconds from any start.
+        """
+        self._store = store
+        self._rows: dict[str, dict[str, Any]] = {key: dict(row) for key, row in (recorded or {}).items()}
+        self._epochs: list[dict[str, Any]] = []
+        self._is_interrupted = is_interrupted
+        self._on_end = on_end
+        self._clock = clock
+        self._started: dict[str, float] = {}
+        self._flushed = clock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its callbacks beside its state, but a run goes on from its record alone."""
+        return {}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `trials` so far."""
+        return list(self._rows.values())
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Add the trial's row, or begin an interrupted one anew."""
+        trial_id = trial.config["trial_id"]
+        config = TrialConfig.from_dict(trial.config["config"])
+        self._started[trial_id] = self._clock()
+        self._rows[trial_id] = dict.fromkeys(TRIALS.names) | {
+            "trial_id": trial_id,
+            "phase": "search",
+            "dataset": config.dataset,
+            "augmentation": config.augmentation,
+            "variant": config.variant,
+            "lr": config.lr,
+            "weight_decay": config.weight_decay,
+            "batch_size": config.batch_size,
+            "width": config.architecture.width,
+            "seed": config.seed,
+            "state": "running",
+            "epochs_run": 0,
+            "epochs_budget": config.epochs,
+            "train_s": 0.0,
+            "reason": "",
+        }
+        self.flush()
+
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,  # noqa: ARG002
+    ) -> None:
+        """Add the epoch's row."""
+        row = self._rows[trial.config["trial_id"]]
+        if result["epoch"] <= row["epochs_run"]:
+            return
+        self._epochs.append({name: result.get(name) for name in EPOCHS.names} | {"trial_id": row["trial_id"]})
+        train_s = row["train_s"] + result["train_s"]
+        row.update(
+            epochs_run=result["epoch"],
+            num_parameters=result["num_parameters"],
+            val_error=result["val_error"],
+            test_error=result["test_error"],
+            train_s=train_s,
+            images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
+            duration_s=self._clock() - self._started[row["trial_id"]],
+            node=result["hostname"],
+            device=result["device"],
+            precision=result["precision"],
+            memory_format=result["memory_format"],
+        )
+        if result["state"] == "diverged":
+            row.update(state="diverged", reason=result["reason"])
+        if self._clock() - self._flushed >= FLUSH_AFTER_S:
+            self.flush()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Settle the trial's state."""
+        row = self._rows[trial.config["trial_id"]]
+        if row["state"] != "diverged":
+            if row["epochs_run"] == row["epochs_budget"]:
+                row["state"] = "completed"
+            elif self._is_interrupted():
+                row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+            else:
+                row.update(state="stopped", reason=f"early stopping after epoch {row['epochs_run']}")
+        self._end(row)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Keep why the trial failed."""
+        row = self._rows[trial.config["trial_id"]]
+        if self._is_interrupted():
+            row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+        else:
+            row.update(state="failed", reason=_last_line(trial.get_error()))
+        self._end(row)
+
+    def flush(self) -> None:
+        """Write every row that is not written yet: epochs first, so that no trial counts epochs that are not there."""
+        self._store.append_epochs(self._epochs)
+        self._epochs = []
+        if self._store.count_parts() > MERGE_AFTER_PARTS:
+            self._store.merge_epochs()
+        self._store.write_trials(self.rows)
+        self._flushed = self._clock()
+
+    def close(self) -> None:
+        """Write what is left; trials that are still running become pending."""
+        for row in self._rows.values():
+            if row["state"] not in FINAL_STATES and row["state"] != "pending":
+                row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+        self.flush()
+
+    def _end(self, row: dict[str, Any]) -> None:
+        row["duration_s"] = self._clock() - self._started[row["trial_id"]]
+        self.flush()
+        if row["state"] in FINAL_STATES:
+            self._on_end(row)
+
+
+def _last_line(error: BaseException | None) -> str:
+    lines = [line.strip() for line in str(error or "no traceback was left").splitlines() if line.strip()]
+    return lines[-1]

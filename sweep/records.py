@@ -1,0 +1,75 @@
+"""The record's two tables: their columns, units and schema version.
+
+A row is never lost and never doubled: `trial_id` names a row of `trials`, `trial_id` and `epoch` one of `epochs`.
+Errors are fractions in [0, 1], times are seconds. A null says that there is no such number.
+"""
+
+from typing import Literal, get_args
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Raised whenever a column changes its name, type or meaning."""
+
+State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
+"""`stopped` is by early stopping; `pending` waits, or was interrupted and can be resumed."""
+
+FINAL_STATES: frozenset[str] = frozenset({"completed", "stopped", "diverged", "failed"})
+STATES: tuple[str, ...] = get_args(State)
+
+Phase = Literal["search", "confirm"]
+"""`search` chooses hyperparameters; `confirm` retrains the choice. The `paper` protocol has no second phase."""
+
+_METADATA = {"schema_version": str(SCHEMA_VERSION)}
+
+TRIALS = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("phase", pa.string()),
+        ("dataset", pa.string()),
+        ("augmentation", pa.string()),
+        ("variant", pa.string()),
+        ("lr", pa.float64()),
+        ("weight_decay", pa.float64()),
+        ("batch_size", pa.int64()),
+        ("width", pa.float64()),
+        ("seed", pa.int64()),
+        ("num_parameters", pa.int64()),
+        ("state", pa.string()),
+        ("epochs_run", pa.int64()),
+        ("epochs_budget", pa.int64()),
+        ("val_error", pa.float64()),
+        ("test_error", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("train_s", pa.float64()),
+        ("images_per_s", pa.float64()),
+        ("node", pa.string()),
+        ("device", pa.string()),
+        ("precision", pa.string()),
+        ("memory_format", pa.string()),
+        ("reason", pa.string()),
+    ],
+    metadata=_METADATA,
+)
+"""A row per trial. `val_error` and `test_error` are the last epoch's, 1.0 for a diverged trial."""
+
+EPOCHS = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("epoch", pa.int64()),
+        ("lr", pa.float64()),
+        ("train_loss", pa.float64()),
+        ("train_error", pa.float64()),
+        ("val_error", pa.float64()),
+        ("test_error", pa.float64()),
+        ("train_images", pa.int64()),
+        ("test_images", pa.int64()),
+        ("epoch_s", pa.float64()),
+        ("train_s", pa.float64()),
+    ],
+    metadata=_METADATA,
+)
+"""A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count."""
+
+TIME_COLUMNS: frozenset[str] = frozenset({"duration_s", "train_s", "images_per_s", "epoch_s", "node"})
+"""Columns that differ between two runs of the same study on the same kind of machine."""

@@ -1,0 +1,177 @@
+"""A run's folder, local or at any `pyarrow.fs` URI: where the record is written and read.
+
+    study.json               what was asked for, by which code, on what
+    trials.parquet           a row per trial, replaced whole
+    epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
+    tune/                    Ray Tune's own state
+
+Every file appears whole: written under a temporary name and renamed, or, on an object store, visible once closed.
+"""
+
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any, final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
+
+_PART = re.compile(r"part-(\d{8})\.parquet")
+_KEYS = ["trial_id", "epoch"]
+
+
+def check_name(name: str) -> str:
+    """Return a run's name where it can safely be a folder's.
+
+    Raises:
+        ValueError: it holds anything but letters, digits, dots, hyphens and underscores, or starts with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) or len(name) > 100:
+        raise ValueError(
+            "name must be at most 100 letters, digits, dots, hyphens and underscores and not start with a dot, "
+            f"got {name!r}."
+        )
+    return name
+
+
+@final
+class Store:
+    """The record of one run. One process writes; any number read, also while it is written."""
+
+    def __init__(self, location: str) -> None:
+        """Open the folder or URI; nothing is made until something is written.
+
+        Raises:
+            ValueError: the URI cannot be understood.
+        """
+        self._is_local = "://" not in location
+        self.location = str(Path(location).resolve()) if self._is_local else location.rstrip("/")
+        try:
+            self._filesystem, self._root = (
+                (pafs.LocalFileSystem(), self.location) if self._is_local else pafs.FileSystem.from_uri(self.location)
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"A run's location must be a folder or a URI, got {location!r} ({error}).") from error
+
+    def exists(self) -> bool:
+        """Return whether a run was begun here."""
+        return bool(self._info("study.json").is_file)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing at all is here."""
+        return not self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+
+    def write_study(self, study: dict[str, Any]) -> None:
+        """Write what the run was asked to do, with the schema's version."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **study}, indent=2, sort_keys=True) + "\n"
+        self._write("study.json", text.encode())
+
+    def read_study(self) -> dict[str, Any]:
+        """Return what `write_study` wrote.
+
+        Raises:
+            ValueError: there is no run here, or its record is of another version.
+        """
+        if not self.exists():
+            raise ValueError(f"A run's folder must hold study.json, got {self.location}, which does not.")
+        with self._filesystem.open_input_stream(f"{self._root}/study.json") as stream:
+            raw = stream.read()
+        try:
+            study = json.loads(raw)
+        except ValueError as error:
+            raise ValueError(f"{self.location}/study.json must be JSON, got a broken file ({error}).") from error
+        version = study.get("schema_version") if isinstance(study, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {version!r}.")
+        return study  # type: ignore[no-any-return]
+
+    def write_trials(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the table of trials."""
+        self._write("trials.parquet", _encode(rows, TRIALS))
+
+    def read_trials(self) -> pa.Table:
+        """Return the table of trials, in order of `trial_id`; empty where none has begun."""
+        if not self._info("trials.parquet").is_file:
+            return TRIALS.empty_table()
+        return self._read("trials.parquet", TRIALS).sort_by("trial_id")
+
+    def append_epochs(self, rows: list[dict[str, Any]]) -> None:
+        """Add rows as one more part."""
+        if rows:
+            number = max(self._parts(), default=-1) + 1
+            self._write(f"epochs/part-{number:08d}.parquet", _encode(rows, EPOCHS))
+
+    def read_epochs(self) -> pa.Table:
+        """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
+        tables = [self._read(f"epochs/part-{number:08d}.parquet", EPOCHS) for number in self._parts()]
+        table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
+        table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+        last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
+        return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+
+    def merge_epochs(self, keep: set[str] | None = None) -> None:
+        """Turn all parts into one, of the trials in `keep` only where it is given.
+
+        A reader sees the old parts, the old ones and the new one, or the new one: equal rows each time.
+        """
+        parts = self._parts()
+        table = self.read_epochs()
+        if keep is not None:
+            table = table.filter(pc.is_in(table["trial_id"], pa.array(sorted(keep), pa.string())))
+        self._write(f"epochs/part-{max(parts, default=-1) + 1:08d}.parquet", _serialise(table))
+        for number in parts:
+            self._filesystem.delete_file(f"{self._root}/epochs/part-{number:08d}.parquet")
+
+    def count_parts(self) -> int:
+        """Return how many parts the epochs are in."""
+        return len(self._parts())
+
+    def _parts(self) -> list[int]:
+        listing = self._filesystem.get_file_info(pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True))
+        found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
+        return sorted(int(match[1]) for match in found if match)
+
+    def _info(self, name: str) -> pafs.FileInfo:
+        return self._filesystem.get_file_info(f"{self._root}/{name}")
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = f"{self._root}/{name}"
+        if not self._is_local:
+            with self._filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with temporary.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(file)
+
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        path = f"{self._root}/{name}"
+        try:
+            with self._filesystem.open_input_file(path) as file:
+                table = pq.read_table(pa.BufferReader(file.read()))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
+        missing = [column for column in schema.names if column not in table.column_names]
+        if missing:
+            raise ValueError(f"{path} must have a column {missing[0]}, got {', '.join(table.column_names)}.")
+        return table.select(schema.names).cast(schema)
+
+
+def _encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+    return _serialise(pa.Table.from_pylist(rows, schema=schema))
+
+
+def _serialise(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

@@ -1,0 +1,189 @@
+"""A study: the cells, the space of hyperparameters, the protocol and the budget; and the studies by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any, Literal, Self, final, get_args
+
+from search_spaces import Choice, Dimension, LogUniform
+from search_spaces import paper as paper_space
+from trainables.config import ArchitectureConfig, Augmentation, TrialConfig
+from trainables.registry import Registry
+
+Protocol = Literal["paper"]
+"""`paper`: read the test error of each full-length trial and take the lowest, as the paper seems to have done."""
+
+Search = Literal["grid", "tpe", "random"]
+EarlyStopping = Literal["none", "asha"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a run is asked to find out.
+
+    Raises:
+        ValueError: a field does not hold what its description says.
+    """
+
+    name: str
+    """Name of the registered study that this one came from."""
+
+    datasets: tuple[str, ...]
+    """Names of data sets; with `augmentations` and `variants` they span the cells."""
+
+    augmentations: tuple[Augmentation, ...] = ("none",)
+    """Augmentations to train with."""
+
+    variants: tuple[str, ...]
+    """Names of architecture variants."""
+
+    learning_rates: Dimension
+    """What learning rates each cell may try."""
+
+    base: TrialConfig
+    """What all trials share: its data set, augmentation, variant and learning rate are placeholders."""
+
+    seeds: int = 1
+    """Trials per point of a grid, seeded `base.seed`, `base.seed` + 1, and so on."""
+
+    search: Search = "grid"
+    """How a cell's points are chosen."""
+
+    trials_per_cell: int | None = None
+    """Number of points that `tpe` or `random` try in a cell; a grid tries all of its own."""
+
+    early_stopping: EarlyStopping = "none"
+    """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
+
+    protocol: Protocol = "paper"
+    """How the error that a table shows comes about."""
+
+    def __post_init__(self) -> None:
+        for name in ("datasets", "augmentations", "variants"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"{name} must hold at least one name, got none.")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must differ from each other, got {', '.join(values)}.")
+        for name, choices in (("search", Search), ("early_stopping", EarlyStopping), ("protocol", Protocol)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
+        if self.search == "grid":
+            if not isinstance(self.learning_rates, Choice):
+                raise ValueError(f"The grid search must have listed learning rates, got {self.learning_rates}.")
+            if self.trials_per_cell is not None:
+                raise ValueError(
+                    f"trials_per_cell must be left out for the grid search, which tries each of its points, "
+                    f"got {self.trials_per_cell}."
+                )
+        else:
+            if self.trials_per_cell is None or self.trials_per_cell < 1:
+                raise ValueError(
+                    f"trials_per_cell must be at least 1 for the search {self.search}, got {self.trials_per_cell}."
+                )
+            if self.seeds != 1:
+                raise ValueError(f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points.")
+
+    @property
+    def points_per_cell(self) -> int:
+        """Number of trials in each cell."""
+        if isinstance(self.learning_rates, Choice) and self.search == "grid":
+            return len(self.learning_rates.values) * self.seeds
+        assert self.trials_per_cell is not None, "checked when the study was made"
+        return self.trials_per_cell
+
+    def cells(self) -> list[TrialConfig]:
+        """Return a configuration per cell, its learning rate still `base`'s placeholder."""
+        return [
+            replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant)
+            for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; `from_dict` reads them back."""
+        kind = "choice" if isinstance(self.learning_rates, Choice) else "log-uniform"
+        return asdict(self) | {"learning_rates": {"kind": kind, **asdict(self.learning_rates)}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the study that `to_dict` wrote, also after it went through JSON.
+
+        Raises:
+            ValueError: a value does not hold.
+        """
+        plain = dict(values)
+        rates = dict(plain["learning_rates"])
+        dimension: type[Choice] | type[LogUniform] = Choice if rates.pop("kind") == "choice" else LogUniform
+        plain["learning_rates"] = dimension(**rates)
+        plain["base"] = TrialConfig.from_dict(plain["base"])
+        for name in ("datasets", "augmentations", "variants"):
+            plain[name] = tuple(plain[name])
+        return cls(**plain)
+
+
+STUDIES: Registry[Callable[[], Study]] = Registry("study")
+"""Every named study: a function that returns one."""
+
+register_study = STUDIES.register
+
+
+@register_study("quickstart")
+def quickstart() -> Study:
+    """Model C and its three derivations on generated shapes: some minutes on two cores, no data needed.
+
+    Tries every part of a sweep; its errors say nothing about natural images and no paper's number stands beside them.
+    """
+    return Study(
+        name="quickstart",
+        datasets=("shapes",),
+        variants=("model-c", "strided-cnn-c", "convpool-cnn-c", "all-cnn-c"),
+        learning_rates=Choice((0.05, 0.01)),
+        base=TrialConfig(
+            dataset="shapes",
+            variant="all-cnn-c",
+            lr=0.05,
+            preprocessing="standardise",
+            train_size=4000,
+            epochs=6,
+            batch_size=32,
+            architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1),
+        ),
+    )
+
+
+@register_study("cifar10")
+def cifar10() -> Study:
+    """The paper's Table 3: twelve variants on CIFAR-10 without augmentation.
+
+    Source: arXiv 1412.6806v3, section 3.1 and Table 3. 350 epochs, learning rate divided by 10 after epochs 200, 250
+    and 300, GCN and ZCA. Expected: ALL-CNN-C 9.08 % there; no public reproduction gets below 9.44 % (see
+    docs/results.md for what was measured here). Cost: 48 trials of 350 epochs.
+    """
+    return Study(
+        name="cifar10",
+        datasets=("cifar10",),
+        variants=paper_space.VARIANTS,
+        learning_rates=paper_space.LEARNING_RATES,
+        base=TrialConfig(dataset="cifar10", variant="all-cnn-c", lr=0.05),
+    )
+
+
+@register_study("cifar10-augmented")
+def cifar10_augmented() -> Study:
+    """The paper's augmented run: ALL-CNN-C on CIFAR-10 with flips and shifts, 7.25 % there (Table 4)."""
+    return replace(cifar10(), name="cifar10-augmented", variants=("all-cnn-c",), augmentations=("flip-shift",))
+
+
+@register_study("cifar100")
+def cifar100() -> Study:
+    """The paper's CIFAR-100 run: ALL-CNN-C, 33.71 % there (Table 4)."""
+    return replace(
+        cifar10(),
+        name="cifar100",
+        datasets=("cifar100",),
+        variants=("all-cnn-c",),
+        base=TrialConfig(dataset="cifar100", variant="all-cnn-c", lr=0.05),
+    )

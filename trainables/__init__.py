@@ -1,0 +1,8 @@
+"""How one trial trains: its configuration, the architecture variants, the data and the loop.
+
+Importing this package loads the configuration only; torch is loaded by the modules that compute with it.
+"""
+
+from trainables.config import ArchitectureConfig, TrialConfig
+
+__all__ = ["ArchitectureConfig", "TrialConfig"]

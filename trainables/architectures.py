@@ -1,0 +1,213 @@
+"""The paper's twelve CIFAR networks: three layer lists and three rewriting rules; and the registry of variants.
+
+Source: arXiv 1412.6806v3, Tables 1 and 2. A network is a list of layer descriptions until it is built, so that a rule
+is a function from list to list and sizes and counts can be worked out by hand.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from search_spaces.paper import BASES
+from trainables.config import ArchitectureConfig
+from trainables.initialisation import initialise
+from trainables.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv:
+    """A square convolution with bias, then ReLU unless `relu` is False. `(N, C, H, W)` to `(N, channels, H', W')`."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    relu: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool:
+    """Max-pooling that rounds sizes up, as Caffe does: 32 -> 16 -> 8 with a 3x3 window and stride 2."""
+
+    kernel: int = 3
+    stride: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout:
+    """Elementwise dropout, in training only."""
+
+    probability: float
+
+
+Layer = Conv | MaxPool | Dropout
+
+STAGE_CHANNELS = (96, 192)
+"""Channels of the paper's two stages at width 1; the head has as many as the second stage."""
+
+
+def base_layers(base: str, options: ArchitectureConfig, num_classes: int) -> list[Layer]:
+    """Return the layer list of the paper's model A, B or C, with max-pooling.
+
+    Raises:
+        ValueError: the width leaves a layer without channels.
+    """
+    layers: list[Layer] = [Dropout(probability=options.input_dropout)]
+    for channels in STAGE_CHANNELS:
+        scaled = _scaled(channels, options.width)
+        layers += _stage(base, scaled)
+        layers += [MaxPool(), Dropout(probability=options.dropout)]
+    head = _scaled(STAGE_CHANNELS[-1], options.width)
+    return [
+        *layers,
+        Conv(channels=head, kernel=3, padding=options.head_padding),
+        Conv(channels=head, kernel=1),
+        Conv(channels=num_classes, kernel=1, relu=options.class_relu),
+    ]
+
+
+def strided(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:
+    """Drop each pool and give the convolution before it the pool's stride: the Strided-CNN rule."""
+    rewritten: list[Layer] = []
+    after_stride = False
+    for layer in layers:
+        if isinstance(layer, MaxPool):
+            before = rewritten.pop()
+            assert isinstance(before, Conv), "a pool follows a convolution in each base"
+            rewritten.append(replace(before, stride=layer.stride))
+            after_stride = True
+        elif isinstance(layer, Dropout) and after_stride:
+            if options.strided_dropout:
+                rewritten.append(layer)
+            after_stride = False
+        else:
+            rewritten.append(layer)
+    return rewritten
+
+
+def convpool(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:  # noqa: ARG001 - a rule's signature
+    """Put one more 3x3 convolution before each pool: the ConvPool-CNN rule, the control for ALL-CNN's parameters."""
+    return _before_each_pool(layers, lambda channels, pool: [Conv(channels=channels, kernel=3, padding=1), pool])
+
+
+def all_convolutional(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:  # noqa: ARG001 - as above
+    """Put a 3x3 convolution with the pool's stride in its place: the ALL-CNN rule."""
+    return _before_each_pool(
+        layers,
+        lambda channels, pool: [Conv(channels=channels, kernel=pool.kernel, stride=pool.stride, padding=1)],
+    )
+
+
+def unchanged(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:  # noqa: ARG001 - as above
+    """Leave the base as it is."""
+    return layers
+
+
+Rule = Callable[[list[Layer], ArchitectureConfig], list[Layer]]
+
+RULES: dict[str, Rule] = {
+    "model": unchanged,
+    "strided-cnn": strided,
+    "convpool-cnn": convpool,
+    "all-cnn": all_convolutional,
+}
+"""The paper's four rows of Table 3, by the first part of a variant's name."""
+
+
+def network(layers: list[Layer], in_channels: int = 3) -> nn.Sequential:
+    """Build a layer list, closed by the average over the map. `(N, in_channels, H, W)` to `(N, classes)`, the logits."""
+    modules: list[nn.Module] = []
+    channels = in_channels
+    for layer in layers:
+        match layer:
+            case Conv():
+                modules.append(nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.padding))
+                channels = layer.channels
+                if layer.relu:
+                    modules.append(nn.ReLU(inplace=True))
+            case MaxPool():
+                modules.append(nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=True))
+            case Dropout():
+                modules.append(nn.Dropout(layer.probability))
+    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+Builder = Callable[[ArchitectureConfig, int], nn.Module]
+"""What is registered: (options, number of classes) -> a module from `(N, 3, 32, 32)` to logits `(N, classes)`."""
+
+VARIANTS: Registry[Builder] = Registry("variant")
+"""Every variant by name, the paper's twelve first and in its order."""
+
+
+def register_variant(name: str) -> Callable[[Builder], Builder]:
+    """Return a decorator that makes a builder known as `name` to the command line, the sweep and the tables.
+
+    Raises:
+        ValueError: the name is taken by another builder, or is not made of lower-case letters, digits and hyphens.
+    """
+    return VARIANTS.register(name)
+
+
+def build(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
+    """Return the network of a registered variant, its weights started as `options` says.
+
+    The caller seeds torch: the same seed gives the same weights.
+
+    Raises:
+        ValueError: the variant is unknown, or the width leaves a layer without channels.
+    """
+    model = VARIANTS[variant](options, num_classes)
+    initialise(model, options.initialisation)
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trained values, biases included."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _stage(base: str, channels: int) -> list[Layer]:
+    match base:
+        case "a":
+            return [Conv(channels=channels, kernel=5, padding=2)]
+        case "b":
+            return [Conv(channels=channels, kernel=5, padding=2), Conv(channels=channels, kernel=1)]
+        case "c":
+            return [Conv(channels=channels, kernel=3, padding=1)] * 2
+    raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}.")
+
+
+def _scaled(channels: int, width: float) -> int:
+    scaled = round(channels * width)
+    if scaled < 1:
+        raise ValueError(
+            f"width must leave every layer at least one channel, got {width:g}, which leaves {channels} channels none; "
+            f"use at least {1 / min(STAGE_CHANNELS):.3f}."
+        )
+    return scaled
+
+
+def _before_each_pool(layers: list[Layer], rewrite: Callable[[int, MaxPool], list[Layer]]) -> list[Layer]:
+    rewritten: list[Layer] = []
+    channels = 0
+    for layer in layers:
+        if isinstance(layer, Conv):
+            channels = layer.channels
+        rewritten += rewrite(channels, layer) if isinstance(layer, MaxPool) else [layer]
+    return rewritten
+
+
+def _register_paper() -> None:
+    for base in BASES:
+        for prefix, rule in RULES.items():
+
+            def builder(
+                options: ArchitectureConfig, num_classes: int, base: str = base, rule: Rule = rule
+            ) -> nn.Module:
+                return network(rule(base_layers(base, options, num_classes), options))
+
+            register_variant(f"{prefix}-{base}")(builder)
+
+
+_register_paper()

@@ -1,0 +1,187 @@
+"""The configuration of one trial: frozen, keyword-only, checked when it is made. No torch here."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args
+
+Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
+Augmentation = Literal["none", "flip-shift"]
+Preprocessing = Literal["gcn-zca", "standardise"]
+Precision = Literal["auto", "float32", "bfloat16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
+PAPER_DROPS = (200 / 350, 250 / 350, 300 / 350)
+"""Where the paper divides the learning rate by 10: after epochs 200, 250 and 300 of 350."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureConfig:
+    """What may differ between two networks of the same variant; the paper leaves some of it open."""
+
+    width: float = 1.0
+    """Factor on the channels of every layer but the class layer; 1 is the paper's network."""
+
+    input_dropout: float = 0.2
+    """Dropout probability on the input image; the paper's is 0.2."""
+
+    dropout: float = 0.5
+    """Dropout probability after each downsampling layer; the paper's is 0.5."""
+
+    strided_dropout: bool = True
+    """Dropout after the strided layer of the Strided-CNN networks too; the paper does not say."""
+
+    class_relu: bool = True
+    """ReLU on the class layer, as the paper's table has it; many reproductions leave it out."""
+
+    head_padding: int = 0
+    """Padding of the head's 3x3 convolution: 0 gives the paper's 6x6 maps, 1 gives 8x8."""
+
+    initialisation: Initialisation = "he"
+    """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
+
+    def __post_init__(self) -> None:
+        _check("width", self.width, math.isfinite(self.width) and self.width > 0, "a finite number above 0")
+        for name in ("input_dropout", "dropout"):
+            value = getattr(self, name)
+            _check(name, value, 0 <= value < 1, "at least 0 and below 1")
+        _check("head_padding", self.head_padding, self.head_padding in (0, 1), "0 or 1")
+        _check_choice("initialisation", self.initialisation, get_args(Initialisation))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that decides what one trial computes: two trials of equal configuration give equal numbers.
+
+    Raises:
+        ValueError: a field does not hold what its description says.
+    """
+
+    dataset: str
+    """Name of a registered data set."""
+
+    data: str | None = None
+    """Folder or URI that holds the data set; None downloads it, or generates it for `shapes`."""
+
+    augmentation: Augmentation = "none"
+    """`flip-shift`: horizontal flip and a shift of up to 5 px per axis, as in the paper's augmented runs."""
+
+    preprocessing: Preprocessing = "gcn-zca"
+    """`gcn-zca`: global contrast normalisation and ZCA whitening as in the paper; `standardise`: per channel."""
+
+    train_size: int | None = None
+    """Number of training images, drawn once for all trials; None takes all."""
+
+    variant: str
+    """Name of a registered architecture variant."""
+
+    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    """The network's own options."""
+
+    lr: float
+    """Initial learning rate, the paper's gamma."""
+
+    momentum: float = 0.9
+    """Momentum of SGD, not Nesterov's."""
+
+    weight_decay: float = 0.001
+    """Coefficient of w in the gradient, as torch.optim.SGD means it; the paper's lambda."""
+
+    batch_size: int = 128
+    """Images per step over all workers; the paper does not say, reproductions use 128 or 256."""
+
+    epochs: int = 350
+    """Passes over the training images."""
+
+    drops: tuple[float, ...] = PAPER_DROPS
+    """Where the learning rate is multiplied by `drop_factor`, as fractions of `epochs`."""
+
+    drop_factor: float = 0.1
+    """Factor on the learning rate at each drop."""
+
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from 0; the paper has none."""
+
+    seed: int = 0
+    """Seeds initialisation, order of the images, augmentation and dropout."""
+
+    precision: Precision = "auto"
+    """Arithmetic of the forward pass; `auto` takes what was measured faster on this machine."""
+
+    memory_format: MemoryFormat = "auto"
+    """Layout of images and weights; `auto` takes what was measured faster on this machine."""
+
+    plugins: tuple[str, ...] = ()
+    """Python files that register the user's own variants, data sets or studies."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "drop_factor"):
+            value = getattr(self, name)
+            _check(name, value, math.isfinite(value) and value > 0, "a finite number above 0")
+        for name in ("weight_decay", "warmup_epochs"):
+            value = getattr(self, name)
+            _check(name, value, math.isfinite(value) and value >= 0, "a finite number of at least 0")
+        _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
+        for name in ("batch_size", "epochs"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        if self.train_size is not None:
+            _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
+        _check("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2**63")
+        in_order = all(0 < drop <= 1 for drop in self.drops) and list(self.drops) == sorted(self.drops)
+        _check("drops", self.drops, in_order, "rising fractions of the epochs, above 0 and at most 1")
+        _check_choice("augmentation", self.augmentation, get_args(Augmentation))
+        _check_choice("preprocessing", self.preprocessing, get_args(Preprocessing))
+        _check_choice("precision", self.precision, get_args(Precision))
+        _check_choice("memory_format", self.memory_format, get_args(MemoryFormat))
+
+    @property
+    def cell(self) -> str:
+        """Data set, augmentation and variant: trials compete within a cell only."""
+        return f"{self.dataset}/{self.augmentation}/{self.variant}"
+
+    @property
+    def drop_epochs(self) -> tuple[int, ...]:
+        """Epochs, counted from 1, after which the learning rate falls."""
+        return tuple(round(drop * self.epochs) for drop in self.drops)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the configuration that `to_dict` wrote, also after it went through JSON.
+
+        Raises:
+            ValueError: a name is unknown, or a value does not hold.
+        """
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
+        plain = dict(values)
+        plain["architecture"] = ArchitectureConfig(**plain.get("architecture", {}))
+        for name in ("drops", "plugins"):
+            if name in plain:
+                plain[name] = tuple(plain[name])
+        return cls(**plain)
+
+
+def learning_rate(config: TrialConfig, progress: float) -> float:
+    """Return the learning rate at `progress` epochs since the start, 1.5 being the middle of the second epoch.
+
+    The loop asks at the middle of each step, so that no step falls on a drop. Warm-up scales it linearly; each drop that lies behind multiplies it by `drop_factor`.
+    """
+    drops = sum(progress >= epoch for epoch in config.drop_epochs)
+    warmup = min(1.0, progress / config.warmup_epochs) if config.warmup_epochs else 1.0
+    return config.lr * config.drop_factor**drops * warmup
+
+
+def _check(name: str, value: object, holds: bool, must: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {must}, got {value!r}.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")

@@ -1,0 +1,56 @@
+"""Arrays on disk, made once per machine and mapped into the memory of every process that asks."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import platformdirs
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def cache_folder() -> Path:
+    """Return the folder for decoded data: `SWEEP_CACHE` where it is set, else the user's cache folder."""
+    return Path(os.environ.get("SWEEP_CACHE") or platformdirs.user_cache_dir("all-cnn-sweep"))
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Return a short name that changes with anything in `parts`."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def cached_arrays(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays that `make` gives, from disk where an equal `key` was made before.
+
+    One process makes them while others wait. The folder appears whole or not at all, and `key` is kept beside the
+    arrays. What comes back is mapped copy-on-write: processes share its pages, and none can alter the file.
+    """
+    folder = cache_folder() / f"{name}-{key_of(key)}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _write(folder, key, make())
+    return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+
+
+def _write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        (temporary / "key.json").write_text(json.dumps(key, indent=2, sort_keys=True))
+        for file in temporary.iterdir():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

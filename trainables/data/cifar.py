@@ -1,0 +1,131 @@
+"""CIFAR-10 and CIFAR-100: from Parquet, from torchvision's folders, or by torchvision's download.
+
+Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow.fs as pafs
+import torchvision
+
+from trainables.data.cache import cache_folder
+from trainables.data.parquet import file_identity, find_split, open_location, read_images
+from trainables.data.source import Source, Split
+
+SPLITS = ("train", "test")
+
+
+@final
+class Cifar(Source):
+    """One of the two CIFAR data sets."""
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        label_column: str,
+        torchvision_class: type[torchvision.datasets.CIFAR10],
+    ) -> None:
+        self.name = name
+        self.num_classes = num_classes
+        self._label_column = label_column
+        self._torchvision_class = torchvision_class
+
+    def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002
+        """Return the files that would be read, with sizes and times; downloads nothing."""
+        if location is None:
+            return {"source": "download", "checksum": self._torchvision_class.tgz_md5}
+        filesystem, root = open_location(location)
+        files = self._parquet_files(filesystem, root, location)
+        if files is not None:
+            return {"source": location, "files": [file_identity(info) for split in SPLITS for info in files[split]]}
+        folder = self._torchvision_folder(filesystem, root, location)
+        return {"source": location, "files": [file_identity(info) for info in folder]}
+
+    def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:  # noqa: ARG002
+        """Return both splits, all images."""
+        if location is None:
+            return self._download()
+        filesystem, root = open_location(location)
+        files = self._parquet_files(filesystem, root, location)
+        if files is None:
+            return self._copy_and_read(filesystem, root)
+        train, test = (
+            read_images(split, filesystem, files[split], self._label_column, self.num_classes) for split in SPLITS
+        )
+        return train, test
+
+    def _parquet_files(
+        self, filesystem: pafs.FileSystem, root: str, location: str
+    ) -> dict[str, list[pafs.FileInfo]] | None:
+        files = {split: find_split(filesystem, f"{root}/{self.name}", split) for split in SPLITS}
+        missing = [split for split in SPLITS if not files[split]]
+        if len(missing) == len(SPLITS):
+            return None
+        if missing:
+            raise ValueError(
+                f"{location} must hold both splits of {self.name}, got no file {self.name}/{missing[0]}-*.parquet."
+            )
+        return files
+
+    def _torchvision_folder(self, filesystem: pafs.FileSystem, root: str, location: str) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(f"{root}/{self._torchvision_class.base_folder}", allow_not_found=True)
+        files = sorted((info for info in filesystem.get_file_info(selector) if info.is_file), key=lambda i: i.path)
+        if not files:
+            raise ValueError(
+                f"The data location must hold {self.name}/train-*.parquet and {self.name}/test-*.parquet, or "
+                f"torchvision's folder {self._torchvision_class.base_folder}, got {location!r}, which holds neither."
+            )
+        return files
+
+    def _copy_and_read(self, filesystem: pafs.FileSystem, root: str) -> tuple[Split, Split]:
+        base = self._torchvision_class.base_folder
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            return self._from_torchvision(root)
+        with tempfile.TemporaryDirectory() as copy:
+            pafs.copy_files(f"{root}/{base}", f"{copy}/{base}", source_filesystem=filesystem)
+            return self._from_torchvision(copy)
+
+    def _download(self) -> tuple[Split, Split]:
+        folder = cache_folder() / "downloads"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._torchvision_class(folder, train=True, download=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.name} must come from one of three places: --data PATH, the variable SWEEP_DATA, or a download "
+                f"from {self._torchvision_class.url}, which failed here ({_first_line(error)}); PATH is a folder or "
+                f"URI that holds {self.name}/{{train,test}}-*.parquet or {self._torchvision_class.base_folder}."
+            ) from error
+        return self._from_torchvision(str(folder))
+
+    def _from_torchvision(self, root: str) -> tuple[Split, Split]:
+        # torchvision compares each file's MD5 before it unpickles anything.
+        try:
+            parts = [self._torchvision_class(root, train=split == "train", download=False) for split in SPLITS]
+        except (RuntimeError, OSError) as error:
+            raise ValueError(
+                f"The files of {Path(root) / self._torchvision_class.base_folder} must be whole and have the checksums "
+                f"that torchvision knows; at least one is missing, truncated or altered. Unpack the archive again."
+            ) from error
+        train, test = (
+            Split(
+                name=split,
+                images=np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)),
+                labels=np.asarray(part.targets, dtype=np.int64),
+                num_classes=self.num_classes,
+            )
+            for split, part in zip(SPLITS, parts, strict=True)
+        )
+        return train, test
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+CIFAR10 = Cifar("cifar10", 10, "label", torchvision.datasets.CIFAR10)
+CIFAR100 = Cifar("cifar100", 100, "fine_label", torchvision.datasets.CIFAR100)

@@ -1,0 +1,154 @@
+"""What a data set is, where it may come from, and the registry of sources."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from trainables.data.cache import cached_arrays
+from trainables.registry import Registry
+
+IMAGE_SHAPE = (3, 32, 32)
+"""Channels, height, width of every image."""
+
+_VERSION = 1
+"""Part of the cache's key: raise it when what is kept of a data set changes."""
+
+SUBSET_SEED = 20150413
+"""Seeds the draw of `train_size` images, the same for all trials; the day of the paper's third version."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images and their labels.
+
+    Raises:
+        ValueError: shapes, types or label range do not hold.
+    """
+
+    name: str
+    """`train` or `test`, for messages."""
+
+    images: np.ndarray[Any, Any]
+    """uint8 `(N, 3, 32, 32)`."""
+
+    labels: np.ndarray[Any, Any]
+    """int64 `(N,)`, from 0 to `num_classes` - 1."""
+
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE or images.dtype != np.uint8 or not len(images):
+            raise ValueError(
+                f"The {self.name} images must be uint8 of shape (N, 3, 32, 32) with N at least 1, "
+                f"got {images.dtype} of shape {images.shape}."
+            )
+        if labels.shape != (len(images),) or labels.dtype != np.int64:
+            raise ValueError(
+                f"The {self.name} labels must be int64, one for each of the {len(images)} images, "
+                f"got {labels.dtype} of shape {labels.shape}."
+            )
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            wrong = int(np.flatnonzero((labels < 0) | (labels >= self.num_classes))[0])
+            raise ValueError(
+                f"The {self.name} labels must be from 0 to {self.num_classes - 1}, got {labels[wrong]} at row {wrong}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set in memory, or rather mapped into it."""
+
+    name: str
+    num_classes: int
+    train: Split
+    test: Split
+    checksum: str
+    """SHA-256 over all images and labels that the source holds, wherever they were read from."""
+
+
+class Source(ABC):
+    """One data set and the places it can be read from. Subclasses are final."""
+
+    name: str
+    num_classes: int
+    generated: bool = False
+    """True where the images are made by a program: never shown beside published numbers."""
+
+    @abstractmethod
+    def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:
+        """Return what identifies the data at `location`: paths, sizes and times of files, or a generator's settings.
+
+        Raises:
+            ValueError: the data is not there; the message says what was looked for.
+        """
+
+    @abstractmethod
+    def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:
+        """Return the training and the test split.
+
+        Raises:
+            ValueError: the data is missing, truncated or not what it should be.
+        """
+
+
+DATASETS: Registry[Source] = Registry("dataset")
+"""Every source by name."""
+
+
+def register_dataset(source: Source) -> Source:
+    """Make a source known by its name.
+
+    Raises:
+        ValueError: the name is taken or badly formed.
+    """
+    return DATASETS.register(source.name)(source)
+
+
+def open_dataset(name: str, location: str | None = None, train_size: int | None = None) -> Dataset:
+    """Return a registered data set with `train_size` training images, decoded once per machine.
+
+    The images of a part are drawn from all by a fixed seed, so that every trial of every run gets the same ones.
+
+    Raises:
+        ValueError: the name is unknown, the data cannot be had, or it holds fewer images than asked for.
+    """
+    source = DATASETS[name]
+    identity = source.locate(location, train_size)
+
+    def decode() -> dict[str, np.ndarray[Any, Any]]:
+        splits = source.read(location, train_size)
+        arrays = {f"{s.name}_{what}": getattr(s, what) for s in splits for what in ("images", "labels")}
+        digest = hashlib.sha256()
+        for array in arrays.values():
+            digest.update(np.ascontiguousarray(array))
+        return arrays | {"checksum": np.frombuffer(digest.digest(), np.uint8)}
+
+    arrays = cached_arrays(name, {"version": _VERSION, **identity}, decode)
+    train, test = (
+        Split(name=s, images=arrays[f"{s}_images"], labels=arrays[f"{s}_labels"], num_classes=source.num_classes)
+        for s in ("train", "test")
+    )
+    if train_size is not None and train_size != len(train):
+        train = _part(train, train_size, name)
+    checksum = arrays["checksum"].tobytes().hex()
+    return Dataset(name=name, num_classes=source.num_classes, train=train, test=test, checksum=checksum)
+
+
+def _part(train: Split, size: int, dataset: str) -> Split:
+    if size > len(train):
+        raise ValueError(
+            f"train_size must be at most the {len(train)} training images that {dataset} holds here, got {size}."
+        )
+    chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(train))[:size])
+    return Split(
+        name=train.name, images=train.images[chosen], labels=train.labels[chosen], num_classes=train.num_classes
+    )

@@ -1,0 +1,118 @@
+"""Which arithmetic is fastest on this machine, measured once and remembered."""
+
+import json
+import os
+import platform
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import final
+
+import filelock
+import torch
+
+from trainables.architectures import build
+from trainables.config import TrialConfig
+from trainables.data.cache import cache_folder, key_of
+
+CLEARLY_FASTER = 1.1
+"""What must be gained over plain float32 before another arithmetic is taken: less is within the timings' noise."""
+
+_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_PROBE_BATCH = 32
+_PROBE_STEPS = 3
+
+
+@final
+@dataclass(frozen=True)
+class Arithmetic:
+    """Number format of the forward pass and memory layout of images and weights."""
+
+    precision: str
+    """`float32` or `bfloat16`; weights and their updates are float32 in both."""
+    memory_format: str
+    """`contiguous` or `channels_last`."""
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The layout as torch names it."""
+        return _LAYOUTS[self.memory_format]
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """Return the context in which a forward pass runs."""
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
+    """Return what the configuration asks for, `auto` being what trains ALL-CNN-C fastest on this machine.
+
+    The measurement is made once per machine, device, torch version, width and number of threads, and kept in the cache
+    folder: so a second run computes with the same arithmetic as the first, bit for bit.
+    """
+    precisions = [config.precision] if config.precision != "auto" else _precisions(device)
+    formats = [config.memory_format] if config.memory_format != "auto" else list(_LAYOUTS)
+    candidates = [Arithmetic(*pair) for pair in product(precisions, formats)]
+    if len(candidates) == 1:
+        return candidates[0]
+    key = {
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "width": config.architecture.width,
+        "candidates": [[c.precision, c.memory_format] for c in candidates],
+    }
+    file = cache_folder() / f"arithmetic-{key_of(key)}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            _remember(file, key, {c: _seconds(c, config, device) for c in candidates})
+        kept = json.loads(file.read_text())["chosen"]
+    return Arithmetic(*kept)
+
+
+def _remember(file: Path, key: dict[str, object], seconds: dict[Arithmetic, float]) -> None:
+    plain, fastest = next(iter(seconds)), min(seconds, key=lambda c: seconds[c])
+    chosen = fastest if seconds[plain] > CLEARLY_FASTER * seconds[fastest] else plain
+    measured = {f"{c.precision} {c.memory_format}": round(s, 4) for c, s in seconds.items()}
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(
+        json.dumps({"key": key, "seconds": measured, "chosen": [chosen.precision, chosen.memory_format]}, indent=2)
+    )
+    temporary.replace(file)
+
+
+def _precisions(device: torch.device) -> list[str]:
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        flags = Path("/proc/cpuinfo")
+        words = flags.read_text().split() if flags.exists() else []
+        has_bfloat16 = "avx512_bf16" in words or "amx_bf16" in words
+    return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
+
+
+def _seconds(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) -> float:
+    """Return the time of the fastest of a few training steps on noise."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        model = build("all-cnn-c", config.architecture, 10).to(device, memory_format=arithmetic.layout)
+        batch = 512 if device.type == "cuda" else _PROBE_BATCH
+        images = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=arithmetic.layout)
+        times = []
+        for _ in range(_PROBE_STEPS + 1):
+            start = time.perf_counter()
+            with arithmetic.autocast(device):
+                logits = model(images)
+            logits.float().square().sum().backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,41 @@
+"""How weights start. The paper does not say, and it decides which of the deep plain networks train at all."""
+
+import math
+
+from torch import nn
+
+from trainables.config import Initialisation
+
+
+def initialise(model: nn.Module, name: Initialisation) -> None:
+    """Draw every convolution's and linear layer's weights anew, in place; biases become 0.
+
+    `he`: normal, variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), which keeps the signal's size through ReLUs.
+    `xavier-caffe`: uniform, variance 1 / fan-in, what Caffe calls xavier. `glorot`: uniform, variance
+    2 / (fan-in + fan-out) (Glorot and Bengio 2010). `normal-0.05`: normal, standard deviation 0.05.
+    `pytorch`: what torch's layers do by themselves, biases included.
+
+    Raises:
+        ValueError: the name is none of these.
+    """
+    if name == "pytorch":
+        return
+    for module in model.modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        weight = module.weight
+        fan_in = weight[0].numel()
+        match name:
+            case "he":
+                nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            case "xavier-caffe":
+                bound = math.sqrt(3 / fan_in)
+                nn.init.uniform_(weight, -bound, bound)
+            case "glorot":
+                nn.init.xavier_uniform_(weight)
+            case "normal-0.05":
+                nn.init.normal_(weight, std=0.05)
+            case _:
+                raise ValueError(f"initialisation must be a known name, got {name!r}.")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,226 @@
+"""The training loop of one trial, top to bottom on one screen."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trainables.architectures import build, count_parameters
+from trainables.config import TrialConfig, learning_rate
+from trainables.data.augmentation import flip_and_shift
+from trainables.data.prepare import Prepared
+from trainables.hardware import Arithmetic
+
+DIVERGED_ERROR = 1.0
+"""The error that a diverged trial reports: worse than chance, so that no search prefers it."""
+
+EVALUATION_BATCH = 500
+"""Images per forward pass of an evaluation."""
+
+DEAD_SPREAD = 1e-6
+"""A network whose logits differ by less than this between any two test images ignores its input."""
+
+UNLEARNED_MARGIN, UNLEARNED_EPOCHS = 1e-3, 2
+"""A training loss this close to ln(classes), for this many epochs on end, is that of a network that learns nothing."""
+
+State = Literal["running", "completed", "diverged"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch did. Errors are fractions in [0, 1]."""
+
+    epoch: int
+    """Counted from 1."""
+    lr: float
+    """Learning rate of the epoch's last step."""
+    train_loss: float
+    """Mean cross-entropy over the training images, with dropout on, as the weights stood at each step; in nats."""
+    train_error: float
+    """Share of training images misclassified, measured like `train_loss`."""
+    val_error: float | None
+    """Share of validation images misclassified; None where the protocol holds out none."""
+    test_error: float | None
+    """Share of test images misclassified, dropout off, after the epoch."""
+    error: float
+    """What the search minimises: `val_error` where there is one, else `test_error`."""
+    train_images: int
+    """Images counted in `train_error`, over all workers."""
+    test_images: int
+    """Images counted in `test_error`, over all workers."""
+    epoch_s: float
+    """Seconds of training and evaluation."""
+    train_s: float
+    """Seconds of training alone."""
+    state: State
+    reason: str = ""
+    """Why the state is `diverged`."""
+    num_parameters: int
+    precision: str
+    memory_format: str
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values by name."""
+        return asdict(self)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The workers that train one trial together; the default is one alone."""
+
+    rank: int = 0
+    size: int = 1
+    wrap: Callable[[nn.Module], nn.Module] = lambda model: model
+    """Makes gradients the mean over the workers'."""
+    add_up: Callable[[torch.Tensor], torch.Tensor] = lambda counts: counts
+    """Returns the sum of a tensor over the workers, the same on each."""
+
+
+def train(
+    config: TrialConfig,
+    data: Prepared,
+    report: Callable[[EpochReport], None],
+    *,
+    device: torch.device,
+    arithmetic: Arithmetic,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+) -> None:
+    """Train one trial and call `report` once an epoch, until it is completed or diverged.
+
+    Every worker draws the same order and the same augmentation and takes its share of each batch; only dropout
+    differs between them. So the number of workers changes the sums' rounding and the dropped units, nothing else.
+    """
+    torch.manual_seed(config.seed)
+    model = build(config.variant, config.architecture, data.num_classes).to(device, memory_format=arithmetic.layout)
+    wrapped = ranks.wrap(model)
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    draws = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed * ranks.size + ranks.rank)
+    images, labels = data.train_images.to(device), data.train_labels.to(device)
+    unlearned = 0
+
+    for epoch in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        model.train()
+        tally = torch.zeros(3, dtype=torch.float64, device=device)
+        batches = torch.randperm(len(images), generator=draws).split(config.batch_size)
+        for step, batch in enumerate(batches):
+            lr = learning_rate(config, epoch - 1 + (step + 0.5) / len(batches))
+            optimiser.param_groups[0]["lr"] = lr
+            batch = batch.to(device)
+            x, y = images[batch], labels[batch]
+            if config.augmentation == "flip-shift":
+                x = flip_and_shift(x, draws)
+            x, y = x[ranks.rank :: ranks.size], y[ranks.rank :: ranks.size]
+            with arithmetic.autocast(device):
+                logits = wrapped(x.contiguous(memory_format=arithmetic.layout))
+            loss = functional.cross_entropy(logits.float(), y, reduction="sum")
+            optimiser.zero_grad(set_to_none=True)
+            # The workers' gradients are averaged: this factor makes the average that of the whole batch.
+            (loss * (ranks.size / len(batch))).backward()
+            optimiser.step()
+            tally += _tally(logits, y, loss)
+        train_loss, train_error, train_images = _means(ranks.add_up(tally))
+        train_s = time.perf_counter() - started
+
+        test_tally, spread = evaluate(model, data.test_images, data.test_labels, device, arithmetic, ranks)
+        _, test_error, test_images = _means(ranks.add_up(test_tally))
+        unlearned = unlearned + 1 if abs(train_loss - math.log(data.num_classes)) < UNLEARNED_MARGIN else 0
+        reason = why_diverged(train_loss, float(ranks.add_up(spread)), unlearned, data.num_classes)
+        state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
+        if reason:
+            test_error = DIVERGED_ERROR
+        report(
+            EpochReport(
+                epoch=epoch,
+                lr=lr,
+                train_loss=train_loss,
+                train_error=train_error,
+                val_error=None,
+                test_error=test_error,
+                error=test_error,
+                train_images=train_images,
+                test_images=test_images,
+                epoch_s=time.perf_counter() - started,
+                train_s=train_s,
+                state=state,
+                reason=reason,
+                num_parameters=count_parameters(model),
+                precision=arithmetic.precision,
+                memory_format=arithmetic.memory_format,
+                device=_device_name(device),
+            )
+        )
+        if reason:
+            return
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    device: torch.device,
+    arithmetic: Arithmetic,
+    ranks: Ranks,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this worker's tally over its share of the images, and how far its logits spread over them.
+
+    The tally is float64 `(3,)`: loss sum, misclassified, images. The spread is the largest difference, over the
+    classes, between two images' logits.
+    """
+    model.eval()
+    tally = torch.zeros(3, dtype=torch.float64, device=device)
+    highest, lowest = -torch.inf, torch.inf
+    share = torch.arange(len(images))[ranks.rank :: ranks.size]
+    for batch in share.split(EVALUATION_BATCH):
+        x, y = images[batch].to(device), labels[batch].to(device)
+        with arithmetic.autocast(device):
+            logits = model(x.contiguous(memory_format=arithmetic.layout)).float()
+        tally += _tally(logits, y, functional.cross_entropy(logits, y, reduction="sum"))
+        highest = torch.maximum(logits.amax(0), torch.as_tensor(highest, device=device))
+        lowest = torch.minimum(logits.amin(0), torch.as_tensor(lowest, device=device))
+    return tally, (torch.as_tensor(highest) - torch.as_tensor(lowest)).max()
+
+
+def why_diverged(train_loss: float, spread: float, unlearned_epochs: int, num_classes: int) -> str:
+    """Return why a trial cannot come to anything, in words, or an empty string.
+
+    Args:
+        train_loss: mean over the epoch, in nats.
+        spread: see `evaluate`.
+        unlearned_epochs: epochs on end with a training loss at ln(classes).
+        num_classes: of the data set.
+    """
+    chance = math.log(num_classes)
+    if not math.isfinite(train_loss) or not math.isfinite(spread):
+        return f"training loss {train_loss:g}: the learning rate is too high for this network"
+    if spread < DEAD_SPREAD:
+        return f"dead start: the network gives the same output for every image, training loss {train_loss:.4f}"
+    if unlearned_epochs >= UNLEARNED_EPOCHS:
+        return f"dead start: training loss {train_loss:.4f} stays at ln({num_classes}) = {chance:.4f}"
+    return ""
+
+
+def _tally(logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
+    wrong = (logits.detach().argmax(1) != labels).sum()
+    return torch.stack([loss.detach().double(), wrong.double(), torch.full_like(wrong, len(labels)).double()])
+
+
+def _means(tally: torch.Tensor) -> tuple[float, float, int]:
+    loss, wrong, images = tally.tolist()
+    return loss / images, wrong / images, int(images)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

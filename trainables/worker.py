@@ -1,0 +1,66 @@
+"""One Ray Train worker of a trial: wraps the loop, sums counts over the workers."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+
+from trainables.config import TrialConfig
+from trainables.data import open_dataset, prepare
+from trainables.hardware import choose_arithmetic
+from trainables.loop import EpochReport, Ranks, train
+from trainables.registry import load_plugins
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def train_worker(config: dict[str, Any], report: Report | None = None, cpus: int = 1) -> None:
+    """Train the trial that `config` describes, as one of the workers of a Ray Train worker group, or alone.
+
+    Args:
+        config: what `TrialConfig.to_dict` gave.
+        report: where each epoch's numbers go; Ray Train's own report where it is None.
+        cpus: threads that torch may use; a fixed number, since it decides how sums are rounded.
+    """
+    trial = TrialConfig.from_dict(config)
+    load_plugins(trial.plugins)
+    torch.set_num_threads(cpus)
+    # A matrix product in TF32 would not be the float32 that the record states.
+    torch.set_float32_matmul_precision("highest")
+    device = ray.train.torch.get_device()
+    data = prepare(open_dataset(trial.dataset, trial.data, trial.train_size), trial.preprocessing)
+    send = report or ray.train.report
+    ranks = Ranks() if report else _group()
+
+    def pass_on(epoch: EpochReport) -> None:
+        send(epoch.to_dict())
+
+    train(trial, data, pass_on, device=device, arithmetic=choose_arithmetic(trial, device), ranks=ranks)
+
+
+def train_in_group(loop_config: dict[str, Any]) -> None:
+    """Run `train_worker` with what the driver packed: Ray Train hands a worker one dictionary."""
+    train_worker(json.loads(loop_config["trial"]), cpus=loop_config["cpus"])
+
+
+def _group() -> Ranks:
+    # Within Ray Train's local mode in a Tune trial there is no context to ask, hence no call from there.
+    context = ray.train.get_context()
+    if context.get_world_size() == 1:
+        return Ranks()
+
+    def add_up(counts: torch.Tensor) -> torch.Tensor:
+        total = counts.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    return Ranks(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        wrap=lambda model: ray.train.torch.prepare_model(model, move_to_device=False),
+        add_up=add_up,
+    )
