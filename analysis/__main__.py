@@ -20,7 +20,7 @@ app = cyclopts.App(
 
 
 @app.command
-def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = "markdown", by: By = "variant") -> None:  # noqa: A002
+def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = "markdown", by: By = "variant") -> None:
     """Print a row per variant: its best error, at which learning rate, and how its trials ended.
 
     Args:

@@ -37,7 +37,9 @@ class VariantResult:
     """Trials in each state."""
 
 
-def summarise(trials: Iterable[Mapping[str, Any]], order: Iterable[str] = (), by: By = "variant") -> list[VariantResult]:
+def summarise(
+    trials: Iterable[Mapping[str, Any]], order: Iterable[str] = (), by: By = "variant"
+) -> list[VariantResult]:
     """Return a result per cell, in the study's order of variants; `by` splits it by learning rate or seed.
 
     Args:

@@ -6,10 +6,8 @@ tables say so.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
-
-from collections.abc import Mapping
 
 Trial = TypeVar("Trial", bound=Mapping[str, Any])
 

@@ -16,6 +16,8 @@ BASES = ("a", "b", "c")
 """The paper's three base networks."""
 
 VARIANTS = tuple(
-    name for base in BASES for name in (f"model-{base}", f"strided-cnn-{base}", f"convpool-cnn-{base}", f"all-cnn-{base}")
+    name
+    for base in BASES
+    for name in (f"model-{base}", f"strided-cnn-{base}", f"convpool-cnn-{base}", f"all-cnn-{base}")
 )
 """The twelve networks of the paper's Table 3, in its order: each base, then its three derivations."""

@@ -57,6 +57,7 @@ def run_trials(
     # Tune's own table, log files and signal handler give way to this project's.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)

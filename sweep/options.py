@@ -172,7 +172,7 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     )
 
     @app.default
-    def collect(study: str | None = None, /, options: RunOptions = RunOptions()) -> tuple[str | None, RunOptions]:  # noqa: B008
+    def collect(study: str | None = None, /, options: RunOptions = RunOptions()) -> tuple[str | None, RunOptions]:
         """Run a study.
 
         Args:

@@ -64,6 +64,7 @@ def open_data(study: Study) -> dict[str, Dataset]:
 
 def make_plan(
     study: Study,
+    *,
     parameters: dict[str, int],
     datasets: dict[str, Dataset],
     cluster: Cluster,
@@ -71,7 +72,9 @@ def make_plan(
     gpus: float | None = None,
     max_concurrent: int | None = None,
 ) -> Plan:
-    """Return the plan of a checked study on a cluster; for the last three see `place`.
+    """Return the plan of a checked study on a cluster.
+
+    `parameters` comes from `check_study`, `datasets` from `open_data`; the last three are for `place`.
 
     Raises:
         ValueError: one trial does not fit the cluster.
@@ -105,7 +108,7 @@ def place(
         gpus = float(size if cluster.gpus else 0)
     if gpus < 0:
         raise ValueError(f"gpus_per_trial must be at least 0, got {gpus:g}.")
-    if gpus % size and size > 1 or gpus > 1 and gpus % 1:
+    if (gpus % size and size > 1) or (gpus > 1 and gpus % 1):
         raise ValueError(
             f"gpus_per_trial must be a whole number for each of the {size} workers, got {gpus:g}; "
             "only a trial of one worker may share a GPU."

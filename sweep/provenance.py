@@ -50,7 +50,7 @@ def _code() -> dict[str, Any]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             ["git", *arguments],  # noqa: S607
             cwd=folder,
             capture_output=True,

@@ -28,7 +28,7 @@ class Recorder(Callback):  # type: ignore[misc]
         *,
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
-        on_end: Callable[[Mapping[str, Any]], None] = lambda row: None,
+        on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.

@@ -82,16 +82,23 @@ def _run(study_name: str | None, options: RunOptions, arguments: list[str], cons
     else:
         study, recorded = _choose_study(study_name, options, address, console), {}
         store = _new_run(study, options)
-    checked = check_study(study), open_data(study)
-    demands = options.workers_per_trial, options.gpus_per_trial, options.max_concurrent
+    plan_on = partial(
+        make_plan,
+        study,
+        parameters=check_study(study),
+        datasets=open_data(study),
+        workers=options.workers_per_trial,
+        gpus=options.gpus_per_trial,
+        max_concurrent=options.max_concurrent,
+    )
     if address is None:
         # What does not fit this machine is refused before Ray starts on it.
-        plan = make_plan(study, *checked, this_machine(), *demands)
+        plan = plan_on(cluster=this_machine())
         if options.dry_run:
             show_plan(plan, console)
             return OK
     with connect(address) as cluster:
-        plan = make_plan(study, *checked, cluster, *demands)
+        plan = plan_on(cluster=cluster)
         show_plan(plan, console)
         return OK if options.dry_run else _execute(plan, store, recorded, arguments, console)
 
@@ -150,9 +157,7 @@ def _execute(
     interruption = Interruption()
     progress = Progress(plan, console, done=len(recorded))
     with interruption.listening():
-        rows = run_trials(
-            plan, store, recorded=recorded, is_interrupted=interruption, on_end=progress.trial_ended
-        )
+        rows = run_trials(plan, store, recorded=recorded, is_interrupted=interruption, on_end=progress.trial_ended)
     if interruption() and any(row["state"] not in FINAL_STATES for row in rows):
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(store)}")
         return INTERRUPTED

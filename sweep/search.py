@@ -36,7 +36,7 @@ class CellSearch:
         return self._study.points_per_cell - len(self._asked)
 
     def ask(self, recorded: Mapping[str, Mapping[str, Any]]) -> tuple[str, TrialConfig]:
-        """Return the next trial's id and configuration; a trial that the record knows is asked for again, not redrawn."""
+        """Return the next trial's id and configuration; one that the record knows is asked for again, not redrawn."""
         trial_id = f"{self._cell.cell.replace('/', '_')}_{len(self._asked):04d}"
         known = recorded.get(trial_id)
         if known is not None and self._study.search != "grid":

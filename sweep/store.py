@@ -51,10 +51,13 @@ class Store:
         """
         self._is_local = "://" not in location
         self.location = str(Path(location).resolve()) if self._is_local else location.rstrip("/")
+        self._filesystem: pafs.FileSystem
+        self._root: str
+        if self._is_local:
+            self._filesystem, self._root = pafs.LocalFileSystem(), self.location
+            return
         try:
-            self._filesystem, self._root = (
-                (pafs.LocalFileSystem(), self.location) if self._is_local else pafs.FileSystem.from_uri(self.location)
-            )
+            self._filesystem, self._root = pafs.FileSystem.from_uri(self.location)
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"A run's location must be a folder or a URI, got {location!r} ({error}).") from error
 

@@ -85,7 +85,9 @@ class Study:
                     f"trials_per_cell must be at least 1 for the search {self.search}, got {self.trials_per_cell}."
                 )
             if self.seeds != 1:
-                raise ValueError(f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points.")
+                raise ValueError(
+                    f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points."
+                )
 
     @property
     def points_per_cell(self) -> int:
@@ -146,10 +148,12 @@ def quickstart() -> Study:
             variant="all-cnn-c",
             lr=0.05,
             preprocessing="standardise",
-            train_size=4000,
+            train_size=3000,
             epochs=6,
             batch_size=32,
-            architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1),
+            # So small and so short, a network with ReLU on its class layer is dead before it has learned.
+            warmup_epochs=1.0,
+            architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1, class_relu=False),
         ),
     )
 

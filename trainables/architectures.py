@@ -74,7 +74,8 @@ def strided(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:
     for layer in layers:
         if isinstance(layer, MaxPool):
             before = rewritten.pop()
-            assert isinstance(before, Conv), "a pool follows a convolution in each base"
+            if not isinstance(before, Conv):
+                raise ValueError(f"A pool must follow a convolution for the strided rule, got {before}.")
             rewritten.append(replace(before, stride=layer.stride))
             after_stride = True
         elif isinstance(layer, Dropout) and after_stride:
@@ -116,7 +117,7 @@ RULES: dict[str, Rule] = {
 
 
 def network(layers: list[Layer], in_channels: int = 3) -> nn.Sequential:
-    """Build a layer list, closed by the average over the map. `(N, in_channels, H, W)` to `(N, classes)`, the logits."""
+    """Build a layer list, closed by the average over the map: `(N, in_channels, H, W)` to logits `(N, classes)`."""
     modules: list[nn.Module] = []
     channels = in_channels
     for layer in layers:

@@ -170,7 +170,8 @@ class TrialConfig:
 def learning_rate(config: TrialConfig, progress: float) -> float:
     """Return the learning rate at `progress` epochs since the start, 1.5 being the middle of the second epoch.
 
-    The loop asks at the middle of each step, so that no step falls on a drop. Warm-up scales it linearly; each drop that lies behind multiplies it by `drop_factor`.
+    The loop asks at the middle of each step, so that no step falls on a drop. Warm-up scales it
+    linearly; each drop that lies behind multiplies it by `drop_factor`.
     """
     drops = sum(progress >= epoch for epoch in config.drop_epochs)
     warmup = min(1.0, progress / config.warmup_epochs) if config.warmup_epochs else 1.0

@@ -12,6 +12,7 @@ from typing import final
 
 import filelock
 import torch
+from torch import nn
 
 from trainables.architectures import build
 from trainables.config import TrialConfig
@@ -39,6 +40,10 @@ class Arithmetic:
     def layout(self) -> torch.memory_format:
         """The layout as torch names it."""
         return _LAYOUTS[self.memory_format]
+
+    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return the model on its device, its weights in this layout."""
+        return model.to(device).to(memory_format=self.layout)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which a forward pass runs."""
@@ -97,7 +102,7 @@ def _seconds(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) 
     """Return the time of the fastest of a few training steps on noise."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        model = build("all-cnn-c", config.architecture, 10).to(device, memory_format=arithmetic.layout)
+        model = arithmetic.place(build("all-cnn-c", config.architecture, 10), device)
         batch = 512 if device.type == "cuda" else _PROBE_BATCH
         images = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=arithmetic.layout)
         times = []
@@ -114,5 +119,9 @@ def _seconds(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -91,7 +91,7 @@ def train(
     *,
     device: torch.device,
     arithmetic: Arithmetic,
-    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    ranks: Ranks = Ranks(),
 ) -> None:
     """Train one trial and call `report` once an epoch, until it is completed or diverged.
 
@@ -99,7 +99,7 @@ def train(
     differs between them. So the number of workers changes the sums' rounding and the dropped units, nothing else.
     """
     torch.manual_seed(config.seed)
-    model = build(config.variant, config.architecture, data.num_classes).to(device, memory_format=arithmetic.layout)
+    model = arithmetic.place(build(config.variant, config.architecture, data.num_classes), device)
     wrapped = ranks.wrap(model)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
@@ -113,7 +113,7 @@ def train(
         started = time.perf_counter()
         model.train()
         tally = torch.zeros(3, dtype=torch.float64, device=device)
-        batches = torch.randperm(len(images), generator=draws).split(config.batch_size)
+        batches = torch.split(torch.randperm(len(images), generator=draws), config.batch_size)
         for step, batch in enumerate(batches):
             lr = learning_rate(config, epoch - 1 + (step + 0.5) / len(batches))
             optimiser.param_groups[0]["lr"] = lr
@@ -127,7 +127,7 @@ def train(
             loss = functional.cross_entropy(logits.float(), y, reduction="sum")
             optimiser.zero_grad(set_to_none=True)
             # The workers' gradients are averaged: this factor makes the average that of the whole batch.
-            (loss * (ranks.size / len(batch))).backward()
+            torch.autograd.backward(loss * (ranks.size / len(batch)))
             optimiser.step()
             tally += _tally(logits, y, loss)
         train_loss, train_error, train_images = _means(ranks.add_up(tally))
@@ -135,7 +135,8 @@ def train(
 
         test_tally, spread = evaluate(model, data.test_images, data.test_labels, device, arithmetic, ranks)
         _, test_error, test_images = _means(ranks.add_up(test_tally))
-        unlearned = unlearned + 1 if abs(train_loss - math.log(data.num_classes)) < UNLEARNED_MARGIN else 0
+        at_chance = abs(train_loss - math.log(data.num_classes)) < UNLEARNED_MARGIN
+        unlearned = unlearned + 1 if at_chance and epoch > config.warmup_epochs else 0
         reason = why_diverged(train_loss, float(ranks.add_up(spread)), unlearned, data.num_classes)
         state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
         if reason:
@@ -181,16 +182,16 @@ def evaluate(
     """
     model.eval()
     tally = torch.zeros(3, dtype=torch.float64, device=device)
-    highest, lowest = -torch.inf, torch.inf
+    extremes: list[torch.Tensor] = []
     share = torch.arange(len(images))[ranks.rank :: ranks.size]
-    for batch in share.split(EVALUATION_BATCH):
+    for batch in torch.split(share, EVALUATION_BATCH):
         x, y = images[batch].to(device), labels[batch].to(device)
         with arithmetic.autocast(device):
             logits = model(x.contiguous(memory_format=arithmetic.layout)).float()
         tally += _tally(logits, y, functional.cross_entropy(logits, y, reduction="sum"))
-        highest = torch.maximum(logits.amax(0), torch.as_tensor(highest, device=device))
-        lowest = torch.minimum(logits.amin(0), torch.as_tensor(lowest, device=device))
-    return tally, (torch.as_tensor(highest) - torch.as_tensor(lowest)).max()
+        extremes += [logits.amax(0), logits.amin(0)]
+    over_images = torch.stack(extremes)
+    return tally, (over_images.amax(0) - over_images.amin(0)).max()
 
 
 def why_diverged(train_loss: float, spread: float, unlearned_epochs: int, num_classes: int) -> str:

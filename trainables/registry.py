@@ -25,7 +25,7 @@ class Registry(Generic[T]):
         """
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
             raise ValueError(
-                f"The name of a {self._kind} must be made of lower-case letters, digits and single hyphens, got {name!r}."
+                f"The name of a {self._kind} must be lower-case letters, digits and single hyphens, got {name!r}."
             )
         if name in self._things:
             raise ValueError(f"The name of a {self._kind} must be free, got {name!r}, which is registered already.")

@@ -57,7 +57,9 @@ def read_images(
         encoded = pc.struct_field(table["img"], "bytes").to_pylist()
         images.append(np.stack([_decode(data, info.path, row) for row, data in enumerate(encoded)]))
         if table[label_column].null_count:
-            raise ValueError(f"Each row of {info.path} must have a label, got none in {table[label_column].null_count}.")
+            raise ValueError(
+                f"Each row of {info.path} must have a label, got none in {table[label_column].null_count}."
+            )
         labels.append(table[label_column].to_numpy().astype(np.int64))
     return Split(name=split, images=np.concatenate(images), labels=np.concatenate(labels), num_classes=num_classes)
 
@@ -85,12 +87,16 @@ def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
     where = f"Row {row} of {path}"
     # The four bytes at 12 name a WebP file's first chunk: `VP8 ` is the lossy one.
     if data is None or data[12:16] == b"VP8 ":
-        raise ValueError(f"{where} must hold a PNG or a lossless WebP image, got {'none' if data is None else 'a lossy one'}.")
+        raise ValueError(
+            f"{where} must hold a PNG or a lossless WebP image, got {'none' if data is None else 'a lossy one'}."
+        )
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where} must hold a whole PNG or lossless WebP image, got one that cannot be read.") from error
+        raise ValueError(
+            f"{where} must hold a whole PNG or lossless WebP image, got one that cannot be read."
+        ) from error
     if pixels.shape != IMAGE_SHAPE:
         raise ValueError(f"{where} must hold an image of 32x32 pixels, got {pixels.shape[2]}x{pixels.shape[1]}.")
     return pixels

@@ -15,17 +15,20 @@ Array = np.ndarray[Any, Any]
 SIDE = 32
 TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
 SEED = 20141221
+DISTRACTORS = 3
 _CHUNK = 1_000
 _VERSION = 1
 """Part of the cache's key: raise it when the images change."""
 
 
 def _triangle(x: Array, y: Array) -> Array:
-    return (y < 0.6) & (np.abs(x) * 1.7 < y + 1.0)
+    inside: Array = (y < 0.6) & (np.abs(x) * 1.7 < y + 1.0)
+    return inside
 
 
 def _star(x: Array, y: Array) -> Array:
-    return np.hypot(x, y) < 0.62 + 0.38 * np.cos(5 * np.arctan2(y, x))
+    inside: Array = np.hypot(x, y) < 0.62 + 0.38 * np.cos(5 * np.arctan2(y, x))
+    return inside
 
 
 SHAPES_BY_CLASS: dict[str, Callable[[Array, Array], Array]] = {
@@ -46,8 +49,8 @@ SHAPES_BY_CLASS: dict[str, Callable[[Array, Array], Array]] = {
 def make_shapes(name: str, size: int, seed: int) -> Split:
     """Return `size` images, uint8 `(size, 3, 32, 32)`: the same ones for the same name, size and seed.
 
-    Each holds one shape of random place, size, rotation, colour and stripes, over a background of smooth colour,
-    stripes and two smaller distracting patches, with noise.
+    Each holds one light shape of random place, size, colour and stripes, turned by up to 22.5 degrees, over a dark
+    striped background with a few small distracting patches, and noise.
     """
     images = np.empty((size, 3, SIDE, SIDE), np.uint8)
     labels = np.empty(size, np.int64)
@@ -61,25 +64,27 @@ def make_shapes(name: str, size: int, seed: int) -> Split:
 
 def _draw(labels: Array, rng: np.random.Generator) -> Array:
     count = len(labels)
-    canvas = _texture(count, rng, contrast=0.15)
-    for _ in range(2):
-        x, y = _coordinates(count, rng, smallest=0.08, largest=0.18)
-        canvas = np.where((np.abs(x) + np.abs(y) < 1)[:, None], _texture(count, rng, contrast=0.15), canvas)
-    x, y = _coordinates(count, rng, smallest=0.32, largest=0.46)
+    canvas = _texture(count, rng, darkest=0.05, lightest=0.45)
+    for _ in range(DISTRACTORS):
+        x, y = _coordinates(count, rng, smallest=0.08, largest=0.16, turn=np.pi)
+        canvas = np.where((np.abs(x) + np.abs(y) < 1)[:, None], _texture(count, rng, darkest=0.1, lightest=0.9), canvas)
+    x, y = _coordinates(count, rng, smallest=0.3, largest=0.45, turn=np.pi / 8)
     inside = np.empty((count, SIDE, SIDE), bool)
     for label, contains in enumerate(SHAPES_BY_CLASS.values()):
         of_class = labels == label
         inside[of_class] = contains(x[of_class], y[of_class])
-    canvas = np.where(inside[:, None], _texture(count, rng, contrast=0.15), canvas)
-    canvas = canvas + rng.normal(0, 0.05, canvas.shape).astype(np.float32)
+    canvas = np.where(inside[:, None], _texture(count, rng, darkest=0.45, lightest=0.95), canvas)
+    canvas = canvas + rng.normal(0, 0.12, canvas.shape).astype(np.float32)
     return (canvas.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _coordinates(count: int, rng: np.random.Generator, smallest: float, largest: float) -> tuple[Array, Array]:
-    """Return each pixel's place, x and y `(count, 32, 32)`, in a frame of random centre, rotation and radius."""
+def _coordinates(
+    count: int, rng: np.random.Generator, smallest: float, largest: float, turn: float
+) -> tuple[Array, Array]:
+    """Return each pixel's place, x and y `(count, 32, 32)`, in a frame of random centre, radius and rotation."""
     radius = rng.uniform(smallest, largest, (count, 1, 1))
-    centre = rng.uniform(radius * 0.8, 1 - radius * 0.8, (2, count, 1, 1))
-    angle = rng.uniform(0, 2 * np.pi, (count, 1, 1))
+    centre = rng.uniform(radius * 0.9, 1 - radius * 0.9, (2, count, 1, 1))
+    angle = rng.uniform(-turn, turn, (count, 1, 1))
     pixels = (np.arange(SIDE) + 0.5) / SIDE
     x, y = (pixels[None, None, :] - centre[0]) / radius, (pixels[None, :, None] - centre[1]) / radius
     rotated_x = np.cos(angle) * x + np.sin(angle) * y
@@ -87,10 +92,10 @@ def _coordinates(count: int, rng: np.random.Generator, smallest: float, largest:
     return rotated_x.astype(np.float32), rotated_y.astype(np.float32)
 
 
-def _texture(count: int, rng: np.random.Generator, contrast: float) -> Array:
-    """Return stripes of random colour, direction and pitch, `(count, 3, 32, 32)` with values around [0, 1]."""
-    base = rng.uniform(0.15, 0.85, (count, 3, 1, 1))
-    swing = rng.uniform(-contrast, contrast, (count, 3, 1, 1))
+def _texture(count: int, rng: np.random.Generator, darkest: float, lightest: float) -> Array:
+    """Return stripes between two colours of random direction and pitch, `(count, 3, 32, 32)`."""
+    base = rng.uniform(darkest, lightest, (count, 3, 1, 1))
+    swing = rng.uniform(-0.15, 0.15, (count, 3, 1, 1))
     angle = rng.uniform(0, np.pi, (count, 1, 1))
     pitch = rng.uniform(0.3, 1.6, (count, 1, 1))
     phase = rng.uniform(0, 2 * np.pi, (count, 1, 1))

@@ -129,7 +129,7 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
         arrays = {f"{s.name}_{what}": getattr(s, what) for s in splits for what in ("images", "labels")}
         digest = hashlib.sha256()
         for array in arrays.values():
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
         return arrays | {"checksum": np.frombuffer(digest.digest(), np.uint8)}
 
     arrays = cached_arrays(name, {"version": _VERSION, **identity}, decode)
