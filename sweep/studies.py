@@ -142,17 +142,16 @@ def quickstart() -> Study:
         name="quickstart",
         datasets=("shapes",),
         variants=("model-c", "strided-cnn-c", "convpool-cnn-c", "all-cnn-c"),
-        learning_rates=Choice((0.05, 0.01)),
+        learning_rates=Choice((0.02, 0.01)),
         base=TrialConfig(
             dataset="shapes",
             variant="all-cnn-c",
             lr=0.05,
             preprocessing="standardise",
-            train_size=3000,
-            epochs=6,
+            train_size=4000,
+            epochs=5,
             batch_size=32,
-            # So small and so short, a network with ReLU on its class layer is dead before it has learned.
-            warmup_epochs=1.0,
+            # So small and so short, most networks with ReLU on their class layer are dead before they have learned.
             architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1, class_relu=False),
         ),
     )
