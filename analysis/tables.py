@@ -1,6 +1,7 @@
 """The comparison table of a run, in several formats."""
 
 import csv
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -95,7 +96,7 @@ def _latex(rows: Sequence[Row], remarks: Sequence[str]) -> str:
 
 
 def _html(rows: Sequence[Row], remarks: Sequence[str]) -> str:
-    return "\n".join([_tabulate(rows, "html"), *(f"<p>{remark}</p>" for remark in remarks)])
+    return "\n".join([_tabulate(rows, "html"), *(f"<p>{html.escape(remark)}</p>" for remark in remarks)])
 
 
 def _csv(rows: Sequence[Row], remarks: Sequence[str]) -> str:  # noqa: ARG001 - a table of numbers for programs

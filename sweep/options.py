@@ -24,7 +24,10 @@ from trainables.config import (
 
 def _whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int:  # noqa: ARG001 - cyclopts' signature
     # cyclopts rounds 1.5 to 2 where an int is wanted: a researcher who types 1.5 epochs should hear of it.
-    return int(tokens[0].value)
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"it must be a whole number, got {tokens[0].value!r}.") from None
 
 
 def _auto_or_whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int | None:
@@ -46,7 +49,7 @@ class RunOptions:
     """What a user may set. An option left out is as the study says."""
 
     data: str | None = None
-    """Folder or URI with <dataset>/{train,test}-*.parquet or torchvision's folders; default: SWEEP_DATA, else a
+    """Folder or URI with NAME/train-*.parquet and NAME/test-*.parquet of each data set, or torchvision's folders; default: SWEEP_DATA, else a
     download."""
     output: str = "runs"
     """Folder or URI that holds runs."""

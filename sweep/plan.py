@@ -106,7 +106,7 @@ def place(
     size = workers or 1
     if gpus is None:
         gpus = float(size if cluster.gpus else 0)
-    if gpus < 0:
+    if not gpus >= 0:  # NaN too
         raise ValueError(f"gpus_per_trial must be at least 0, got {gpus:g}.")
     if (gpus % size and size > 1) or (gpus > 1 and gpus % 1):
         raise ValueError(

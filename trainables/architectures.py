@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from search_spaces.paper import BASES
 from trainables.config import ArchitectureConfig
 from trainables.initialisation import initialise
 from trainables.registry import Registry
@@ -42,6 +41,9 @@ class Dropout:
 
 
 Layer = Conv | MaxPool | Dropout
+
+BASES = ("a", "b", "c")
+"""The paper's three base networks."""
 
 STAGE_CHANNELS = (96, 192)
 """Channels of the paper's two stages at width 1; the head has as many as the second stage."""

@@ -1,0 +1,46 @@
+"""Runs the command line as a user does, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweep.records import TIME_COLUMNS
+from sweep.store import Store
+
+Sweep = Callable[..., subprocess.CompletedProcess[str]]
+
+TINY = ("--train-size", "100", "--epochs", "2", "--width", "0.05", "--batch-size", "32")
+"""Options of a study small enough for a test: some seconds a trial."""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Return a function that runs `python -m sweep.run ARGUMENTS --output TMP` to its end."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command(tmp_path, *arguments), capture_output=True, text=True, env=environment())
+
+    return run
+
+
+def command(output: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweep.run", *arguments, "--output", str(output)]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's variables, without those by which Ray would find another cluster."""
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"PYTHONUNBUFFERED": "1"}
+
+
+def without_times(store: Store) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return all rows of both tables without the columns that hold times."""
+    tables = store.read_trials(), store.read_epochs()
+    trials, epochs = (
+        table.drop_columns([name for name in table.column_names if name in TIME_COLUMNS]).to_pylist()
+        for table in tables
+    )
+    return trials, epochs

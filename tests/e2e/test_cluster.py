@@ -1,0 +1,77 @@
+"""Joining a cluster that runs already, and what its dashboard says to strangers."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep.cluster import TOKEN_FILE
+from sweep.store import Store
+from tests.e2e.conftest import TINY, Sweep, environment
+
+# The project's own way to start Ray; it lives until its standard input closes.
+START = """
+import sys
+from sweep.cluster import connect
+with connect(None) as cluster:
+    import ray
+    print(ray.get_runtime_context().gcs_address, cluster.dashboard, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[str, str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    address, dashboard = process.stdout.readline().split()
+    yield address, dashboard
+    process.communicate("")
+
+
+def test_a_run_joins_the_cluster_at_an_address(running: tuple[str, str], sweep: Sweep, tmp_path: Path) -> None:
+    address, _ = running
+    done = sweep(
+        *("quickstart", *TINY, "--variants", "strided-cnn-a", "--learning-rates", "0.01", "--address", address),
+        *("--name", "joined"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{address} with" in done.stdout
+    assert [row["state"] for row in Store(str(tmp_path / "joined")).read_trials().to_pylist()] == ["completed"]
+
+    too_many = sweep("quickstart", *TINY, "--address", address, "--workers-per-trial", "999", "--name", "more")
+    assert too_many.returncode == 2
+    assert too_many.stderr.startswith("error: workers_per_trial must leave one trial within the")
+    assert not (tmp_path / "more").exists()
+
+
+def test_the_dashboard_is_on_loopback_and_asks_for_the_token(running: tuple[str, str]) -> None:
+    _, dashboard = running
+    assert dashboard.startswith("http://127.0.0.1:")
+
+    def status(token: str | None) -> int:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"{dashboard}/api/jobs/", headers=headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert (status(None), status("wrong"), status(TOKEN_FILE.read_text().strip())) == (401, 403, 200)
+    assert TOKEN_FILE.stat().st_mode & 0o077 == 0
+
+
+def test_an_address_where_nothing_answers_is_refused(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("quickstart", *TINY, "--address", "127.0.0.1:1", "--name", "nowhere")
+    assert done.returncode == 2
+    assert "address must be that of a running Ray cluster, got '127.0.0.1:1'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "nowhere").exists()

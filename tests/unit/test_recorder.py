@@ -1,0 +1,263 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
+from sweep.store import Store
+from trainables.config import ArchitectureConfig, TrialConfig
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class StandIn:
+    """What the recorder reads of a Ray trial."""
+
+    def __init__(self, trial_id: str, *, epochs: int = 3, error: Exception | None = None) -> None:
+        config = TrialConfig(
+            dataset="shapes", variant="all-cnn-c", lr=0.05, epochs=epochs, architecture=ArchitectureConfig(width=0.5)
+        )
+        self.config = {"trial_id": trial_id, "cell": config.cell, "config": config.to_dict()}
+        self._error = error
+
+    def get_error(self) -> Exception | None:
+        return self._error
+
+
+def result(epoch: int, **values: Any) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "lr": 0.05,
+        "train_loss": 1.0,
+        "train_error": 0.5,
+        "val_error": None,
+        "test_error": 0.4 - epoch / 100,
+        "train_images": 100,
+        "test_images": 50,
+        "epoch_s": 2.5,
+        "train_s": 2.0,
+        "num_parameters": 1234,
+        "hostname": "here",
+        "device": "cpu",
+        "precision": "float32",
+        "memory_format": "contiguous",
+        "state": "running",
+        "reason": "",
+    } | values
+
+
+class Bench:
+    def __init__(self, folder: Path, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.store = Store(str(folder))
+        self.clock = Clock()
+        self.interrupted = False
+        self.ended: list[dict[str, Any]] = []
+        self.recorder = Recorder(
+            self.store,
+            recorded=recorded,
+            is_interrupted=lambda: self.interrupted,
+            on_end=lambda row: self.ended.append(dict(row)),
+            clock=self.clock,
+        )
+
+    def start(self, trial: StandIn) -> None:
+        self.recorder.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+
+    def report(self, trial: StandIn, epoch: int, **values: Any) -> None:
+        self.recorder.on_trial_result(0, [], trial, result(epoch, **values))  # type: ignore[arg-type]
+
+    def complete(self, trial: StandIn) -> None:
+        self.recorder.on_trial_complete(0, [], trial)  # type: ignore[arg-type]
+
+    def fail(self, trial: StandIn) -> None:
+        self.recorder.on_trial_error(0, [], trial)  # type: ignore[arg-type]
+
+    def written(self) -> dict[str, dict[str, Any]]:
+        return {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "run")
+
+
+def test_a_full_length_trial_is_completed_with_all_its_numbers(bench: Bench) -> None:
+    trial = StandIn("t0", epochs=2)
+    bench.start(trial)
+    bench.clock.now += 3
+    bench.report(trial, 1)
+    bench.report(trial, 2)
+    bench.clock.now += 4
+    bench.complete(trial)
+    row = bench.written()["t0"]
+    assert row["state"] == "completed"
+    assert (row["epochs_run"], row["epochs_budget"], row["reason"]) == (2, 2, "")
+    assert (row["variant"], row["dataset"], row["lr"], row["width"], row["seed"]) == (
+        "all-cnn-c",
+        "shapes",
+        0.05,
+        0.5,
+        0,
+    )
+    assert row["test_error"] == pytest.approx(0.38)
+    assert row["val_error"] is None
+    assert row["train_s"] == 4.0
+    assert row["images_per_s"] == 50.0  # 100 images, 2 epochs, 4 s
+    assert row["duration_s"] == 7.0
+    assert (row["num_parameters"], row["node"], row["device"]) == (1234, "here", "cpu")
+    assert [entry["trial_id"] for entry in bench.ended] == ["t0"]
+    epochs = bench.store.read_epochs().to_pylist()
+    assert [(e["trial_id"], e["epoch"], e["train_images"]) for e in epochs] == [("t0", 1, 100), ("t0", 2, 100)]
+
+
+def test_a_started_trial_is_written_as_running(bench: Bench) -> None:
+    bench.start(StandIn("t0"))
+    assert bench.written()["t0"]["state"] == "running"
+    assert bench.ended == []
+
+
+def test_a_trial_that_ends_early_is_stopped(bench: Bench) -> None:
+    trial = StandIn("t0")
+    bench.start(trial)
+    bench.report(trial, 1)
+    bench.complete(trial)
+    assert bench.written()["t0"]["state"] == "stopped"
+    assert bench.written()["t0"]["reason"] == "early stopping after epoch 1"
+    assert bench.ended[0]["state"] == "stopped"
+
+
+def test_a_trial_that_reports_divergence_stays_diverged(bench: Bench) -> None:
+    trial = StandIn("t0")
+    bench.start(trial)
+    bench.report(trial, 1, state="diverged", reason="the loss is nan", test_error=1.0)
+    bench.complete(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"], row["test_error"]) == ("diverged", "the loss is nan", 1.0)
+    assert bench.ended[0]["state"] == "diverged"
+
+
+def test_divergence_at_the_last_epoch_is_not_completion(bench: Bench) -> None:
+    trial = StandIn("t0", epochs=1)
+    bench.start(trial)
+    bench.report(trial, 1, state="diverged", reason="the loss is nan")
+    bench.complete(trial)
+    assert bench.written()["t0"]["state"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Traceback (most recent call last):\n  File x\nValueError: no such thing\n\n"), None),
+        (RuntimeError("  one line "), "one line"),
+        (None, "no traceback was left"),
+        (RuntimeError(""), "no traceback was left"),
+        (RuntimeError("\n \n"), "no traceback was left"),
+    ],
+)
+def test_a_failed_trial_keeps_the_last_line_of_its_traceback(
+    bench: Bench, error: Exception | None, reason: str | None
+) -> None:
+    trial = StandIn("t0", error=error)
+    bench.start(trial)
+    bench.fail(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"]) == ("failed", reason or "ValueError: no such thing")
+    assert [entry["state"] for entry in bench.ended] == ["failed"]
+
+
+@pytest.mark.parametrize("way", ["complete", "fail"])
+def test_an_interrupted_trial_is_pending_and_nobody_is_told(bench: Bench, way: str) -> None:
+    trial = StandIn("t0")
+    bench.start(trial)
+    bench.report(trial, 2)
+    bench.interrupted = True
+    getattr(bench, way)(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"]) == ("pending", "interrupted after epoch 2")
+    assert bench.ended == []
+
+
+def test_a_trial_that_completes_during_an_interruption_is_completed(bench: Bench) -> None:
+    trial = StandIn("t0", epochs=1)
+    bench.start(trial)
+    bench.report(trial, 1)
+    bench.interrupted = True
+    bench.complete(trial)
+    assert bench.written()["t0"]["state"] == "completed"
+
+
+def test_a_repeated_epoch_is_not_doubled(bench: Bench) -> None:
+    trial = StandIn("t0")
+    bench.start(trial)
+    for epoch in (1, 2, 2, 1):
+        bench.report(trial, epoch, train_s=2.0)
+    bench.complete(trial)
+    assert bench.store.read_epochs()["epoch"].to_pylist() == [1, 2]
+    assert bench.written()["t0"]["train_s"] == 4.0
+
+
+def test_rows_are_written_at_a_trials_end_and_after_ten_seconds(bench: Bench) -> None:
+    assert FLUSH_AFTER_S == 10.0
+    trial, other = StandIn("t0"), StandIn("t1")
+    bench.start(trial)
+    bench.start(other)
+    bench.clock.now += 9.9
+    bench.report(trial, 1)
+    assert bench.store.read_epochs().num_rows == 0
+    bench.clock.now += 0.1
+    bench.report(trial, 2)
+    assert bench.store.read_epochs().num_rows == 2
+    assert bench.written()["t0"]["epochs_run"] == 2
+    bench.report(other, 1)
+    assert bench.store.read_epochs().num_rows == 2
+    bench.complete(trial)
+    assert bench.store.read_epochs().num_rows == 3
+
+
+def test_parts_are_merged_before_they_grow_too_many(bench: Bench) -> None:
+    trial = StandIn("t0", epochs=MERGE_AFTER_PARTS + 2)
+    bench.start(trial)
+    for epoch in range(1, MERGE_AFTER_PARTS + 2):
+        bench.report(trial, epoch)
+        bench.recorder.flush()
+    assert bench.store.count_parts() == 1
+    assert bench.store.read_epochs()["epoch"].to_pylist() == list(range(1, MERGE_AFTER_PARTS + 2))
+
+
+def test_closing_makes_running_trials_pending_and_leaves_the_others(bench: Bench) -> None:
+    done, running = StandIn("t0", epochs=1), StandIn("t1")
+    for trial in (done, running):
+        bench.start(trial)
+        bench.report(trial, 1)
+    bench.complete(done)
+    bench.recorder.close()
+    states = {name: row["state"] for name, row in bench.written().items()}
+    assert states == {"t0": "completed", "t1": "pending"}
+    assert bench.store.read_epochs().num_rows == 2
+
+
+def test_rows_of_an_earlier_execution_stay_and_a_trial_begun_anew_starts_from_zero(tmp_path: Path) -> None:
+    first = Bench(tmp_path / "run")
+    done, cut = StandIn("t0", epochs=1), StandIn("t1")
+    for trial in (done, cut):
+        first.start(trial)
+        first.report(trial, 1)
+    first.complete(done)
+    first.recorder.close()
+    recorded = first.written()
+    second = Bench(tmp_path / "run", recorded=recorded)
+    second.start(cut)
+    assert second.written()["t0"] == recorded["t0"]
+    assert second.written()["t1"]["epochs_run"] == 0
+    assert second.written()["t1"]["state"] == "running"
+    assert len(second.recorder.rows) == 2
+
+
+def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:
+    assert bench.recorder.__getstate__() == {}

@@ -1,0 +1,209 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.records import EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
+from sweep.store import Store, check_name
+
+
+def trial(trial_id: str, **values: Any) -> dict[str, Any]:
+    row = dict.fromkeys(TRIALS.names) | {"trial_id": trial_id, "state": "completed", "lr": 0.05, "epochs_run": 3}
+    return row | values
+
+
+def epoch(trial_id: str, number: int, error: float = 0.5) -> dict[str, Any]:
+    return dict.fromkeys(EPOCHS.names) | {"trial_id": trial_id, "epoch": number, "test_error": error}
+
+
+@pytest.fixture(params=["folder", "file-uri"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return Store(str(tmp_path / "run"))
+    (tmp_path / "run" / "epochs").mkdir(parents=True)  # an object store needs no folders; a file system does
+    return Store(f"file://{tmp_path}/run")
+
+
+def test_final_states_are_states_and_leave_out_those_that_go_on() -> None:
+    assert set(STATES) - FINAL_STATES == {"pending", "running"}
+    assert FINAL_STATES < set(STATES)
+
+
+def test_study_comes_back_with_the_schema_version(store: Store) -> None:
+    assert not store.exists()
+    store.write_study({"study": {"name": "x"}, "planned_trials": 3})
+    assert store.exists()
+    assert store.read_study() == {"schema_version": SCHEMA_VERSION, "study": {"name": "x"}, "planned_trials": 3}
+
+
+def test_trials_come_back_in_order_of_their_id_with_the_schemas_types(store: Store) -> None:
+    rows = [trial("b", val_error=None, test_error=0.25, reason="é"), trial("a", state="failed", seed=2**40)]
+    store.write_trials(rows)
+    table = store.read_trials()
+    assert table.schema.equals(TRIALS)
+    assert table.to_pylist() == [rows[1], rows[0]]
+
+
+def test_writing_trials_again_replaces_them(store: Store) -> None:
+    store.write_trials([trial("a"), trial("b")])
+    store.write_trials([trial("c")])
+    assert store.read_trials()["trial_id"].to_pylist() == ["c"]
+
+
+def test_nothing_written_reads_as_empty_tables_of_the_schema(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "absent"))
+    assert store.is_empty()
+    assert store.read_trials().schema.equals(TRIALS)
+    assert store.read_epochs().schema.equals(EPOCHS)
+    assert store.read_trials().num_rows == store.read_epochs().num_rows == store.count_parts() == 0
+    assert not (tmp_path / "absent").exists()
+
+
+def test_parts_are_appended_and_read_as_one_table_in_order(store: Store) -> None:
+    store.append_epochs([epoch("b", 1), epoch("a", 2)])
+    store.append_epochs([])
+    store.append_epochs([epoch("a", 1)])
+    assert store.count_parts() == 2
+    read = store.read_epochs()
+    assert list(zip(read["trial_id"].to_pylist(), read["epoch"].to_pylist(), strict=True)) == [
+        ("a", 1),
+        ("a", 2),
+        ("b", 1),
+    ]
+
+
+def test_of_doubled_rows_the_later_counts_within_a_part_and_across_parts(store: Store) -> None:
+    store.append_epochs([epoch("a", 1, 0.9), epoch("a", 2, 0.8), epoch("a", 2, 0.7)])
+    store.append_epochs([epoch("a", 1, 0.6)])
+    read = store.read_epochs()
+    assert dict(zip(read["epoch"].to_pylist(), read["test_error"].to_pylist(), strict=True)) == {1: 0.6, 2: 0.7}
+
+
+def test_merging_leaves_one_part_and_equal_rows(store: Store) -> None:
+    for number in range(4):
+        store.append_epochs([epoch("a", number, number / 10), epoch("a", 0, number / 10)])
+    before = store.read_epochs()
+    store.merge_epochs()
+    assert store.count_parts() == 1
+    assert store.read_epochs().equals(before)
+    store.append_epochs([epoch("a", 9)])
+    assert store.read_epochs().num_rows == before.num_rows + 1
+
+
+def test_merging_with_keep_forgets_the_other_trials(store: Store) -> None:
+    store.append_epochs([epoch("a", 1), epoch("b", 1)])
+    store.append_epochs([epoch("c", 1)])
+    store.merge_epochs({"a", "c"})
+    assert store.read_epochs()["trial_id"].to_pylist() == ["a", "c"]
+    store.merge_epochs(set())
+    assert store.read_epochs().num_rows == 0
+
+
+def test_a_merge_cut_off_before_the_old_parts_went_reads_the_same(store: Store, tmp_path: Path) -> None:
+    store.append_epochs([epoch("a", 1, 0.9)])
+    store.append_epochs([epoch("a", 1, 0.4), epoch("a", 2)])
+    before = store.read_epochs()
+    old = {path: path.read_bytes() for path in (tmp_path / "run" / "epochs").iterdir()}
+    store.merge_epochs()
+    for path, data in old.items():
+        path.write_bytes(data)
+    assert store.count_parts() == 3
+    assert store.read_epochs().equals(before)
+
+
+def test_a_reader_sees_whole_files_while_a_write_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, reader = Store(str(tmp_path / "run")), Store(str(tmp_path / "run"))
+    store.append_epochs([epoch("a", 1)])
+    store.write_trials([trial("a")])
+    seen: list[tuple[list[str], int]] = []
+    replace = Path.replace
+
+    def looking(self: Path, target: Path) -> Path:
+        # The new file is written and not yet in place: a reader must see the old record, whole.
+        assert self.stat().st_size > 0
+        seen.append((reader.read_trials()["trial_id"].to_pylist(), reader.read_epochs().num_rows))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", looking)
+    store.append_epochs([epoch("a", 2)])
+    store.write_trials([trial("a"), trial("b")])
+    assert seen == [(["a"], 1), (["a"], 2)]
+    assert reader.read_trials().num_rows == 2
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["epochs", "trials.parquet"]
+
+
+def test_files_with_other_names_are_no_parts(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.append_epochs([epoch("a", 1)])
+    (tmp_path / "epochs" / ".part-00000001.parquet.77").write_bytes(b"half")
+    (tmp_path / "epochs" / "part-1.parquet").write_bytes(b"half")
+    assert store.count_parts() == 1
+    assert store.read_epochs().num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["a", "cifar10-20260101-120000", "_x", "-x", "A.b_c-9", "x" * 100])
+def test_good_names_are_returned(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", ".x", "", "x" * 101, "a b", "a\n", "ä", "a\\b"])
+def test_bad_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^name must be at most 100 letters, digits, .*, got '") as caught:
+        check_name(name)
+    assert str(caught.value).endswith(f"got {name!r}.")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^A run's folder must hold study\.json, got .*, which does not\.$"):
+        Store(str(tmp_path)).read_study()
+
+
+@pytest.mark.parametrize("text", ["{", "", "\x00\x01", '{"schema_version": 1'])
+def test_a_broken_study_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(ValueError, match=r"study\.json must be JSON, got a broken file \("):
+        Store(str(tmp_path)).read_study()
+
+
+@pytest.mark.parametrize("study", [{"schema_version": SCHEMA_VERSION + 1}, {}, [], "text"])
+def test_another_schema_version_is_refused(tmp_path: Path, study: Any) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    got = study.get("schema_version") if isinstance(study, dict) else None
+    with pytest.raises(ValueError, match=f"must hold a record of version {SCHEMA_VERSION}, got {got}\\.$"):
+        Store(str(tmp_path)).read_study()
+
+
+@pytest.mark.parametrize("name", ["trials.parquet", "epochs/part-00000000.parquet"])
+@pytest.mark.parametrize("keep", [0, 3, 200])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, keep: int) -> None:
+    store = Store(str(tmp_path))
+    store.write_trials([trial("a")])
+    store.append_epochs([epoch("a", 1)])
+    file = tmp_path / name
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"{name} must be a whole Parquet file, got one that cannot be read"):
+        store.read_trials() if name.startswith("trials") else store.read_epochs()
+
+
+def test_a_missing_column_is_refused_and_a_further_one_is_ignored(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    whole = pa.Table.from_pylist([trial("a")], schema=TRIALS)
+    pq.write_table(whole.append_column("extra", pa.array([1])), tmp_path / "trials.parquet")
+    assert store.read_trials().schema.equals(TRIALS)
+    pq.write_table(whole.drop_columns(["state"]), tmp_path / "trials.parquet")
+    with pytest.raises(ValueError, match=r"trials\.parquet must have a column state, got trial_id, phase, "):
+        store.read_trials()
+
+
+def test_a_uri_that_cannot_be_understood_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^A run's location must be a folder or a URI, got 'nope://x' \("):
+        Store("nope://x")
+
+
+def test_a_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store("runs/a").location == str(tmp_path / "runs" / "a")
+    assert Store("file:///x/y/").location == "file:///x/y"
