@@ -1,5 +1,6 @@
 """`python -m analysis table RUN` and `python -m analysis list DIR`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -59,9 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 for bad input."""
     try:
         app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except (cyclopts.CycloptsError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; without this Python would complain once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -33,7 +33,8 @@ def table_rows(results: Sequence[VariantResult], protocol: str, by: By = "varian
         row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
         row["epochs"] = str(result.epochs)
         row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
-        if any(published):
+        if any(published) and by == "variant":
+            # The paper printed the best of its learning rates, which stands beside no single rate or seed.
             row["paper %"] = f"{paper.error_percent:.2f}" if paper else MISSING
         row |= {state: str(result.states[state]) for state in COUNTED_STATES}
         unfinished = result.states["running"] + result.states["pending"]

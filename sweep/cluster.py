@@ -48,6 +48,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
         ValueError: no cluster answers at the address, or its dashboard does not.
     """
     before = os.environ.get("RAY_ADDRESS")
+    ensure_token()
     if address is None:
         _start_here()
     else:
@@ -79,7 +80,7 @@ def ensure_token() -> None:
     Ray would make one itself, but with whatever permissions the umask leaves.
     """
     named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or named or TOKEN_FILE.exists():
+    if os.environ["RAY_AUTH_MODE"] != "token" or named or TOKEN_FILE.exists():
         return
     TOKEN_FILE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = TOKEN_FILE.with_name(f".auth_token.{os.getpid()}")
@@ -90,9 +91,7 @@ def ensure_token() -> None:
 
 
 def _start_here() -> None:
-    ensure_token()
     here = this_machine()
-    # Ray turns token authentication on by itself here, unless the user has set RAY_AUTH_MODE.
     ray.init(
         num_cpus=here.cpus,
         num_gpus=here.gpus,

@@ -159,5 +159,5 @@ class Recorder(Callback):  # type: ignore[misc]
 
 
 def _last_line(error: BaseException | None) -> str:
-    lines = [line.strip() for line in str(error or "no traceback was left").splitlines() if line.strip()]
-    return lines[-1]
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no traceback was left"

@@ -3,14 +3,17 @@
 Exit status 0 when every planned trial ended in a known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C.
 """
 
+import os
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
@@ -110,12 +113,21 @@ def _choose_study(name: str | None, options: RunOptions, address: str | None, co
         name = "cifar10" if gpus or address else "quickstart"
         reason = f"joining {address}" if address else f"this machine has {gpus} GPU(s)"
         console.print(f"No study was named: running {name}, since {reason}.", highlight=False)
+    if options.data is None:
+        # A run that goes on keeps the location that it recorded.
+        options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
     return options.apply(STUDIES[name]())
 
 
 def _new_run(study: Study, options: RunOptions) -> Store:
-    name = check_name(options.name or f"{study.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    made_up = f"{study.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = check_name(made_up if options.name is None else options.name)
     store = Store(f"{options.output.rstrip('/')}/{name}")
+    if "://" not in store.location:
+        path = Path(store.location)
+        nearest = next(place for place in (path, *path.parents) if place.exists())
+        if not nearest.is_dir():
+            raise ValueError(f"output must be a folder or a URI, got {options.output!r}: {nearest} is a file.")
     if not store.is_empty():
         raise ValueError(
             f"name must be that of a new run, got {name!r}, whose folder {store.location} is not empty; "

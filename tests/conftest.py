@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +26,21 @@ def real_data() -> str:
     if not data:
         pytest.skip("SWEEP_DATA names no folder with real CIFAR-10")
     return data
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after the test what it registers."""
+    from trainables.architectures import VARIANTS
+    from trainables.data import DATASETS
+
+    for registry in (VARIANTS, DATASETS):
+        monkeypatch.setattr(registry, "_things", dict(registry._things))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a cache folder that nothing else has written to."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SWEEP_CACHE", str(folder))
+    return folder

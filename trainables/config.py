@@ -155,10 +155,10 @@ class TrialConfig:
         Raises:
             ValueError: a name is unknown, or a value does not hold.
         """
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
+        for kind, given in ((cls, values), (ArchitectureConfig, values.get("architecture", {}))):
+            unknown = sorted(set(given) - {item.name for item in fields(kind)})
+            if unknown:
+                raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
         plain = dict(values)
         plain["architecture"] = ArchitectureConfig(**plain.get("architecture", {}))
         for name in ("drops", "plugins"):

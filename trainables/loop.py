@@ -26,8 +26,8 @@ DEAD_SPREAD = 1e-6
 """A network whose logits differ by less than this between any two test images ignores its input."""
 
 UNLEARNED_MARGIN, UNLEARNED_STEPS = 1e-3, 500
-"""Epochs on end with a training loss this close to ln(classes), of this many steps together, are those of a network that
-learns nothing: two epochs of all of CIFAR at batch size 128. Fewer steps would end slow starters on small sets."""
+"""Epochs on end with a training loss this close to ln(classes), of this many steps together, are those of a network
+that learns nothing: two epochs of all of CIFAR at batch size 128. Fewer steps would end slow starters on small sets."""
 
 State = Literal["running", "completed", "diverged"]
 

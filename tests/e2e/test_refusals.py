@@ -13,27 +13,54 @@ from PIL import Image
 from sweep.run import main
 
 REFUSED = {
-    "unknown study": (["table4"], "study must be one of quickstart, cifar10, cifar10-augmented, cifar100, got 'table4'."),
+    "unknown study": (
+        ["table4"],
+        "study must be one of quickstart, cifar10, cifar10-augmented, cifar100, got 'table4'.",
+    ),
     "unknown variant": (["quickstart", "--variants", "model-d"], "variant must be one of model-a, "),
     "unknown data set": (["quickstart", "--datasets", "mnist"], "dataset must be one of cifar10, cifar100, shapes, "),
     "unknown option": (["quickstart", "--learning-rate", "0.1"], "Unknown option: --learning-rate."),
     "unknown search": (["quickstart", "--search", "best"], 'Invalid value "best" for --search. Choose from: '),
     "unknown protocol": (["quickstart", "--protocol", "best"], 'Invalid value "best" for --protocol.'),
-    "rate zero": (["quickstart", "--learning-rates", "0"], "each value of a choice must be a finite number above 0, got 0"),
-    "rate negative": (["quickstart", "--learning-rates", "-0.1"], "each value of a choice must be a finite number above"),
-    "rate nan": (["quickstart", "--learning-rates", "nan"], "each value of a choice must be a finite number above 0, got"),
-    "rate a word": (["quickstart", "--learning-rates", "high"], 'Invalid value for --learning-rates: unable to convert "'),
-    "rate twice": (["quickstart", "--learning-rates", "0.1", "0.1"], "The values of a choice must differ from each other"),
+    "rate zero": (
+        ["quickstart", "--learning-rates", "0"],
+        "each value of a choice must be a finite number above 0, got 0",
+    ),
+    "rate negative": (
+        ["quickstart", "--learning-rates", "-0.1"],
+        "each value of a choice must be a finite number above",
+    ),
+    "rate nan": (
+        ["quickstart", "--learning-rates", "nan"],
+        "each value of a choice must be a finite number above 0, got",
+    ),
+    "rate a word": (
+        ["quickstart", "--learning-rates", "high"],
+        'Invalid value for --learning-rates: unable to convert "',
+    ),
+    "rate twice": (
+        ["quickstart", "--learning-rates", "0.1", "0.1"],
+        "The values of a choice must differ from each other",
+    ),
     "no variant": (["quickstart", "--variants"], "variants must hold at least one name, got none."),
     "epochs 0": (["quickstart", "--epochs", "0"], "epochs must be at least 1, got 0."),
-    "epochs 1.5": (["quickstart", "--epochs", "1.5"], "Invalid value for --epochs: it must be a whole number, got '1.5'."),
+    "epochs 1.5": (
+        ["quickstart", "--epochs", "1.5"],
+        "Invalid value for --epochs: it must be a whole number, got '1.5'.",
+    ),
     "train size 0": (["quickstart", "--train-size", "0"], "train_size must be at least 1, got 0."),
     "width": (["quickstart", "--width", "0.001"], "width must leave every layer at least one channel, got 0.001"),
     "width 0": (["quickstart", "--width", "0"], "width must be a finite number above 0, got 0.0."),
     "dropout": (["quickstart", "--dropout", "1"], "dropout must be at least 0 and below 1, got 1.0."),
     "seeds 0": (["quickstart", "--seeds", "0"], "seeds must be at least 1, got 0."),
-    "grid and count": (["quickstart", "--trials-per-cell", "3"], "trials_per_cell must be left out for the grid search"),
-    "too few CPUs": (["quickstart", "--workers-per-trial", "9999"], "workers_per_trial must leave one trial within the "),
+    "grid and count": (
+        ["quickstart", "--trials-per-cell", "3"],
+        "trials_per_cell must be left out for the grid search",
+    ),
+    "too few CPUs": (
+        ["quickstart", "--workers-per-trial", "9999"],
+        "workers_per_trial must leave one trial within the ",
+    ),
     "no worker": (["quickstart", "--workers-per-trial", "0"], "workers_per_trial must be at least 1, got 0."),
     "too few GPUs": (["quickstart", "--gpus-per-trial", "99"], "gpus_per_trial must be at most the "),
     "split GPUs": (
@@ -44,7 +71,10 @@ REFUSED = {
     "name with a slash": (["quickstart", "--name", "a/b"], "name must be at most 100 letters, digits, dots, "),
     "name above": (["quickstart", "--name", ".."], "name must be at most 100 letters, digits, dots, "),
     "missing plugin": (["quickstart", "--plugins", "nowhere.py"], "plugins must be existing Python files, got "),
-    "missing data": (["cifar10", "--data", "/nowhere"], "The data location must be an existing folder or a URI, got '/now"),
+    "missing data": (
+        ["cifar10", "--data", "/nowhere"],
+        "The data location must be an existing folder or a URI, got '/now",
+    ),
     "nothing to resume": (["--resume", "--name", "none"], "A run's folder must hold study.json, got "),
     "resume what": (["--resume"], "name must say which run to resume, got none; add --name NAME."),
 }

@@ -48,7 +48,7 @@ def test_two_workers_count_every_image_once_and_agree_with_one(sweep: Sweep, tmp
             assert row["test_error"] == pytest.approx(expected["test_error"], abs=0.003)
 
 
-PLUGIN = '''
+PLUGIN = """
 from torch import nn
 from trainables.architectures import register_variant
 
@@ -79,7 +79,7 @@ class Constant(nn.Module):
 @register_variant("constant-net")
 def constant_net(options, num_classes):
     return Constant(num_classes)
-'''
+"""
 
 
 def test_a_user_s_variants_run_and_their_failures_disturb_no_other(sweep: Sweep, tmp_path: Path) -> None:
@@ -104,7 +104,17 @@ def test_a_user_s_variants_run_and_their_failures_disturb_no_other(sweep: Sweep,
 def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sweep, tmp_path: Path) -> None:
     done = sweep(
         *("quickstart", "--train-size", "60", "--epochs", "7", "--width", "0.05", "--early-stopping", "asha"),
-        *("--variants", "strided-cnn-a", "--learning-rates", "0.02", "0.01", "0.005", "0.0001", "--max-concurrent", "1"),
+        *(
+            "--variants",
+            "strided-cnn-a",
+            "--learning-rates",
+            "0.02",
+            "0.01",
+            "0.005",
+            "0.0001",
+            "--max-concurrent",
+            "1",
+        ),
         *("--name", "asha"),
     )
     assert done.returncode == 0, done.stdout + done.stderr

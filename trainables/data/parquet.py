@@ -85,8 +85,7 @@ def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa
 
 def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
     where = f"Row {row} of {path}"
-    # The four bytes at 12 name a WebP file's first chunk: `VP8 ` is the lossy one.
-    if data is None or data[12:16] == b"VP8 ":
+    if data is None or _is_lossy(data):
         raise ValueError(
             f"{where} must hold a PNG or a lossless WebP image, got {'none' if data is None else 'a lossy one'}."
         )
@@ -100,3 +99,14 @@ def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
     if pixels.shape != IMAGE_SHAPE:
         raise ValueError(f"{where} must hold an image of 32x32 pixels, got {pixels.shape[2]}x{pixels.shape[1]}.")
     return pixels
+
+
+def _is_lossy(data: bytes) -> bool:
+    """Whether a WebP file has a chunk `VP8 `: the lossy one, first in a plain file, later in one with transparency."""
+    start = 12
+    while data[8:12] == b"WEBP" and start < len(data):
+        if data[start : start + 4] == b"VP8 ":
+            return True
+        size = int.from_bytes(data[start + 4 : start + 8], "little")
+        start += 8 + size + size % 2
+    return False

@@ -1,0 +1,96 @@
+"""The direction of imports: search_spaces and trainables are leaves, sweep knows both, analysis knows the record."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search_spaces.paper import VARIANTS as PAPER_VARIANTS
+from trainables.architectures import VARIANTS
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("analysis", "search_spaces", "sweep", "trainables")
+
+
+def modules(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found, package
+    return found
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Yield the full name of each module that a file imports, wherever in it; `from a import b` gives `a.b` too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} must import by full names"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def users(package: str) -> set[str]:
+    """Return the files, relative to the root, that import a package."""
+    return {
+        file.relative_to(ROOT).as_posix()
+        for ours in PACKAGES
+        for file in modules(ours)
+        if package in {top(name) for name in imports(file)}
+    }
+
+
+def test_search_spaces_import_the_standard_library_only() -> None:
+    for file in modules("search_spaces"):
+        foreign = {top(name) for name in imports(file)} - set(sys.stdlib_module_names) - {"search_spaces"}
+        assert not foreign, f"{file}: {foreign}"
+
+
+def test_trainables_know_none_of_the_other_packages() -> None:
+    for file in modules("trainables"):
+        wrong = {top(name) for name in imports(file)} & {"analysis", "search_spaces", "sweep"}
+        assert not wrong, f"{file}: {wrong}"
+
+
+def test_only_the_worker_of_trainables_knows_ray() -> None:
+    assert {file for file in users("ray") if file.startswith("trainables/")} == {"trainables/worker.py"}
+
+
+def test_analysis_knows_the_record_and_the_store_only() -> None:
+    for file in modules("analysis"):
+        ours = {name for name in imports(file) if top(name) in ("sweep", "trainables", "search_spaces")}
+        wrong = {name for name in ours if name.split(".")[:2] not in (["sweep", "records"], ["sweep", "store"])}
+        assert not wrong, f"{file}: {wrong}"
+
+
+def test_sweep_does_not_know_analysis() -> None:
+    assert not {file for file in users("analysis") if not file.startswith("analysis/")}
+
+
+def test_optuna_is_known_in_one_place() -> None:
+    assert users("optuna") == {"sweep/search.py"}
+
+
+def test_only_sweep_knows_both_leaves() -> None:
+    both = users("trainables") & users("search_spaces")
+    assert both
+    assert all(file.startswith("sweep/") for file in both)
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    code = f"import sys, {package}; print(sorted({{'torch', 'ray', 'optuna', 'pyarrow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_papers_twelve_names_are_the_registrys_first() -> None:
+    assert len(PAPER_VARIANTS) == 12
+    assert tuple(VARIANTS)[:12] == PAPER_VARIANTS

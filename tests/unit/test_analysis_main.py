@@ -1,0 +1,105 @@
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.__main__ import main
+from sweep.records import TRIALS
+from sweep.store import Store
+from sweep.studies import STUDIES
+
+
+def trial(number: int, **values: Any) -> dict[str, Any]:
+    return (
+        dict.fromkeys(TRIALS.names)
+        | {
+            "trial_id": f"t{number}",
+            "dataset": "shapes",
+            "augmentation": "none",
+            "variant": "all-cnn-c",
+            "lr": 0.01,
+            "seed": 0,
+            "state": "completed",
+            "epochs_run": 5,
+            "epochs_budget": 5,
+            "test_error": 0.25,
+            "num_parameters": 10,
+        }
+        | values
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Store:
+    store = Store(str(tmp_path / "runs" / "first"))
+    store.write_study(
+        {
+            "study": STUDIES["quickstart"]().to_dict(),
+            "data": {"shapes": {"train_images": 4000}},
+            "planned_trials": 8,
+            "created": "2026-01-02T03:04:05+00:00",
+        }
+    )
+    store.write_trials([trial(0), trial(1, lr=0.02, test_error=0.5), trial(2, variant="model-c", state="running")])
+    return store
+
+
+def test_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", run.location]) == 0
+    out = capsys.readouterr().out
+    assert "all-cnn-c" in out
+    assert "25.00" in out
+    assert "2 of 8 planned trials have ended." in out
+
+
+def test_table_as_csv_by_learning_rate(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", run.location, "--format", "csv", "--by", "lr"]) == 0
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["variant"], row["learning rate"], row["error %"]) for row in read][1:] == [
+        ("all-cnn-c", "0.02", "50.00"),
+        ("all-cnn-c", "0.01", "25.00"),
+    ]
+
+
+def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs" / "no-run").mkdir()
+    (tmp_path / "runs" / "file").write_text("x")
+    assert main(["list", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().out == "first  quickstart  2026-01-02T03:04:05+00:00  2 of 8 trials\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["table", "{folder}/missing"], "A run's folder must hold study.json, got "),
+        (["table", "nope://x"], "A run's location must be a folder or a URI, got 'nope://x'"),
+        (["table"], "RUN"),
+        (["table", "{folder}/runs/first", "--format", "xlsx"], "xlsx"),
+        (["table", "{folder}/runs/first", "--by", "width"], "width"),
+        (["list", "{folder}/missing"], "DIR must be an existing folder, got "),
+        (["nope"], "nope"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    assert main([argument.format(folder=tmp_path) for argument in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert text in said.err
+
+
+def test_a_run_without_trials_has_no_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_trials([])
+    assert main(["table", run.location]) == 2
+    assert capsys.readouterr().err == f"error: {run.location} must hold at least one trial for a table, got none yet.\n"
+
+
+def test_a_damaged_record_is_one_line_and_status_2(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(run.location) / "trials.parquet").write_bytes(b"PAR1")
+    assert main(["table", run.location]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,164 @@
+"""Every kind of bad input: status 2, one line, nothing written, and Ray is not started."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sweep.run import main
+
+TINY = ["--train-size", "64", "--epochs", "1", "--width", "0.05"]
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("Ray must not start before bad input is refused.")
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("SWEEP_DATA", raising=False)
+
+
+@pytest.fixture
+def parquet_data(tmp_path: Path) -> Path:
+    """Return a folder with a CIFAR-10 of 20 training and 10 test images."""
+    folder = tmp_path / "data" / "cifar10"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, size in (("train", 20), ("test", 10)):
+        rows = []
+        for number in range(size):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+            rows.append({"img": {"bytes": buffer.getvalue(), "path": None}, "label": number % 10})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
+    return folder.parent
+
+
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run `main`, check that it refused, and return what it said."""
+    output = tmp_path / "runs"
+    before = sorted(output.rglob("*"))
+    assert main([*arguments, "--output", str(output)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.endswith("\n")
+    assert said.count("\n") == 1
+    assert sorted(output.rglob("*")) == before
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nope"], "study must be one of quickstart, cifar10, "),
+        (["quickstart", "--variants", "nope"], "variant must be one of model-a, "),
+        (["quickstart", "--datasets", "nope"], "dataset must be one of cifar10, "),
+        (["quickstart", "--nope", "1"], "nope"),
+        (["quickstart", "--precision", "float8"], "float8"),
+        (["quickstart", "--search", "best"], "best"),
+        (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
+        (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
+        (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
+        (["quickstart", "--learning-rates", "fast"], "fast"),
+        (["quickstart", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["quickstart", "--epochs", "1.5"], "1.5"),
+        (["quickstart", "--width", "0.001"], "width must leave every layer at least one channel, got 0.001"),
+        (["quickstart", "--name", "a/b"], "name must be at most 100 letters, "),
+        (["quickstart", "--name", ".."], "name must be at most 100 letters, "),
+        (["quickstart", "--name", ""], "name must be "),
+        (["quickstart", "--plugins", "missing.py"], "plugins must be existing Python files, got 'missing.py'"),
+        (["cifar10", "--data", "missing"], "The data location must be an existing folder or a URI, got "),
+        (["quickstart", "--resume"], "name must say which run to resume, got none; add --name NAME."),
+        (["quickstart", "--resume", "--name", "missing"], "A run's folder must hold study.json, got "),
+    ],
+)
+def test_bad_input_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert text in refused(tmp_path, capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--workers-per-trial", "9999"], "got 9999, which needs 9999"),
+        (["--workers-per-trial", "0"], "workers_per_trial must be at least 1, got 0"),
+        (["--gpus-per-trial", "99"], "gpus_per_trial must be at most the "),
+        (["--gpus-per-trial", "nan"], "gpus_per_trial must be at least 0, got nan"),
+        (["--max-concurrent", "0"], "max_concurrent must be at least 1, got 0"),
+    ],
+)
+def test_what_this_machine_has_not_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    assert text in refused(tmp_path, capsys, "quickstart", *TINY, *arguments)
+
+
+def test_more_images_than_there_are_are_refused(
+    tmp_path: Path, parquet_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(tmp_path, capsys, "cifar10", "--data", str(parquet_data), "--train-size", "21")
+    assert said == "error: train_size must be at most the 20 training images that cifar10 holds here, got 21.\n"
+
+
+def test_the_last_image_may_be_asked_for(
+    tmp_path: Path, parquet_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--train-size", "20", "--dry-run", "--gpus-per-trial", "0", "--output", str(tmp_path / "runs")]
+    assert main(["cifar10", "--data", str(parquet_data), *options]) == 0
+    assert "cifar10 20 + 10" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_data_location_may_come_from_the_environment(
+    tmp_path: Path, parquet_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_DATA", str(parquet_data))
+    assert main(["cifar10", "--dry-run", "--gpus-per-trial", "0", "--output", str(tmp_path / "runs")]) == 0
+    assert "cifar10 20 + 10" in capsys.readouterr().out
+    # What is given counts before it.
+    assert "an existing folder" in refused(tmp_path, capsys, "cifar10", "--data", str(tmp_path / "missing"))
+
+
+def test_an_empty_data_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    said = refused(tmp_path, capsys, "cifar10", "--data", str(tmp_path / "empty"))
+    assert "must hold cifar10/train-*.parquet" in said
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "study.json").write_text("{}")
+    said = refused(tmp_path, capsys, "quickstart", *TINY, "--name", "mine")
+    assert "name must be that of a new run, got 'mine'" in said
+    assert "--resume --name mine" in said
+    assert (tmp_path / "runs" / "mine" / "study.json").read_text() == "{}"
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("text")
+    for output, name in ((tmp_path / "file", "x"), (tmp_path / "file" / "deeper", "x"), (tmp_path, "file")):
+        assert main(["quickstart", *TINY, "--dry-run", "--output", str(output), "--name", name]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: output must be a folder or a URI, got ")
+        assert said.endswith("file is a file.\n")
+        assert said.count("\n") == 1
+
+
+def test_no_study_named_says_which_runs_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["--dry-run", *TINY, "--data", str(tmp_path / "missing"), "--output", str(tmp_path / "runs")])
+    said = capsys.readouterr()
+    if "running quickstart" in said.out:
+        assert status == 0
+        assert "No study was named: running quickstart, since this machine has 0 GPU(s)." in said.out
+    else:
+        assert status == 2
+        assert "No study was named: running cifar10, since this machine has" in said.out

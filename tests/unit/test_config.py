@@ -1,0 +1,166 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from trainables import ArchitectureConfig, TrialConfig
+from trainables.config import learning_rate
+
+
+def trial(**values: Any) -> TrialConfig:
+    return TrialConfig(**{"dataset": "shapes", "variant": "all-cnn-c", "lr": 0.05} | values)
+
+
+def test_the_defaults_are_the_paper_s() -> None:
+    config = trial()
+    assert (config.momentum, config.weight_decay, config.epochs, config.batch_size) == (0.9, 0.001, 350, 128)
+    assert (config.drop_factor, config.warmup_epochs, config.drop_epochs) == (0.1, 0.0, (200, 250, 300))
+    assert (config.augmentation, config.preprocessing) == ("none", "gcn-zca")
+    network = config.architecture
+    assert (network.width, network.input_dropout, network.dropout) == (1.0, 0.2, 0.5)
+    assert (network.class_relu, network.strided_dropout, network.head_padding) == (True, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("width", 0.0, "a finite number above 0"),
+        ("width", math.nan, "a finite number above 0"),
+        ("width", math.inf, "a finite number above 0"),
+        ("input_dropout", 1.0, "at least 0 and below 1"),
+        ("input_dropout", -0.1, "at least 0 and below 1"),
+        ("dropout", 1.0, "at least 0 and below 1"),
+        ("dropout", math.nan, "at least 0 and below 1"),
+        ("head_padding", 2, "0 or 1"),
+        ("initialisation", "He", "one of he, xavier-caffe, glorot, normal-0.05, pytorch"),
+    ],
+)
+def test_an_architecture_refuses(name: str, value: Any, must: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{name} must be {must}, got {value!r}.')}$"):
+        ArchitectureConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("lr", 0.0, "a finite number above 0"),
+        ("lr", -0.1, "a finite number above 0"),
+        ("lr", math.nan, "a finite number above 0"),
+        ("lr", math.inf, "a finite number above 0"),
+        ("drop_factor", 0.0, "a finite number above 0"),
+        ("weight_decay", -1e-9, "a finite number of at least 0"),
+        ("weight_decay", math.inf, "a finite number of at least 0"),
+        ("warmup_epochs", -1.0, "a finite number of at least 0"),
+        ("warmup_epochs", math.nan, "a finite number of at least 0"),
+        ("momentum", 1.0, "at least 0 and below 1"),
+        ("momentum", -0.1, "at least 0 and below 1"),
+        ("batch_size", 0, "at least 1"),
+        ("epochs", 0, "at least 1"),
+        ("train_size", 0, "at least 1"),
+        ("seed", -1, "at least 0 and below 2**63"),
+        ("seed", 2**63, "at least 0 and below 2**63"),
+        ("drops", (0.0, 0.5), "rising fractions of the epochs, above 0 and at most 1"),
+        ("drops", (0.5, 1.1), "rising fractions of the epochs, above 0 and at most 1"),
+        ("drops", (0.5, 0.4), "rising fractions of the epochs, above 0 and at most 1"),
+        ("augmentation", "flip", "one of none, flip-shift"),
+        ("preprocessing", "zca", "one of gcn-zca, standardise"),
+        ("precision", "float16", "one of auto, float32, bfloat16"),
+        ("memory_format", "nhwc", "one of auto, contiguous, channels_last"),
+    ],
+)
+def test_a_trial_refuses(name: str, value: Any, must: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{name} must be {must}, got {value!r}.')}$"):
+        trial(**{name: value})
+
+
+def test_the_edges_are_allowed() -> None:
+    config = trial(momentum=0.0, weight_decay=0.0, batch_size=1, epochs=1, train_size=1, seed=2**63 - 1, drops=(1.0,))
+    assert config.seed == 2**63 - 1
+    assert trial(drops=()).drop_epochs == ()
+    assert ArchitectureConfig(input_dropout=0.0, dropout=0.0, head_padding=1).dropout == 0.0
+
+
+def test_a_configuration_is_frozen_and_keyword_only() -> None:
+    with pytest.raises(FrozenInstanceError):
+        trial().lr = 0.1  # type: ignore[misc]
+    with pytest.raises(TypeError, match="positional"):
+        TrialConfig("shapes", None)  # type: ignore[misc,call-arg]
+
+
+def test_a_cell_is_data_set_augmentation_and_variant() -> None:
+    assert trial(dataset="cifar10", augmentation="flip-shift").cell == "cifar10/flip-shift/all-cnn-c"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "drops"), [(350, (200, 250, 300)), (35, (20, 25, 30)), (4, (2, 3, 3)), (7, (4, 5, 6))]
+)
+def test_drop_epochs_are_the_same_fractions_of_any_number_of_epochs(epochs: int, drops: tuple[int, ...]) -> None:
+    assert trial(epochs=epochs).drop_epochs == drops
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [(0.0, 0.05), (199.99, 0.05), (200.0, 0.005), (249.9, 0.005), (250.0, 5e-4), (300.5, 5e-5), (350.0, 5e-5)],
+)
+def test_the_paper_s_schedule(progress: float, expected: float) -> None:
+    assert learning_rate(trial(), progress) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.0, 0.0), (0.5, 0.05), (1.0, 0.1), (2.0, 0.2), (4.0, 0.1), (5.5, 0.05)]
+)
+def test_warm_up_is_linear_and_drops_follow_it(progress: float, expected: float) -> None:
+    config = trial(lr=0.2, epochs=8, warmup_epochs=2.0, drops=(0.5, 0.625), drop_factor=0.5)
+    assert learning_rate(config, progress) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_drop_within_the_warm_up_counts_already() -> None:
+    config = trial(lr=0.4, epochs=8, warmup_epochs=4.0, drops=(0.25,), drop_factor=0.1)
+    assert learning_rate(config, 1.0) == pytest.approx(0.1)
+    assert learning_rate(config, 3.0) == pytest.approx(0.03)
+
+
+def test_a_configuration_comes_back_from_json() -> None:
+    config = trial(
+        data="s3://bucket/images",
+        augmentation="flip-shift",
+        train_size=500,
+        architecture=ArchitectureConfig(width=0.25, class_relu=False, initialisation="glorot"),
+        lr=0.1 + 0.2,
+        drops=(1 / 3, 2 / 3),
+        seed=2**62,
+        plugins=("mine.py", "yours.py"),
+    )
+    back = TrialConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert back == config
+    assert hash(back) == hash(config)
+    assert isinstance(back.architecture, ArchitectureConfig)
+
+
+def test_what_a_dictionary_leaves_out_is_the_default() -> None:
+    assert TrialConfig.from_dict({"dataset": "shapes", "variant": "all-cnn-c", "lr": 0.05}) == trial()
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^A trial's configuration must hold known fields only, got 'leraning_rate'"):
+        TrialConfig.from_dict({**trial().to_dict(), "leraning_rate": 0.1})
+
+
+def test_a_wrong_value_in_a_dictionary_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^lr must be a finite number above 0, got -1\.$"):
+        TrialConfig.from_dict({**trial().to_dict(), "lr": -1})
+
+
+def test_an_unknown_field_of_the_architecture_is_refused_as_a_user_s_error() -> None:
+    with pytest.raises(ValueError, match=r"must hold known fields only, got 'widht'\.$"):
+        TrialConfig.from_dict({**trial().to_dict(), "architecture": {"widht": 0.5}})
+
+
+def test_the_configuration_imports_nothing_heavy() -> None:
+    script = "import sys, trainables; print(sorted({'torch', 'numpy', 'ray', 'torchvision'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

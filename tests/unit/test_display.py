@@ -1,0 +1,131 @@
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sweep.cluster import Cluster
+from sweep.display import Progress, show_plan
+from sweep.driver import Placement
+from sweep.plan import Plan, check_study
+from sweep.studies import STUDIES
+from trainables.data import Dataset, Split
+
+
+def split(name: str, size: int) -> Split:
+    return Split(
+        name=name, images=np.zeros((size, 3, 32, 32), np.uint8), labels=np.zeros(size, np.int64), num_classes=10
+    )
+
+
+@pytest.fixture
+def plan() -> Plan:
+    study = replace(STUDIES["quickstart"](), seeds=2)
+    data = Dataset(name="shapes", num_classes=10, train=split("train", 1200), test=split("test", 7), checksum="0")
+    return Plan(
+        study=study,
+        datasets={"shapes": data},
+        parameters=check_study(study),
+        placement=Placement(workers=3),
+        slots=5,
+        cluster=Cluster(cpus=16, gpus=0, address="this machine"),
+    )
+
+
+def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
+    out = io.StringIO()
+    show_plan(plan, Console(file=out, width=200))
+    text = out.getvalue()
+    for part in (
+        "Study quickstart",
+        "shapes/none/strided-cnn-c",
+        "shapes 1,200 + 7",
+        "16 trials, 80 epochs",
+        "5 trial(s) at once, each in 3 workers",
+        "this machine with 16 CPUs and 0 GPUs",
+        "5 epochs, learning rate x 0.1 after 3, 4, 4",
+        "2 seed(s) from 0",
+        "width 0.25",
+        f"{plan.parameters['shapes/none/all-cnn-c']:,}",
+    ):
+        assert part in text, part
+
+
+def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
+    alone = replace(
+        plan,
+        placement=Placement(),
+        study=replace(plan.study, base=replace(plan.study.base, drops=())),
+    )
+    out = io.StringIO()
+    show_plan(alone, Console(file=out, width=200))
+    assert "after none" in out.getvalue()
+    assert "each in its own process" in out.getvalue()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def row(**values: Any) -> dict[str, Any]:
+    return {
+        "variant": "all-cnn-c",
+        "lr": 0.05,
+        "seed": 1,
+        "state": "completed",
+        "reason": "",
+        "val_error": None,
+        "test_error": 0.123456,
+        "epochs_run": 5,
+        "duration_s": 61.4,
+    } | values
+
+
+def lines(plan: Plan, *ends: tuple[float, dict[str, Any]], done: int = 0) -> list[str]:
+    """Return a line per trial that ended, each so many seconds after the one before."""
+    out, clock = io.StringIO(), Clock()
+    progress = Progress(plan, Console(file=out, width=20), done=done, clock=clock)
+    for seconds, ended in ends:
+        clock.now += seconds
+        progress.trial_ended(ended)
+    return out.getvalue().splitlines()
+
+
+def test_a_line_per_trial_with_an_estimate(plan: Plan) -> None:
+    assert lines(plan, (10.0, row()), (30.0, row(state="stopped"))) == [
+        "[1/16] all-cnn-c lr 0.05 seed 1: completed, error 12.35 %, 5 epochs in 61 s; about 2 min left",
+        # 2 of 16 in 40 s: 14 more take 280 s.
+        "[2/16] all-cnn-c lr 0.05 seed 1: stopped, error 12.35 %, 5 epochs in 61 s; about 5 min left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(1.0, "15 s"), (7.9, "118 s"), (8.0, "2 min"), (400.0, "100 min"), (480.0, "2.0 h")]
+)
+def test_the_estimates_units(plan: Plan, seconds: float, left: str) -> None:
+    (line,) = lines(plan, (seconds, row()))
+    assert line.endswith(f"; about {left} left")
+
+
+def test_trials_of_an_earlier_execution_count_as_done_and_not_for_the_speed(plan: Plan) -> None:
+    first, last = lines(plan, (10.0, row()), (10.0, row()), done=14)
+    assert first.startswith("[15/16]")
+    assert first.endswith("about 10 s left")
+    assert last.startswith("[16/16]")
+    assert "left" not in last
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged"])
+def test_trials_without_an_error_say_why(plan: Plan, state: str) -> None:
+    (line,) = lines(plan, (1.0, row(state=state, reason="[red]loss is nan[/red]", test_error=None)))
+    assert f": {state}, [red]loss is nan[/red], 5 epochs" in line
+
+
+def test_the_validation_error_counts_before_the_test_error(plan: Plan) -> None:
+    (line,) = lines(plan, (1.0, row(val_error=0.5)))
+    assert "error 50.00 %" in line

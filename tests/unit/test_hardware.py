@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.hardware import Arithmetic, _remember, choose_arithmetic
+
+CPU = torch.device("cpu")
+
+
+def trial(width: float = 0.05, **values: Any) -> TrialConfig:
+    architecture = ArchitectureConfig(width=width)
+    return TrialConfig(dataset="shapes", variant="all-cnn-c", lr=0.1, architecture=architecture, **values)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_what_is_asked_for_is_taken_unmeasured(own_cache: Path, precision: Any, layout: Any) -> None:
+    chosen = choose_arithmetic(trial(precision=precision, memory_format=layout), CPU)
+    assert chosen == Arithmetic(precision, layout)
+    assert not own_cache.exists()
+
+
+def test_auto_is_measured_once_and_remembered(own_cache: Path) -> None:
+    config = trial(precision="float32")
+    chosen = choose_arithmetic(config, CPU)
+    (file,) = own_cache.glob("arithmetic-*.json")
+    kept = json.loads(file.read_text())
+    assert kept["chosen"] == [chosen.precision, chosen.memory_format]
+    assert set(kept["seconds"]) == {"float32 contiguous", "float32 channels_last"}
+    assert all(seconds > 0 for seconds in kept["seconds"].values())
+    # A second call answers what the file says, whatever it says.
+    other = "channels_last" if chosen.memory_format == "contiguous" else "contiguous"
+    file.write_text(json.dumps(kept | {"chosen": ["float32", other]}))
+    assert choose_arithmetic(config, CPU) == Arithmetic("float32", other)
+    assert len(list(own_cache.glob("arithmetic-*.json"))) == 1
+
+
+def test_another_width_is_measured_anew(own_cache: Path) -> None:
+    for width in (0.05, 0.06):
+        choose_arithmetic(trial(width, precision="float32"), CPU)
+    assert len(list(own_cache.glob("arithmetic-*.json"))) == 2
+
+
+def test_measuring_draws_none_of_the_trial_s_random_numbers(own_cache: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    choose_arithmetic(trial(precision="float32"), CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.95, "contiguous"), (0.5, "channels_last"), (2.0, "contiguous")])
+def test_only_what_is_clearly_faster_replaces_the_plain_one(tmp_path: Path, seconds: float, chosen: str) -> None:
+    file = tmp_path / "kept.json"
+    _remember(file, {}, {Arithmetic("float32", "contiguous"): 1.0, Arithmetic("float32", "channels_last"): seconds})
+    assert json.loads(file.read_text())["chosen"] == ["float32", chosen]
+
+
+def test_an_arithmetic_lays_out_weights_and_sets_the_number_format() -> None:
+    model = nn.Conv2d(4, 6, 3)
+    placed = Arithmetic("bfloat16", "channels_last").place(model, CPU)
+    assert placed.weight.is_contiguous(memory_format=torch.channels_last)
+    assert placed.weight.dtype == torch.float32
+    images = torch.zeros(1, 4, 8, 8)
+    with Arithmetic("bfloat16", "channels_last").autocast(CPU):
+        assert placed(images).dtype == torch.bfloat16
+    with Arithmetic("float32", "contiguous").autocast(CPU):
+        assert placed(images).dtype == torch.float32

@@ -1,0 +1,151 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search_spaces import Choice, LogUniform
+from search_spaces.paper import LEARNING_RATE_RANGE
+from sweep.options import RunOptions, parse
+from sweep.studies import STUDIES, Study
+
+
+def options(*arguments: str) -> RunOptions:
+    parsed = parse(arguments)
+    assert parsed is not None
+    return parsed[1]
+
+
+def applied(*arguments: str) -> Study:
+    return options(*arguments).apply(STUDIES["quickstart"]())
+
+
+def test_nothing_given_changes_nothing() -> None:
+    assert parse([]) == (None, RunOptions())
+    assert applied() == STUDIES["quickstart"]()
+    assert RunOptions().study_options() == {}
+
+
+def test_the_studys_name_and_options_are_read() -> None:
+    assert parse(["cifar10", "--epochs", "3", "--name", "x", "--resume", "--dry-run"]) == (
+        "cifar10",
+        RunOptions(epochs=3, name="x", resume=True, dry_run=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--nope", "1"], "nope"),
+        (["--search", "best"], "search"),
+        (["--augmentations", "blur"], "augmentations"),
+        (["--precision", "float8"], "precision"),
+        (["--learning-rates", "fast"], "learning-rates"),
+        (["--epochs", "1.5"], "epochs"),
+        (["--epochs", "many"], "epochs"),
+        (["--epochs"], "epochs"),
+        (["--seeds", "2.0"], "seeds"),
+        (["--workers-per-trial", "few"], "workers-per-trial"),
+        (["--width", "wide"], "width"),
+        (["cifar10", "cifar100"], "cifar100"),
+    ],
+)
+def test_arguments_that_cannot_be_understood_are_refused_in_one_line(arguments: list[str], text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)) as caught:
+        parse(arguments)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--epochs", "0"], "epochs must be at least 1, got 0."),
+        (["--width", "0"], "width must be a finite number above 0, got 0.0."),
+        (["--width", "nan"], "width must be a finite number above 0, got nan."),
+        (["--seeds", "0"], "seeds must be at least 1, got 0."),
+        (["--seed", "-1"], "seed must be at least 0 and below 2**63, got -1."),
+        (["--train-size", "0"], "train_size must be at least 1, got 0."),
+        (["--batch-size", "0"], "batch_size must be at least 1, got 0."),
+        (["--dropout", "1"], "dropout must be at least 0 and below 1, got 1.0."),
+        (["--head-padding", "2"], "head_padding must be 0 or 1, got 2."),
+        (["--learning-rates", "0"], "each value of a choice must be a finite number above 0, got 0.0."),
+        (["--learning-rates", "-0.1"], "each value of a choice must be a finite number above 0, got -0.1."),
+        (["--learning-rates", "0.1", "nan"], "each value of a choice must be a finite number above 0, got nan."),
+        (["--learning-rates", "inf"], "each value of a choice must be a finite number above 0, got inf."),
+        (["--learning-rates", "0.1", "0.1"], "The values of a choice must differ from each other, got 0.1, 0.1."),
+        (["--trials-per-cell", "3"], "trials_per_cell must be left out for the grid search"),
+    ],
+)
+def test_values_that_do_not_hold_are_refused_in_one_line(arguments: list[str], text: str) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        applied(*arguments)
+    assert str(caught.value).startswith(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["--variants", "--datasets", "--learning-rates"])
+def test_a_list_without_a_value_is_refused_in_one_line(option: str) -> None:
+    with pytest.raises(ValueError, match=option[2:5]) as caught:
+        applied(option)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_take_the_place_of_the_studys_settings() -> None:
+    study = applied(
+        "--variants", "model-a", "all-cnn-a", "--learning-rates", "0.2", "0.1", "--epochs", "7", "--width", "0.5",
+        "--seeds", "2", "--seed", "9", "--early-stopping", "asha", "--train-size", "64", "--class-relu",
+        "--augmentations", "flip-shift", "--initialisation", "glorot",
+    )  # fmt: skip
+    assert study.variants == ("model-a", "all-cnn-a")
+    assert study.learning_rates == Choice((0.2, 0.1))
+    assert (study.seeds, study.early_stopping, study.augmentations) == (2, "asha", ("flip-shift",))
+    assert (study.base.epochs, study.base.seed, study.base.train_size) == (7, 9, 64)
+    assert (study.base.architecture.width, study.base.architecture.class_relu) == (0.5, True)
+    assert study.base.architecture.initialisation == "glorot"
+    assert study.base.architecture.dropout == STUDIES["quickstart"]().base.architecture.dropout
+
+
+def test_a_falsy_value_is_a_value() -> None:
+    study = applied("--input-dropout", "0", "--weight-decay", "0", "--seed", "0", "--no-strided-dropout")
+    assert (study.base.weight_decay, study.base.architecture.strided_dropout) == (0, False)
+
+
+def test_another_search_takes_the_papers_range_and_as_many_trials_as_the_grid() -> None:
+    study = applied("--search", "tpe")
+    assert study.learning_rates == LEARNING_RATE_RANGE
+    assert isinstance(study.learning_rates, LogUniform)
+    assert study.trials_per_cell == STUDIES["quickstart"]().points_per_cell
+    assert applied("--search", "random", "--trials-per-cell", "9").trials_per_cell == 9
+    assert applied("--search", "random", "--learning-rates", "0.1", "0.2").learning_rates == Choice((0.1, 0.2))
+
+
+@pytest.mark.parametrize(("value", "workers"), [("auto", None), ("1", 1), ("4", 4)])
+def test_workers_per_trial(value: str, workers: int | None) -> None:
+    assert options("--workers-per-trial", value).workers_per_trial == workers
+
+
+def test_relative_paths_are_made_absolute_and_uris_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = applied("--data", "images", "--plugins", "mine.py")
+    assert study.base.data == str(tmp_path / "images")
+    assert study.base.plugins == (str(tmp_path / "mine.py"),)
+    assert applied("--data", "s3://bucket/images").base.data == "s3://bucket/images"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_printed_and_nothing_is_run(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse([flag]) is None
+    text = capsys.readouterr().out
+    assert "python -m sweep.run" in text
+    for option in ("--learning-rates", "--workers-per-trial", "--resume", "--output"):
+        assert option in text
+
+
+def test_every_setting_is_described_under_its_options_name() -> None:
+    study = STUDIES["quickstart"]()
+    values = RunOptions.describe(study)
+    assert (values["epochs"], values["width"], values["variants"]) == (5, 0.25, study.variants)
+    assert set(RunOptions(epochs=1, width=1.0, seeds=2, learning_rates=(0.1,)).study_options()) <= set(values)
+    changed = RunOptions.describe(replace(study, seeds=4))
+    assert {key for key in values if values[key] != changed[key]} == {"seeds"}

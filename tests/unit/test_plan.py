@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import pytest
+
+from sweep.cluster import Cluster
+from sweep.driver import HEAD, Placement
+from sweep.plan import Plan, check_study, place
+from sweep.studies import STUDIES
+from trainables.config import ArchitectureConfig
+
+
+def cluster(cpus: int = 8, gpus: int = 0) -> Cluster:
+    return Cluster(cpus=cpus, gpus=gpus, address="this machine")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "per_trial", "most", "expected"),
+    [
+        (8, 0, None, None, None, (Placement(), 8)),
+        (8, 0, None, None, 3, (Placement(), 3)),
+        (8, 0, None, None, 99, (Placement(), 8)),
+        (8, 0, 1, None, None, (Placement(workers=1), 8)),
+        (8, 0, 3, None, None, (Placement(workers=3), 2)),
+        (8, 2, None, None, None, (Placement(gpus_per_worker=1.0), 2)),
+        (8, 2, None, 0.0, None, (Placement(), 8)),
+        (8, 2, None, 0.25, None, (Placement(gpus_per_worker=0.25), 8)),
+        (32, 2, None, 0.25, None, (Placement(gpus_per_worker=0.25), 8)),
+        (32, 1, None, 0.1, None, (Placement(gpus_per_worker=0.1), 10)),
+        (8, 4, 2, None, None, (Placement(workers=2, gpus_per_worker=1.0), 2)),
+        (8, 4, 2, 4.0, None, (Placement(workers=2, gpus_per_worker=2.0), 1)),
+        (8, 4, None, 2.0, None, (Placement(gpus_per_worker=2.0), 2)),
+        (1, 8, None, None, None, (Placement(gpus_per_worker=1.0), 1)),
+    ],
+)
+def test_what_a_trial_gets_and_how_many_run_at_once(
+    cpus: int, gpus: int, workers: int | None, per_trial: float | None, most: int | None, expected: object
+) -> None:
+    assert place(cluster(cpus, gpus), workers=workers, gpus=per_trial, max_concurrent=most) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "per_trial", "most", "text"),
+    [
+        (0, 0, None, None, "workers_per_trial must be at least 1, got 0."),
+        (0, -2, None, None, "workers_per_trial must be at least 1, got -2."),
+        (0, None, None, 0, "max_concurrent must be at least 1, got 0."),
+        (1, None, -0.5, None, "gpus_per_trial must be at least 0, got -0.5."),
+        (1, None, float("nan"), None, "gpus_per_trial must be at least 0, got nan."),
+        (
+            4,
+            2,
+            1.0,
+            None,
+            "gpus_per_trial must be a whole number for each of the 2 workers, got 1; "
+            "only a trial of one worker may share a GPU.",
+        ),
+        (
+            4,
+            None,
+            1.5,
+            None,
+            "gpus_per_trial must be a whole number for each of the 1 workers, got 1.5; "
+            "only a trial of one worker may share a GPU.",
+        ),
+        (
+            0,
+            9,
+            None,
+            None,
+            "workers_per_trial must leave one trial within the 8 CPUs of this machine, got 9, which needs 9.",
+        ),
+        (0, None, 0.5, None, "gpus_per_trial must be at most the 0 GPUs of this machine, got 0.5."),
+        (2, None, 99.0, None, "gpus_per_trial must be at most the 2 GPUs of this machine, got 99."),
+        (2, 4, None, None, "gpus_per_trial must be at most the 2 GPUs of this machine, got 4."),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    gpus: int, workers: int | None, per_trial: float | None, most: int | None, text: str
+) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        place(cluster(8, gpus), workers=workers, gpus=per_trial, max_concurrent=most)
+    assert str(caught.value) == text
+
+
+def test_a_trial_without_a_cpu_is_refused() -> None:
+    with pytest.raises(ValueError, match="within the 0 CPUs of this machine, got 1, which needs 1"):
+        place(cluster(0), workers=None, gpus=None, max_concurrent=None)
+
+
+def test_what_tune_reserves() -> None:
+    assert Placement(gpus_per_worker=0.5).resources().bundles == [{"CPU": 1, "GPU": 0.5}]
+    # Workers reserve their own places; the driver waits on the head, without a CPU.
+    assert Placement(workers=3).resources().bundles == [{k: v for k, v in HEAD.items() if v}]
+    assert (Placement(workers=3, gpus_per_worker=2.0).cpus, Placement(workers=3, gpus_per_worker=2.0).gpus) == (3, 6.0)
+
+
+def test_a_plan_counts_trials_and_epochs() -> None:
+    study = replace(STUDIES["quickstart"](), seeds=3)
+    parameters = check_study(study)
+    plan = Plan(study=study, datasets={}, parameters=parameters, placement=Placement(), slots=2, cluster=cluster())
+    assert list(parameters) == [cell.cell for cell in study.cells()]
+    assert plan.trials == 4 * 2 * 3
+    assert plan.epochs == plan.trials * study.base.epochs
+
+
+def test_parameters_of_the_papers_all_cnn_c() -> None:
+    # By hand: 3x3x3x96+96, 2 (9x96x96+96), 9x96x192+192, 3 (9x192x192+192), 192x192+192, 192x10+10.
+    by_hand = 2688 + 2 * 83040 + 166080 + 3 * 331968 + 37056 + 1930
+    assert check_study(STUDIES["cifar10"]())["cifar10/none/all-cnn-c"] == by_hand
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"variants": ("nope",)}, "variant must be one of model-a, .*, got 'nope'"),
+        ({"datasets": ("nope",)}, "dataset must be one of cifar10, .*, got 'nope'"),
+    ],
+)
+def test_unknown_names_are_refused(change: dict[str, tuple[str, ...]], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        check_study(replace(STUDIES["quickstart"](), **change))  # type: ignore[arg-type]
+
+
+def test_a_width_that_leaves_a_layer_without_channels_is_refused() -> None:
+    study = STUDIES["quickstart"]()
+    narrow = replace(study, base=replace(study.base, architecture=ArchitectureConfig(width=0.001)))
+    with pytest.raises(ValueError, match=r"width must leave every layer at least one channel, got 0.001"):
+        check_study(narrow)

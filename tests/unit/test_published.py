@@ -1,0 +1,48 @@
+import pytest
+
+from analysis.published import PAPER_ERRORS, published_error
+
+TABLE_3 = {
+    "model-a": 12.47,
+    "model-b": 10.20,
+    "model-c": 9.74,
+    "strided-cnn-a": 13.46,
+    "strided-cnn-b": 10.98,
+    "strided-cnn-c": 10.19,
+    "convpool-cnn-a": 10.21,
+    "convpool-cnn-b": 9.33,
+    "convpool-cnn-c": 9.31,
+    "all-cnn-a": 10.30,
+    "all-cnn-b": 9.10,
+    "all-cnn-c": 9.08,
+}
+
+
+def test_the_papers_table_3() -> None:
+    ours = {key[2]: value.error_percent for key, value in PAPER_ERRORS.items() if key[:2] == ("cifar10", "none")}
+    assert ours == TABLE_3
+    assert {v.source for k, v in PAPER_ERRORS.items() if k[:2] == ("cifar10", "none")} == {
+        "Springenberg et al. 2015, arXiv 1412.6806v3, Table 3"
+    }
+
+
+@pytest.mark.parametrize(("cell", "error"), [(("cifar10", "flip-shift"), 7.25), (("cifar100", "none"), 33.71)])
+def test_the_papers_table_4(cell: tuple[str, str], error: float) -> None:
+    found = published_error(*cell, "all-cnn-c", "paper")
+    assert found is not None
+    assert found.error_percent == error
+    assert found.source.endswith("Table 4")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ("shapes", "none", "all-cnn-c", "paper"),
+        ("cifar10", "none", "all-cnn-c", "holdout"),
+        ("cifar10", "flip-shift", "model-a", "paper"),
+        ("cifar100", "flip-shift", "all-cnn-c", "paper"),
+        ("cifar10", "none", "mine", "paper"),
+    ],
+)
+def test_no_number_stands_where_the_paper_printed_none(cell: tuple[str, str, str, str]) -> None:
+    assert published_error(*cell) is None

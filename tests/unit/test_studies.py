@@ -1,0 +1,112 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search_spaces import Choice, LogUniform
+from search_spaces.paper import VARIANTS
+from sweep.studies import STUDIES, Study
+from trainables.config import TrialConfig
+
+GOOD = Study(
+    name="test",
+    datasets=("shapes",),
+    variants=("model-c", "all-cnn-c"),
+    learning_rates=Choice((0.1, 0.01)),
+    base=TrialConfig(dataset="shapes", variant="all-cnn-c", lr=0.05),
+)
+
+
+@pytest.mark.parametrize("name", [str(name) for name in STUDIES])
+def test_every_registered_study_builds_and_comes_back_through_json(name: str) -> None:
+    study = STUDIES[name]()
+    assert study.name == name
+    assert len(study.cells()) == len(study.datasets) * len(study.augmentations) * len(study.variants)
+    assert Study.from_dict(json.loads(json.dumps(study.to_dict()))) == study
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rates": LogUniform(0.001, 0.1), "search": "tpe", "trials_per_cell": 3, "early_stopping": "asha"},
+        {"augmentations": ("none", "flip-shift"), "seeds": 2},
+        {"base": replace(GOOD.base, plugins=("/a.py",), drops=(0.5,), data="/data", train_size=9)},
+    ],
+)
+def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None:
+    study = replace(GOOD, **changes)
+    back = Study.from_dict(json.loads(json.dumps(study.to_dict())))
+    assert back == study
+    assert back != GOOD
+
+
+def test_the_studies_are_the_documented_ones() -> None:
+    assert list(STUDIES)[:4] == ["quickstart", "cifar10", "cifar10-augmented", "cifar100"]
+
+
+def test_the_papers_study_is_its_table_3() -> None:
+    study = STUDIES["cifar10"]()
+    assert study.variants == VARIANTS
+    assert isinstance(study.learning_rates, Choice)
+    assert set(study.learning_rates.values) == {0.25, 0.1, 0.05, 0.01}
+    assert (study.base.epochs, study.base.drop_epochs, study.base.drop_factor) == (350, (200, 250, 300), 0.1)
+    assert (study.base.weight_decay, study.base.momentum, study.base.preprocessing) == (0.001, 0.9, "gcn-zca")
+    assert len(study.cells()) * study.points_per_cell == 48
+
+
+def test_cells_span_data_sets_augmentations_and_variants() -> None:
+    study = replace(GOOD, datasets=("cifar10", "shapes"), augmentations=("none", "flip-shift"))
+    assert [cell.cell for cell in study.cells()] == [
+        f"{dataset}/{augmentation}/{variant}"
+        for dataset in ("cifar10", "shapes")
+        for augmentation in ("none", "flip-shift")
+        for variant in ("model-c", "all-cnn-c")
+    ]
+
+
+def test_points_per_cell() -> None:
+    assert GOOD.points_per_cell == 2
+    assert replace(GOOD, seeds=5).points_per_cell == 10
+    assert replace(GOOD, search="random", trials_per_cell=7).points_per_cell == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"datasets": ()}, "datasets must hold at least one name, got none."),
+        ({"augmentations": ()}, "augmentations must hold at least one name, got none."),
+        ({"variants": ()}, "variants must hold at least one name, got none."),
+        ({"variants": ("a", "b", "a")}, "variants must differ from each other, got a, b, a."),
+        ({"search": "best"}, "search must be one of grid, tpe, random, got 'best'."),
+        ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
+        ({"protocol": "x"}, "protocol must be one of paper, got 'x'."),
+        ({"seeds": 0}, "seeds must be at least 1, got 0."),
+        (
+            {"learning_rates": LogUniform(0.1, 0.2)},
+            "The grid search must have listed learning rates, got log-uniform [0.1, 0.2].",
+        ),
+        (
+            {"trials_per_cell": 3},
+            "trials_per_cell must be left out for the grid search, which tries each of its points, got 3.",
+        ),
+        ({"search": "tpe"}, "trials_per_cell must be at least 1 for the search tpe, got None."),
+        (
+            {"search": "random", "trials_per_cell": 0},
+            "trials_per_cell must be at least 1 for the search random, got 0.",
+        ),
+        (
+            {"search": "random", "trials_per_cell": 3, "seeds": 2},
+            "seeds must be 1 for the search random, got 2; a grid repeats points.",
+        ),
+    ],
+)
+def test_what_does_not_hold_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        replace(GOOD, **changes)
+    assert str(caught.value) == text
+
+
+def test_an_unknown_study_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^study must be one of quickstart, cifar10, .*, got 'nope'\.$"):
+        STUDIES["nope"]

@@ -1,0 +1,182 @@
+import csv
+import io
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from analysis import FORMATS, VariantResult, render
+from analysis.tables import notes, table_rows
+
+STATES = {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0, "running": 0, "pending": 0}
+
+
+def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
+    fields: dict[str, Any] = {
+        "dataset": "cifar10",
+        "augmentation": "none",
+        "lr": 0.05,
+        "seed": None,
+        "error": 0.09123,
+        "error_sd": None,
+        "num_seeds": 1,
+        "epochs": 350,
+        "num_parameters": 1369738,
+        "states": STATES,
+    }
+    return VariantResult(variant=variant, **(fields | values))
+
+
+def study(dataset: str = "cifar10", **values: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"epochs": 350, "width": 1.0, "images": 50_000, "protocol": "paper", "planned": 4}
+    fields |= values
+    return {
+        "study": {
+            "protocol": fields["protocol"],
+            "base": {"epochs": fields["epochs"], "architecture": {"width": fields["width"]}},
+        },
+        "data": {dataset: {"train_images": fields["images"]}},
+        "planned_trials": fields["planned"],
+    }
+
+
+def test_a_row_of_the_table() -> None:
+    (row,) = table_rows([result()], "paper")
+    assert row == {
+        "variant": "all-cnn-c",
+        "best error %": "9.12",
+        "learning rate": "0.05",
+        "epochs": "350",
+        "parameters": "1,369,738",
+        "paper %": "9.08",
+        "completed": "4",
+        "stopped": "0",
+        "diverged": "0",
+        "failed": "0",
+    }
+
+
+def test_missing_values_are_dashes() -> None:
+    (row,) = table_rows([result(error=None, lr=None, num_parameters=None, num_seeds=0)], "paper")
+    assert (row["best error %"], row["learning rate"], row["parameters"]) == ("-", "-", "-")
+
+
+@pytest.mark.parametrize(
+    ("changes", "protocol"),
+    [
+        ({"dataset": "shapes"}, "paper"),
+        ({"augmentation": "flip-shift", "variant": "model-a"}, "paper"),
+        ({"dataset": "cifar100", "augmentation": "flip-shift"}, "paper"),
+        ({}, "holdout"),
+    ],
+)
+def test_the_papers_column_stands_only_where_data_augmentation_and_protocol_match(
+    changes: dict[str, Any], protocol: str
+) -> None:
+    (row,) = table_rows([result(**changes)], protocol)
+    assert "paper %" not in row
+    assert not any(note.startswith("Paper:") for note in notes([result(**changes)], study(protocol=protocol)))
+
+
+def test_a_variant_that_the_paper_has_not_gets_a_dash_beside_one_that_it_has() -> None:
+    rows = table_rows([result(), result("mine")], "paper")
+    assert [row["paper %"] for row in rows] == ["9.08", "-"]
+
+
+def test_columns_that_only_some_tables_need() -> None:
+    pending = STATES | {"running": 1, "pending": 2}
+    rows = table_rows(
+        [
+            result(error_sd=0.0123, num_seeds=2),
+            result(dataset="cifar100", states=pending),
+        ],
+        "paper",
+    )
+    assert [row["sd"] for row in rows] == ["1.23", "-"]
+    assert [row["seeds"] for row in rows] == ["2", "1"]
+    assert [row["data set"] for row in rows] == ["cifar10", "cifar100"]
+    assert [row["unfinished"] for row in rows] == ["0", "3"]
+    assert list(rows[0]) == list(rows[1])
+
+
+def test_rows_by_learning_rate_and_by_seed() -> None:
+    (row,) = table_rows([result()], "paper", "lr")
+    assert "error %" in row
+    assert "best error %" not in row
+    (row,) = table_rows([result(seed=7)], "paper", "seed")
+    assert row["seed"] == "7"
+
+
+def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
+    found = notes([result()], study())
+    assert not any("Not comparable" in note for note in found)
+    assert "Paper: Springenberg et al. 2015, arXiv 1412.6806v3, Table 3." in found
+    assert any("chosen on the same test error" in note for note in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"epochs": 10}, "this run 10 epochs at width 1 on 50,000."),
+        ({"width": 0.25}, "this run 350 epochs at width 0.25 on 50,000."),
+        ({"images": 4000}, "this run 350 epochs at width 1 on 4,000."),
+    ],
+)
+def test_a_shorter_narrower_or_smaller_run_is_not_comparable(changes: dict[str, Any], text: str) -> None:
+    (note,) = [note for note in notes([result()], study(**changes)) if note.startswith("Not comparable")]
+    assert note.endswith(text)
+
+
+def test_shapes_say_that_they_are_generated() -> None:
+    found = notes([result(dataset="shapes")], study("shapes", epochs=5))
+    assert "The data set shapes is generated: its errors say nothing about natural images." in found
+    assert not any("Not comparable" in note for note in found)
+    assert not any("generated" in note for note in notes([result()], study()))
+
+
+def test_a_run_that_goes_on_says_how_far_it_is() -> None:
+    assert "4 of 9 planned trials have ended." in notes([result()], study(planned=9))
+    assert not any("planned" in note for note in notes([result()], study(planned=4)))
+
+
+def test_markdown() -> None:
+    text = render(table_rows([result(), result("model-a")], "paper"), ["A remark."], "markdown")
+    lines = text.splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")][:2] == ["variant", "best error %"]
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")][:2] == ["all-cnn-c", "9.12"]
+    assert lines[-2:] == ["", "A remark."]
+    assert len({line.count("|") for line in lines[:4]}) == 1
+
+
+def test_latex() -> None:
+    text = render(table_rows([result()], "paper"), ["A remark."], "latex")
+    assert r"\begin{tabular}" in text
+    assert r"best error \%" in text
+    assert text.splitlines()[-1] == "% A remark."
+
+
+def test_csv_reads_back_as_numbers() -> None:
+    rows = table_rows([result(), result("model-a", error=None)], "paper")
+    read = list(csv.DictReader(io.StringIO(render(rows, ["A remark."], "csv"))))
+    assert [row["variant"] for row in read] == ["all-cnn-c", "model-a"]
+    assert (float(read[0]["best error %"]), int(read[0]["parameters"])) == (9.12, 1369738)
+    assert read[1]["best error %"] == ""
+    assert list(read[0]) == list(rows[0])
+
+
+def test_html_is_well_formed_whatever_it_holds() -> None:
+    rows = table_rows([result("a<b>&c")], "paper")
+    tree = ET.fromstring(f"<body>{render(rows, ['Rates < 1 & > 0.', 'Second.'], 'html')}</body>")  # noqa: S314
+    cells = [(cell.text or "").strip() for cell in tree.iter("td")]
+    assert cells[:2] == ["a<b>&c", "9.12"]
+    assert [paragraph.text for paragraph in tree.iter("p")] == ["Rates < 1 & > 0.", "Second."]
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_no_row_renders_in_every_format(form: str) -> None:
+    assert isinstance(render([], ["A remark."], form), str)
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^format must be one of markdown, latex, csv, html, got 'xlsx'\.$"):
+        render([], [], "xlsx")
