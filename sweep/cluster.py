@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from ray.util.state import list_actors
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for its token when no variable names another place."""
+
+CONNECT_TIMEOUT_S = 10.0
+"""How long the head of a cluster to join may take to accept a connection."""
 
 
 @final
@@ -103,9 +107,13 @@ def _start_here() -> None:
 
 
 def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
     try:
+        if host and "/" not in host and port.isdecimal():
+            # Ray itself tries for minutes where nothing answers.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"address must be that of a running Ray cluster, got {address!r} ({reason}).") from error
 

@@ -49,8 +49,8 @@ class RunOptions:
     """What a user may set. An option left out is as the study says."""
 
     data: str | None = None
-    """Folder or URI with NAME/train-*.parquet and NAME/test-*.parquet of each data set, or torchvision's folders; default: SWEEP_DATA, else a
-    download."""
+    """Folder or URI with NAME/train-*.parquet and NAME/test-*.parquet of each data set, or torchvision's folders;
+    default: SWEEP_DATA, else a download."""
     output: str = "runs"
     """Folder or URI that holds runs."""
     name: str | None = None
