@@ -34,7 +34,7 @@ def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = 
     results = summarise(store.read_trials().to_pylist(), study["study"]["variants"], by)
     if not results:
         raise ValueError(f"{store.location} must hold at least one trial for a table, got none yet.")
-    print(render(table_rows(results, study["study"]["protocol"], by), notes(results, study), format))
+    print(render(table_rows(results, study, by), notes(results, study), format))
 
 
 @app.command(name="list")

@@ -9,17 +9,23 @@ from typing import Any
 from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
-from analysis.published import PAPER_EPOCHS, PAPER_TRAIN_IMAGES, PAPER_WIDTH, published_error
+from analysis.published import Published, differences, published_error
 
 Row = dict[str, str]
 MISSING = "-"
 
 
-def table_rows(results: Sequence[VariantResult], protocol: str, by: By = "variant") -> list[Row]:
-    """Return a row of text per result, errors in percent; all rows have the same columns in the same order."""
+def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> list[Row]:
+    """Return a row of text per result, errors in percent; all rows have the same columns in the same order.
+
+    Args:
+        results: what the table shows.
+        study: contents of the run's study.json.
+        by: what makes a row.
+    """
     several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
     several_seeds = any(result.num_seeds > 1 for result in results)
-    published = [published_error(r.dataset, r.augmentation, r.variant, protocol) for r in results]
+    published = _published(results, study)
     rows = []
     for result, paper in zip(results, published, strict=True):
         row = {"data set": result.dataset, "augmentation": result.augmentation} if several_cells else {}
@@ -46,31 +52,21 @@ def table_rows(results: Sequence[VariantResult], protocol: str, by: By = "varian
 
 def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know of the table: how errors were chosen, and how far the paper's numbers apply."""
-    base, protocol = study["study"]["base"], study["study"]["protocol"]
     images = {name: data["train_images"] for name, data in study["data"].items()}
+    generated = _generated(study)
     found = []
-    if protocol == "paper":
+    if study["study"]["protocol"] == "paper":
         found.append(
             "Errors are test errors after the last epoch of completed trials; the learning rate was chosen on the same "
             "test error, as the paper seems to have done, so they flatter every variant a little."
         )
-    published = [
-        entry
-        for result in results
-        if (entry := published_error(result.dataset, result.augmentation, result.variant, protocol))
-    ]
+    published = [entry for entry in _published(results, study) if entry]
     if published:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
-        size = max(images[result.dataset] for result in results)
-        width = base["architecture"]["width"]
-        ours = (base["epochs"], width, size)
-        if ours != (PAPER_EPOCHS, PAPER_WIDTH, PAPER_TRAIN_IMAGES):
-            found.append(
-                f"Not comparable: the paper trained {PAPER_EPOCHS} epochs at full width on {PAPER_TRAIN_IMAGES:,} "
-                f"images, this run {base['epochs']} epochs at width {width:g} on {size:,}."
-            )
-    if "shapes" in images:
-        found.append("The data set shapes is generated: its errors say nothing about natural images.")
+        different = differences(study["study"], max(images[result.dataset] for result in results))
+        if different:
+            found.append(f"Not comparable with the paper's numbers: {', '.join(different)}.")
+    found += [f"The data set {name} is generated: its errors say nothing about natural images." for name in generated]
     done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
@@ -86,6 +82,18 @@ def render(rows: Sequence[Row], remarks: Sequence[str], form: str) -> str:
     if form not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}.")
     return FORMATS[form](rows, remarks)
+
+
+def _generated(study: Mapping[str, Any]) -> list[str]:
+    return [name for name, data in study["data"].items() if data["generated"]]
+
+
+def _published(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[Published | None]:
+    if _generated(study):
+        # Made-up images stand beside no published number, not even in another row.
+        return [None] * len(results)
+    protocol = study["study"]["protocol"]
+    return [published_error(result.dataset, result.augmentation, result.variant, protocol) for result in results]
 
 
 def _markdown(rows: Sequence[Row], remarks: Sequence[str]) -> str:

@@ -11,7 +11,10 @@ set_up() {
     die "Python must be 3.11 or newer, got $("$python" --version); set PYTHON to a newer one."
   if [ ! -x .venv/bin/python ]; then
     say "Making the virtual environment .venv"
-    "$python" -m venv .venv || die "the virtual environment could not be made; is the package python3-venv installed?"
+    "$python" -m venv .venv || {
+      rm -rf .venv
+      die "the virtual environment could not be made; is the package python3-venv installed?"
+    }
   fi
   # A stamp of what was installed: a second call installs nothing where nothing has changed.
   wanted=$(cat pyproject.toml constraints.txt | cksum)

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, final
 
 import ray.tune
@@ -58,14 +59,15 @@ def run_trials(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # At the level ERROR Tune would print the traceback of each failed trial, which is in the run's folder.
     for name in ("ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)
     base = plan.study.base
     state = f"{store.location}/tune"
-    # Another execution must not share Tune's folder: Tune would overwrite the first one's state.
-    executions = len(recorded) and sum(row["state"] == "completed" for row in recorded.values())
-    trainable = functools.partial(run_trial, placement=plan.placement, storage=state)
+    # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
+    execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    trainable = functools.partial(run_trial, placement=plan.placement, storage=f"{state}/{execution}")
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(
@@ -80,7 +82,7 @@ def run_trials(
             reuse_actors=plan.placement.workers == 0,
         ),
         run_config=ray.tune.RunConfig(
-            name=f"{plan.study.name}-{executions:04d}",
+            name=execution,
             storage_path=state,
             verbose=0,
             stop=StopWhen(is_interrupted),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sweep.plan import Plan
+from trainables.data import DATASETS
 
 PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow")
 
@@ -25,6 +26,7 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
                 "checksum": data.checksum,
                 "train_images": len(data.train),
                 "test_images": len(data.test),
+                "generated": DATASETS[name].generated,
             }
             for name, data in plan.datasets.items()
         },

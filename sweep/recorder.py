@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, final
 
 from ray.tune import Callback
@@ -132,7 +133,7 @@ class Recorder(Callback):  # type: ignore[misc]
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
         else:
-            row.update(state="failed", reason=_last_line(trial.get_error()))
+            row.update(state="failed", reason=_why_failed(trial))
         self._end(row)
 
     def flush(self) -> None:
@@ -158,6 +159,8 @@ class Recorder(Callback):  # type: ignore[misc]
             self._on_end(row)
 
 
-def _last_line(error: BaseException | None) -> str:
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+def _why_failed(trial: Trial) -> str:
+    # Tune's get_error() looks in the run's storage, where the traceback arrives some time after this callback.
+    file = trial.error_file
+    lines = [line.strip() for line in Path(file).read_text().splitlines() if line.strip()] if file else []
     return lines[-1] if lines else "no traceback was left"

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -50,6 +51,8 @@ class Interruption:
 
         def note(number: int, frame: object) -> None:  # noqa: ARG001 - the signal module's signature
             self.is_set = True
+            # To the standard error's descriptor: the signal may have come in the middle of a print.
+            os.write(2, b"Stopping the trials and closing the record: some seconds.\n")
             for each, handler in before.items():
                 signal.signal(each, handler)
 
@@ -157,25 +160,31 @@ def _execute(
     plan: Plan, store: Store, recorded: dict[str, dict[str, Any]], arguments: list[str], console: Console
 ) -> int:
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
-    say(f"{'record':>15}  {store.location}")
-    if recorded:
-        keep = {name for name, row in recorded.items() if row["state"] in FINAL_STATES}
-        store.merge_epochs(keep)
-        recorded = {name: recorded[name] for name in keep}
-        say(f"{'resumed':>15}  {len(keep)} of {plan.trials} trials had ended and stay as they are")
-    elif not store.exists():
-        store.write_study(describe_run(plan, arguments))
     interruption = Interruption()
-    progress = Progress(plan, console, done=len(recorded))
     with interruption.listening():
-        rows = run_trials(plan, store, recorded=recorded, is_interrupted=interruption, on_end=progress.trial_ended)
-    if interruption() and any(row["state"] not in FINAL_STATES for row in rows):
+        say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
+        say(f"{'record':>15}  {store.location}")
+        if recorded:
+            keep = {name for name, row in recorded.items() if row["state"] in FINAL_STATES}
+            store.merge_epochs(keep)
+            recorded = {name: recorded[name] for name in keep}
+            say(f"{'resumed':>15}  {len(keep)} of {plan.trials} trials had ended and stay as they are")
+        elif not store.exists():
+            store.write_study(describe_run(plan, arguments))
+        progress = Progress(plan, console, done=len(recorded))
+        try:
+            rows = run_trials(plan, store, recorded=recorded, is_interrupted=interruption, on_end=progress.trial_ended)
+        except KeyboardInterrupt:
+            # A second Ctrl-C does not wait for the trials; the record was closed on the way here.
+            rows = store.read_trials().to_pylist()
+    ended = Counter(row["state"] for row in rows if row["state"] in FINAL_STATES)
+    if interruption() and ended.total() < plan.trials:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(store)}")
         return INTERRUPTED
     _show_table(store)
-    failed = sum(row["state"] == "failed" for row in rows)
-    return SOME_FAILED if failed or len(rows) < plan.trials else OK
+    if ended["failed"]:
+        say(f"\nThe traceback of a failed trial is in {store.location}/tune/*/TRIAL_ID/error.txt.")
+    return SOME_FAILED if ended["failed"] or ended.total() < plan.trials else OK
 
 
 def _resume_command(store: Store) -> str:

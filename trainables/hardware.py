@@ -1,9 +1,11 @@
 """Which arithmetic is fastest on this machine, measured once and remembered."""
 
 import json
+import math
 import os
 import platform
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
@@ -23,7 +25,7 @@ CLEARLY_FASTER = 1.1
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _PROBE_BATCH = 32
-_PROBE_STEPS = 3
+_PROBE_STEPS = 5
 
 
 @final
@@ -72,7 +74,7 @@ def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
     file.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(file.with_suffix(".lock")):
         if not file.exists():
-            _remember(file, key, {c: _seconds(c, config, device) for c in candidates})
+            _remember(file, key, _measure(candidates, config, device))
         kept = json.loads(file.read_text())["chosen"]
     return Arithmetic(*kept)
 
@@ -98,23 +100,37 @@ def _precisions(device: torch.device) -> list[str]:
     return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
 
 
-def _seconds(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) -> float:
-    """Return the time of the fastest of a few training steps on noise."""
+def _measure(candidates: Sequence[Arithmetic], config: TrialConfig, device: torch.device) -> dict[Arithmetic, float]:
+    """Return the seconds of each candidate's fastest training step on noise.
+
+    The candidates take turns, so that what else the machine does for a while slows all of them.
+    """
+    fastest = dict.fromkeys(candidates, math.inf)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        model = arithmetic.place(build("all-cnn-c", config.architecture, 10), device)
-        batch = 512 if device.type == "cuda" else _PROBE_BATCH
-        images = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=arithmetic.layout)
-        times = []
-        for _ in range(_PROBE_STEPS + 1):
-            start = time.perf_counter()
-            with arithmetic.autocast(device):
-                logits = model(images)
-            logits.float().square().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
-    return min(times[1:])
+        steps = [_probe(arithmetic, config, device) for arithmetic in candidates]
+        for _ in range(_PROBE_STEPS):
+            for arithmetic, step in zip(candidates, steps, strict=True):
+                start = time.perf_counter()
+                step()
+                fastest[arithmetic] = min(fastest[arithmetic], time.perf_counter() - start)
+    return fastest
+
+
+def _probe(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) -> Callable[[], None]:
+    torch.manual_seed(0)
+    model = arithmetic.place(build("all-cnn-c", config.architecture, 10), device)
+    batch = 512 if device.type == "cuda" else _PROBE_BATCH
+    images = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=arithmetic.layout)
+
+    def step() -> None:
+        with arithmetic.autocast(device):
+            logits = model(images)
+        torch.autograd.backward(logits.float().square().sum())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    step()
+    return step
 
 
 def _processor() -> str:

@@ -1,5 +1,6 @@
 """Ctrl-C in the middle of a run, and going on afterwards."""
 
+import os
 import shlex
 import signal
 import subprocess
@@ -15,41 +16,62 @@ STUDY = (
 )
 
 
-def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path: Path) -> None:
+def interrupted(output: Path, after: str, name: str) -> tuple[str, str]:
+    """Start the study, press Ctrl-C once a line starts with `after`, and return what was said before and after it."""
     process = subprocess.Popen(
-        command(tmp_path, *STUDY, "--name", "cut"),
+        command(output, *STUDY, "--name", name),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        # A terminal sends Ctrl-C to every process of the group, the trials' too.
+        start_new_session=True,
     )
     assert process.stdout is not None
-    seen = ""
     for line in process.stdout:
-        seen += line
-        if line.startswith("[1/2]"):
-            process.send_signal(signal.SIGINT)
+        if line.lstrip().startswith(after):
+            os.killpg(process.pid, signal.SIGINT)
             break
     rest, errors = process.communicate()
-    assert process.returncode == 130, seen + rest + errors
+    assert process.returncode == 130, rest + errors
     assert "Traceback" not in errors
+    return rest, errors
 
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment())
+
+
+def go_on(said: str) -> list[str]:
+    """Return the arguments of the command that an interrupted run names."""
+    arguments = shlex.split(said.split("Go on with: ")[1].splitlines()[0])
+    assert arguments[:4] == ["python", "-m", "sweep.run", "--resume"]
+    return arguments[1:]
+
+
+def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path: Path) -> None:
+    rest, errors = interrupted(tmp_path, "[1/2]", "cut")
+    assert "Stopping the trials and closing the record" in errors
     store = Store(str(tmp_path / "cut"))
     states = sorted(row["state"] for row in store.read_trials().to_pylist())
     assert states in (["completed"], ["completed", "pending"])
-    go_on = shlex.split(rest.split("Go on with: ")[1].splitlines()[0])
-    assert go_on[:4] == ["python", "-m", "sweep.run", "--resume"]
 
-    refused = subprocess.run(
-        [sys.executable, *go_on[1:], "--epochs", "9"], capture_output=True, text=True, env=environment()
-    )
+    refused = run([*go_on(rest), "--epochs", "9"])
     assert refused.returncode == 2
     assert refused.stderr == "error: epochs must be as recorded, 8, got 9; leave the option out.\n"
 
-    resumed = subprocess.run([sys.executable, *go_on[1:]], capture_output=True, text=True, env=environment())
+    resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "1 of 2 trials had ended and stay as they are" in resumed.stdout
 
-    whole = subprocess.run(command(tmp_path, *STUDY, "--name", "whole"), capture_output=True, env=environment())
+    whole = run(command(tmp_path, *STUDY, "--name", "whole")[1:])
     assert whole.returncode == 0
     assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
+
+
+def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:
+    rest, _ = interrupted(tmp_path, "record", "early")
+    resumed = run(go_on(rest))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    rows = Store(str(tmp_path / "early")).read_trials().to_pylist()
+    assert [row["state"] for row in rows] == ["completed", "completed"]

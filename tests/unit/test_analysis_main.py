@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Store:
     store.write_study(
         {
             "study": STUDIES["quickstart"]().to_dict(),
-            "data": {"shapes": {"train_images": 4000}},
+            "data": {"shapes": {"train_images": 4000, "generated": True}},
             "planned_trials": 8,
             "created": "2026-01-02T03:04:05+00:00",
         }

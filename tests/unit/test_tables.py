@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 
 from analysis import FORMATS, VariantResult, render
 from analysis.tables import notes, table_rows
+from sweep.options import RunOptions
+from sweep.studies import STUDIES
+from trainables.data import DATASETS
 
 STATES = {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0, "running": 0, "pending": 0}
 
@@ -27,21 +31,22 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
     return VariantResult(variant=variant, **(fields | values))
 
 
-def study(dataset: str = "cifar10", **values: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = {"epochs": 350, "width": 1.0, "images": 50_000, "protocol": "paper", "planned": 4}
-    fields |= values
+def study(
+    *datasets: str, images: int = 50_000, planned: int = 4, protocol: str = "paper", **options: Any
+) -> dict[str, Any]:
+    """Return a study.json as a run of the paper's study writes it, but for the options given."""
+    written = RunOptions(**options).apply(STUDIES["cifar10"]()).to_dict() | {"protocol": protocol}
     return {
-        "study": {
-            "protocol": fields["protocol"],
-            "base": {"epochs": fields["epochs"], "architecture": {"width": fields["width"]}},
+        "study": json.loads(json.dumps(written)),
+        "data": {
+            name: {"train_images": images, "generated": DATASETS[name].generated} for name in datasets or ("cifar10",)
         },
-        "data": {dataset: {"train_images": fields["images"]}},
-        "planned_trials": fields["planned"],
+        "planned_trials": planned,
     }
 
 
 def test_a_row_of_the_table() -> None:
-    (row,) = table_rows([result()], "paper")
+    (row,) = table_rows([result()], study())
     assert row == {
         "variant": "all-cnn-c",
         "best error %": "9.12",
@@ -57,7 +62,7 @@ def test_a_row_of_the_table() -> None:
 
 
 def test_missing_values_are_dashes() -> None:
-    (row,) = table_rows([result(error=None, lr=None, num_parameters=None, num_seeds=0)], "paper")
+    (row,) = table_rows([result(error=None, lr=None, num_parameters=None, num_seeds=0)], study())
     assert (row["best error %"], row["learning rate"], row["parameters"]) == ("-", "-", "-")
 
 
@@ -73,13 +78,13 @@ def test_missing_values_are_dashes() -> None:
 def test_the_papers_column_stands_only_where_data_augmentation_and_protocol_match(
     changes: dict[str, Any], protocol: str
 ) -> None:
-    (row,) = table_rows([result(**changes)], protocol)
+    (row,) = table_rows([result(**changes)], study(protocol=protocol))
     assert "paper %" not in row
     assert not any(note.startswith("Paper:") for note in notes([result(**changes)], study(protocol=protocol)))
 
 
 def test_a_variant_that_the_paper_has_not_gets_a_dash_beside_one_that_it_has() -> None:
-    rows = table_rows([result(), result("mine")], "paper")
+    rows = table_rows([result(), result("mine")], study())
     assert [row["paper %"] for row in rows] == ["9.08", "-"]
 
 
@@ -90,7 +95,7 @@ def test_columns_that_only_some_tables_need() -> None:
             result(error_sd=0.0123, num_seeds=2),
             result(dataset="cifar100", states=pending),
         ],
-        "paper",
+        study("cifar10", "cifar100"),
     )
     assert [row["sd"] for row in rows] == ["1.23", "-"]
     assert [row["seeds"] for row in rows] == ["2", "1"]
@@ -100,10 +105,10 @@ def test_columns_that_only_some_tables_need() -> None:
 
 
 def test_rows_by_learning_rate_and_by_seed() -> None:
-    (row,) = table_rows([result()], "paper", "lr")
+    (row,) = table_rows([result()], study(), "lr")
     assert "error %" in row
     assert "best error %" not in row
-    (row,) = table_rows([result(seed=7)], "paper", "seed")
+    (row,) = table_rows([result(seed=7)], study(), "seed")
     assert row["seed"] == "7"
 
 
@@ -117,18 +122,35 @@ def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"epochs": 10}, "this run 10 epochs at width 1 on 50,000."),
-        ({"width": 0.25}, "this run 350 epochs at width 0.25 on 50,000."),
-        ({"images": 4000}, "this run 350 epochs at width 1 on 4,000."),
+        ({"epochs": 10}, "epochs 10 (paper: 350)"),
+        ({"width": 0.25}, "width 0.25 (paper: 1)"),
+        ({"images": 4000}, "training images 4,000 (paper: 50,000)"),
+        ({"learning_rates": (0.05,)}, "learning_rates 0.05 (paper: 0.25/0.1/0.05/0.01)"),
+        ({"search": "random", "trials_per_cell": 4}, "learning_rates 0.001 to 0.25 (paper: 0.25/0.1/0.05/0.01)"),
+        ({"preprocessing": "standardise"}, "preprocessing standardise (paper: gcn-zca)"),
+        ({"weight_decay": 0.0005}, "weight_decay 0.0005 (paper: 0.001)"),
+        ({"class_relu": False, "dropout": 0.1}, "dropout 0.1 (paper: 0.5), class_relu no (paper: yes)"),
     ],
 )
-def test_a_shorter_narrower_or_smaller_run_is_not_comparable(changes: dict[str, Any], text: str) -> None:
+def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any], text: str) -> None:
     (note,) = [note for note in notes([result()], study(**changes)) if note.startswith("Not comparable")]
-    assert note.endswith(text)
+    assert note == f"Not comparable with the paper's numbers: {text}."
+
+
+def test_what_the_paper_leaves_open_makes_no_run_incomparable() -> None:
+    open_points = study(batch_size=256, initialisation="glorot", strided_dropout=False, seed=3, seeds=2)
+    assert not any("Not comparable" in note for note in notes([result()], open_points))
+
+
+def test_generated_images_stand_beside_no_published_number() -> None:
+    both = study("cifar10", "shapes")
+    results = [result(), result(dataset="shapes")]
+    assert all("paper %" not in row for row in table_rows(results, both))
+    assert not any("Paper" in note for note in notes(results, both))
 
 
 def test_shapes_say_that_they_are_generated() -> None:
-    found = notes([result(dataset="shapes")], study("shapes", epochs=5))
+    found = notes([result(dataset="shapes")], study("shapes"))
     assert "The data set shapes is generated: its errors say nothing about natural images." in found
     assert not any("Not comparable" in note for note in found)
     assert not any("generated" in note for note in notes([result()], study()))
@@ -140,7 +162,7 @@ def test_a_run_that_goes_on_says_how_far_it_is() -> None:
 
 
 def test_markdown() -> None:
-    text = render(table_rows([result(), result("model-a")], "paper"), ["A remark."], "markdown")
+    text = render(table_rows([result(), result("model-a")], study()), ["A remark."], "markdown")
     lines = text.splitlines()
     assert [cell.strip() for cell in lines[0].strip("|").split("|")][:2] == ["variant", "best error %"]
     assert [cell.strip() for cell in lines[2].strip("|").split("|")][:2] == ["all-cnn-c", "9.12"]
@@ -149,14 +171,14 @@ def test_markdown() -> None:
 
 
 def test_latex() -> None:
-    text = render(table_rows([result()], "paper"), ["A remark."], "latex")
+    text = render(table_rows([result()], study()), ["A remark."], "latex")
     assert r"\begin{tabular}" in text
     assert r"best error \%" in text
     assert text.splitlines()[-1] == "% A remark."
 
 
 def test_csv_reads_back_as_numbers() -> None:
-    rows = table_rows([result(), result("model-a", error=None)], "paper")
+    rows = table_rows([result(), result("model-a", error=None)], study())
     read = list(csv.DictReader(io.StringIO(render(rows, ["A remark."], "csv"))))
     assert [row["variant"] for row in read] == ["all-cnn-c", "model-a"]
     assert (float(read[0]["best error %"]), int(read[0]["parameters"])) == (9.12, 1369738)
@@ -165,7 +187,7 @@ def test_csv_reads_back_as_numbers() -> None:
 
 
 def test_html_is_well_formed_whatever_it_holds() -> None:
-    rows = table_rows([result("a<b>&c")], "paper")
+    rows = table_rows([result("a<b>&c")], study())
     tree = ET.fromstring(f"<body>{render(rows, ['Rates < 1 & > 0.', 'Second.'], 'html')}</body>")  # noqa: S314
     cells = [(cell.text or "").strip() for cell in tree.iter("td")]
     assert cells[:2] == ["a<b>&c", "9.12"]
