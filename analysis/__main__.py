@@ -26,14 +26,12 @@ def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = 
 
     Args:
         run: the run's folder or URI.
-        format: how the table is written.
+        format: how the table is written; csv leaves out the remarks below it.
         by: one row per variant, or per variant and learning rate or seed.
     """
     store = Store(run)
     study = store.read_study()
-    results = summarise(store.read_trials().to_pylist(), study["study"]["variants"], by)
-    if not results:
-        raise ValueError(f"{store.location} must hold at least one trial for a table, got none yet.")
+    results = summarise(store.read_trials().to_pylist(), study["study"], by)
     print(render(table_rows(results, study, by), notes(results, study), format))
 
 
@@ -46,14 +44,20 @@ def list_runs(folder: str = "runs", /) -> None:
     """
     if not Path(folder).is_dir():
         raise ValueError(f"DIR must be an existing folder, got {folder!r}.")
-    for path in sorted(Path(folder).iterdir()):
-        store = Store(str(path))
-        if not store.exists():
+    stores = [
+        store for path in sorted(Path(folder).iterdir()) if path.is_dir() and (store := Store(str(path))).exists()
+    ]
+    if not stores:
+        print(f"No run lies directly in {folder}.")
+    for store in stores:
+        name = Path(store.location).name
+        try:
+            study, states = store.read_study(), store.read_trials()["state"].to_pylist()
+        except ValueError as error:
+            print(f"{name}  cannot be read: {error}")
             continue
-        study = store.read_study()
-        states = store.read_trials()["state"].to_pylist()
         ended = sum(state in FINAL_STATES for state in states)
-        print(f"{path.name}  {study['study']['name']}  {study['created']}  {ended} of {study['planned_trials']} trials")
+        print(f"{name}  {study['study']['name']}  {study['created']}  {ended} of {study['planned_trials']} trials")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, final
 
 from analysis.select import best_configuration
@@ -37,30 +38,29 @@ class VariantResult:
     """Trials in each state."""
 
 
-def summarise(
-    trials: Iterable[Mapping[str, Any]], order: Iterable[str] = (), by: By = "variant"
-) -> list[VariantResult]:
-    """Return a result per cell, in the study's order of variants; `by` splits it by learning rate or seed.
+def summarise(trials: Iterable[Mapping[str, Any]], study: Mapping[str, Any], by: By = "variant") -> list[VariantResult]:
+    """Return a result per cell, in the study's order, also for a cell whose trials have not begun.
 
     Args:
         trials: rows of the record's `trials`.
-        order: names of variants as the study has them; others follow.
-        by: what makes a row.
+        study: what study.json holds under `study`.
+        by: what makes a row; by learning rate or seed, a cell has a row for each one that a trial has.
     """
-    rank = {name: number for number, name in enumerate(order)}
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    cells = list(product(study["datasets"], study["augmentations"], study["variants"]))
+    of_cell: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {cell: [] for cell in cells}
     for trial in trials:
-        cell = (trial["dataset"], trial["augmentation"], trial["variant"])
-        groups.setdefault(cell if by == "variant" else (*cell, trial[by]), []).append(trial)
+        of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
+    epochs = study["base"]["epochs"]
+    if by == "variant":
+        return [_result(cell, rows, epochs, by) for cell, rows in of_cell.items()]
+    results = []
+    for cell, rows in of_cell.items():
+        values = sorted({row[by] for row in rows}, reverse=by == "lr")
+        results += [_result((*cell, value), [row for row in rows if row[by] == value], epochs, by) for value in values]
+    return results
 
-    def position(key: tuple[Any, ...]) -> tuple[Any, ...]:
-        dataset, augmentation, variant, *rest = key
-        return dataset, augmentation, rank.get(variant, len(rank)), variant, [-value for value in rest]
 
-    return [_result(key, groups[key], by) for key in sorted(groups, key=position)]
-
-
-def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], by: By) -> VariantResult:
+def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], epochs: int, by: By) -> VariantResult:
     dataset, augmentation, variant = key[:3]
     chosen = best_configuration([trial for trial in trials if trial["state"] == "completed"])
     errors = [trial["test_error"] for trial in chosen if trial["test_error"] is not None]
@@ -75,7 +75,7 @@ def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], by: By) -> Va
         error=statistics.fmean(errors) if errors else None,
         error_sd=statistics.stdev(errors) if len(errors) > 1 else None,
         num_seeds=len(errors),
-        epochs=max(trial["epochs_budget"] for trial in trials),
+        epochs=epochs,
         num_parameters=parameters[0] if parameters else None,
         states={state: states[state] for state in (*COUNTED_STATES, "running", "pending")},
     )

@@ -43,6 +43,7 @@ PAPER_TRAIN_IMAGES = 50_000
 
 PAPER_SETTINGS: dict[str, Any] = {
     "learning_rates": {0.25, 0.1, 0.05, 0.01},
+    "early_stopping": "none",
     "epochs": 350,
     "drops": [200 / 350, 250 / 350, 300 / 350],
     "drop_factor": 0.1,
@@ -74,6 +75,7 @@ def differences(study: Mapping[str, Any], train_images: int) -> list[str]:
     """
     rates = study["learning_rates"]
     ours = {
+        **study,
         **study["base"],
         **study["base"]["architecture"],
         "learning_rates": set(rates["values"])

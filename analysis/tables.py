@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[st
         if different:
             found.append(f"Not comparable with the paper's numbers: {', '.join(different)}.")
     found += [f"The data set {name} is generated: its errors say nothing about natural images." for name in generated]
+    at_chance = [r.variant for r in results if r.error is not None and _is_at_chance(r.error, study["data"][r.dataset])]
+    if at_chance:
+        found.append(
+            f"At chance, so that the row says nothing of the architecture: {', '.join(dict.fromkeys(at_chance))}."
+        )
     done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
@@ -82,6 +88,12 @@ def render(rows: Sequence[Row], remarks: Sequence[str], form: str) -> str:
     if form not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}.")
     return FORMATS[form](rows, remarks)
+
+
+def _is_at_chance(error: float, data: Mapping[str, Any]) -> bool:
+    """Whether a guess among the classes would be as good, but for two standard errors of the test set."""
+    guess = 1 - 1 / data["num_classes"]
+    return bool(error > guess - 2 * math.sqrt(guess * (1 - guess) / data["test_images"]))
 
 
 def _generated(study: Mapping[str, Any]) -> list[str]:

@@ -18,11 +18,11 @@ class Choice:
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values:
-            raise ValueError("A choice must hold at least one value, got none.")
+            raise ValueError("there must be at least one value, got none.")
         for value in self.values:
-            _check_positive("each value of a choice", value)
+            _check_positive("each value", value)
         if len(set(self.values)) < len(self.values):
-            raise ValueError(f"The values of a choice must differ from each other, got {_listed(self.values)}.")
+            raise ValueError(f"the values must differ from each other, got {_listed(self.values)}.")
 
     def __str__(self) -> str:
         return "{" + _listed(self.values) + "}"

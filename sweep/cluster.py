@@ -2,16 +2,18 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import ray
 import torch
+from ray._private.utils import get_num_cpus
 from ray.util.state import list_actors
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
@@ -26,12 +28,22 @@ CONNECT_TIMEOUT_S = 10.0
 class Cluster:
     """What a run may use."""
 
-    cpus: int
-    gpus: int
+    nodes: tuple[tuple[int, int], ...]
+    """CPUs and GPUs of each node that is up."""
     address: str
     """Of the cluster's head, or `this machine`."""
     dashboard: str = ""
     """Where the Ray dashboard answers; empty where it is not known."""
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of all nodes."""
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all nodes."""
+        return sum(gpus for _, gpus in self.nodes)
 
 
 def address_of(address: str | None) -> str | None:
@@ -41,7 +53,10 @@ def address_of(address: str | None) -> str | None:
 
 def this_machine() -> Cluster:
     """Return what Ray would find here, without starting it."""
-    return Cluster(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count(), address="this machine")
+    cpus = int(get_num_cpus())  # within a container's limit
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        cpus = min(cpus, len(os.sched_getaffinity(0)))
+    return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address="this machine")
 
 
 @contextmanager
@@ -49,26 +64,19 @@ def connect(address: str | None) -> Iterator[Cluster]:
     """Join the cluster at `address`, or start Ray here, until the context ends.
 
     Raises:
-        ValueError: no cluster answers at the address, or its dashboard does not.
+        ValueError: no cluster answers at the address, it takes no token of ours, or its dashboard does not answer.
     """
     before = os.environ.get("RAY_ADDRESS")
-    ensure_token()
-    if address is None:
-        _start_here()
-    else:
-        _join(address)
+    context = _start_here() if address is None else _join(address)
     try:
-        context = ray.get_runtime_context()
         # Ray's State API, which frees the places of stopped trials, must find this cluster among others.
-        os.environ["RAY_ADDRESS"] = context.gcs_address
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         _check_state_api()
-        resources = ray.cluster_resources()
-        url = ray._private.worker.get_dashboard_url()
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(
-            cpus=int(resources.get("CPU", 0)),
-            gpus=int(resources.get("GPU", 0)),
+            nodes=tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive),
             address=address or "this machine",
-            dashboard=f"http://{url}" if url else "",
+            dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
         )
     finally:
         ray.shutdown()
@@ -91,31 +99,52 @@ def ensure_token() -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
-    temporary.replace(TOKEN_FILE)
+    with suppress(FileExistsError):  # another run was faster: its token stays
+        os.link(temporary, TOKEN_FILE)
+    temporary.unlink()
 
 
-def _start_here() -> None:
-    here = this_machine()
-    ray.init(
-        num_cpus=here.cpus,
-        num_gpus=here.gpus,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
-
-
-def _join(address: str) -> None:
-    host, _, port = address.rpartition(":")
+def _start_here() -> Any:
+    ensure_token()
+    ((cpus, gpus),) = this_machine().nodes
     try:
-        if host and "/" not in host and port.isdecimal():
+        return ray.init(
+            # Not a cluster that happens to run on this machine: that one is joined by --address auto.
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except ray.exceptions.AuthenticationError as error:
+        raise _no_token(error) from error
+
+
+def _join(address: str) -> Any:
+    match = re.fullmatch(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})|auto", address)
+    if not match:
+        raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
+    try:
+        if match["host"]:
             # Ray itself tries for minutes where nothing answers.
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            port = int(match["port"])
+            socket.create_connection((match["host"].strip("[]"), port), timeout=CONNECT_TIMEOUT_S).close()
+        return ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except ray.exceptions.AuthenticationError as error:
+        raise _no_token(error) from error
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"address must be that of a running Ray cluster, got {address!r} ({reason}).") from error
+
+
+def _no_token(error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines()[0]
+    return ValueError(
+        f"Ray's token must be that of the cluster, in RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH or {TOKEN_FILE}, "
+        f"got none that it takes ({reason})."
+    )
 
 
 def _check_state_api() -> None:

@@ -8,32 +8,50 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.plan import Plan
+from trainables.config import TrialConfig
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print cells, trials, epochs and what fits."""
-    study, base = plan.study, plan.study.base
+def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) -> None:
+    """Print cells, trials, epochs and what fits.
+
+    Args:
+        plan: what is to run.
+        location: where the record is, or would be.
+        console: where to print.
+        ended: trials that ended in an earlier execution of the run.
+    """
+    study, base, network = plan.study, plan.study.base, plan.study.base.architecture
     table = Table(title=f"Study {study.name}", title_justify="left", box=None, pad_edge=False)
     for heading in ("cell", "parameters", "trials"):
-        table.add_column(heading, justify="left" if heading == "cell" else "right")
+        table.add_column(heading, justify="left" if heading == "cell" else "right", no_wrap=True, overflow="fold")
     for cell, count in plan.parameters.items():
-        table.add_row(cell, f"{count:,}", str(study.points_per_cell))
+        table.add_row(cell, f"{count:,}", f"{study.points_per_cell:,}")
     console.print(table)
     images = ", ".join(f"{name} {len(data.train):,} + {len(data.test):,}" for name, data in plan.datasets.items())
-    where = f"{plan.cluster.address} with {plan.cluster.cpus} CPUs and {plan.cluster.gpus} GPUs"
-    workers = f"{plan.placement.workers} workers" if plan.placement.workers else "its own process"
+    size = plan.placement.workers
+    each = f"each in {_count(size, 'worker')} of its own" if size else "each in a process of its own"
+    options = [
+        f"width {network.width:g}",
+        f"dropout {network.input_dropout:g} on the input and {network.dropout:g} after downsampling",
+        f"{network.initialisation} initialisation",
+        "ReLU on the class layer" if network.class_relu else "no ReLU on the class layer",
+    ]
     lines = {
-        "learning rates": f"{study.learning_rates}, {study.search} search, {study.seeds} seed(s) from {base.seed}",
+        "learning rates": f"{study.learning_rates}, {study.search} search, "
+        f"{_count(study.seeds, 'seed')} from {base.seed}",
         "images": f"{images} (training + test), {base.preprocessing}",
-        "schedule": f"{base.epochs} epochs, learning rate x {base.drop_factor:g} after {_listed(base.drop_epochs)}",
-        "network": f"width {base.architecture.width:g}, dropout {base.architecture.input_dropout:g} and "
-        f"{base.architecture.dropout:g}, {base.architecture.initialisation} initialisation",
+        "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "
+        f"weight decay {base.weight_decay:g}",
+        "network": ", ".join(options),
         "protocol": f"{study.protocol}, early stopping: {study.early_stopping}",
-        "total": f"{plan.trials} trials, {plan.epochs:,} epochs, the time is estimated once the first trial has ended",
-        "where": f"{where}: {plan.slots} trial(s) at once, each in {workers}",
+        "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
+        + (f"; {ended:,} had ended and stay as they are" if ended else ""),
+        "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
+        f"{_count(plan.cluster.gpus, 'GPU')}: {_count(plan.slots, 'trial')} at once, {each}",
+        "record": location,
     }
     for name, value in lines.items():
-        console.print(f"{name:>15}  {value}", highlight=False, soft_wrap=True)
+        console.print(f"{name:>15}  {value}", highlight=False, soft_wrap=True, markup=False)
 
 
 @final
@@ -78,5 +96,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _listed(epochs: tuple[int, ...]) -> str:
-    return ", ".join(map(str, epochs)) or "none"
+def _schedule(base: TrialConfig) -> str:
+    # Of a few epochs several drops can fall on one, and one on the end, where it changes nothing.
+    drops = [epoch for epoch in base.drop_epochs if epoch < base.epochs]
+    parts = []
+    for epoch in sorted(set(drops)):
+        passed = sum(drop <= epoch for drop in drops)
+        parts.append(f"x {base.drop_factor**passed:.3g} after {epoch}")
+    if base.warmup_epochs:
+        parts.insert(0, f"warm-up over {base.warmup_epochs:g}")
+    return f"learning rate {', '.join(parts)}" if parts else "constant learning rate"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

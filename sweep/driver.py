@@ -76,6 +76,8 @@ def _run_here(config: dict[str, Any], placement: Placement) -> None:
 def _run_in_group(parameters: dict[str, Any], placement: Placement, storage: str) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
+    # The dashboard's Train page shows nothing without this.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     per_worker = {"CPU": float(placement.cpus_per_worker)}
     if placement.gpus_per_worker:
         per_worker["GPU"] = placement.gpus_per_worker

@@ -13,7 +13,6 @@ from search_spaces import paper as paper_space
 from sweep.studies import EarlyStopping, Protocol, Search, Study
 from trainables.config import (
     ArchitectureConfig,
-    Augmentation,
     Initialisation,
     MemoryFormat,
     Precision,
@@ -22,20 +21,41 @@ from trainables.config import (
 )
 
 
+# cyclopts would round 1.5 to 2 where an int is wanted, and read "none" as no value at all: a researcher who types
+# one of them should hear of it.
 def _whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int:  # noqa: ARG001 - cyclopts' signature
-    # cyclopts rounds 1.5 to 2 where an int is wanted: a researcher who types 1.5 epochs should hear of it.
     try:
         return int(tokens[0].value)
     except ValueError:
-        raise ValueError(f"it must be a whole number, got {tokens[0].value!r}.") from None
+        raise ValueError(f"it must be a whole number, got {tokens[0].value[:40]!r}.") from None
 
 
 def _auto_or_whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int | None:
-    return None if tokens[0].value == "auto" else _whole_number(kind, tokens)
+    try:
+        return None if tokens[0].value == "auto" else _whole_number(kind, tokens)
+    except ValueError:
+        raise ValueError(f"it must be auto or a whole number, got {tokens[0].value[:40]!r}.") from None
+
+
+def _numbers(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]:  # noqa: ARG001
+    return tuple(_number(float, [token]) for token in tokens)
+
+
+def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
+    try:
+        return float(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"it must be a number, got {tokens[0].value[:40]!r}.") from None
+
+
+def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # noqa: ARG001
+    return tuple(token.value for token in tokens)
 
 
 Whole = Annotated[int | None, Parameter(converter=_whole_number)]
-Several = Parameter(consume_multiple=True, negative=())
+Number = Annotated[float | None, Parameter(converter=_number)]
+Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_multiple=True, negative=())]
+Numbers = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers, consume_multiple=True, negative=())]
 
 _ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
 _TRIAL_FIELDS = {item.name for item in fields(TrialConfig)} - {"dataset", "augmentation", "variant", "lr"}
@@ -49,34 +69,35 @@ class RunOptions:
     """What a user may set. An option left out is as the study says."""
 
     data: str | None = None
-    """Folder or URI with NAME/train-*.parquet and NAME/test-*.parquet of each data set, or torchvision's folders;
-    default: SWEEP_DATA, else a download."""
+    """Folder or URI that holds a folder cifar10 or cifar100 of Parquet files, or torchvision's folders; default: the
+    variable SWEEP_DATA, else torchvision's download. The data set shapes is generated and needs none."""
     output: str = "runs"
     """Folder or URI that holds runs."""
     name: str | None = None
-    """Name of the run's folder; default: the study's name and the time."""
+    """Name of the run's folder in output; default: the study's name and the time."""
     resume: Annotated[bool, Parameter(negative=())] = False
-    """Go on with the run NAME: trials that ended stay, the others run again."""
+    """Go on with the run that output and name say: trials that ended stay, the others run again."""
     dry_run: Annotated[bool, Parameter(negative=())] = False
-    """Print the plan and stop."""
+    """Read the data, print the plan and stop."""
 
-    datasets: Annotated[tuple[str, ...] | None, Several] = None
-    """Data sets to train on."""
-    augmentations: Annotated[tuple[Augmentation, ...] | None, Several] = None
-    """Augmentations to train with."""
-    variants: Annotated[tuple[str, ...] | None, Several] = None
-    """Architecture variants to compare."""
-    learning_rates: Annotated[tuple[float, ...] | None, Several] = None
-    """Learning rates that each variant tries."""
+    datasets: Words = None
+    """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, or your own."""
+    augmentations: Words = None
+    """Augmentations to train with: none, flip-shift, or both."""
+    variants: Words = None
+    """Architecture variants to compare, separated by spaces: model-, strided-cnn-, convpool-cnn- or all-cnn- with the
+    letter a, b or c, such as all-cnn-c, or your own."""
+    learning_rates: Numbers = None
+    """Learning rates that each variant tries, separated by spaces; default of tpe and random search: 0.001 to 0.25."""
     epochs: Whole = None
     """Epochs of each trial; the schedule's drops scale with it."""
     train_size: Whole = None
     """Number of training images, the same ones for all trials."""
     batch_size: Whole = None
     """Images per step, over all workers of a trial."""
-    weight_decay: float | None = None
+    weight_decay: Number = None
     """Coefficient of the weights in the gradient."""
-    warmup_epochs: float | None = None
+    warmup_epochs: Number = None
     """Epochs over which the learning rate rises from 0."""
     preprocessing: Preprocessing | None = None
     """How images are normalised."""
@@ -89,11 +110,11 @@ class RunOptions:
     seeds: Whole = None
     """Trials per point of the grid, with seeds counted up."""
 
-    width: float | None = None
+    width: Number = None
     """Factor on every layer's channels."""
-    input_dropout: float | None = None
+    input_dropout: Number = None
     """Dropout probability on the input."""
-    dropout: float | None = None
+    dropout: Number = None
     """Dropout probability after each downsampling layer."""
     strided_dropout: bool | None = None
     """Dropout after the strided layers of the Strided-CNN networks."""
@@ -107,21 +128,22 @@ class RunOptions:
     search: Search | None = None
     """How each variant's learning rates are chosen."""
     trials_per_cell: Whole = None
-    """Trials of each variant under tpe or random search."""
+    """Trials of each variant under tpe or random search; default: as many as the study's grid has."""
     early_stopping: EarlyStopping | None = None
     """Whether the worse trials of each variant end early."""
     protocol: Protocol | None = None
     """How the error that a table shows comes about."""
 
     workers_per_trial: Annotated[int | None, Parameter(converter=_auto_or_whole_number)] = None
-    """Ray Train workers of each trial; auto trains in the trial's own process."""
-    gpus_per_trial: float | None = None
+    """Ray Train workers of each trial; default: auto, which trains in the trial's own process where that is enough."""
+    gpus_per_trial: Number = None
     """GPUs of each trial; default: one per worker where there are GPUs. A fraction shares one."""
     max_concurrent: Whole = None
     """Trials at once; default: as many as fit."""
     address: str | None = None
-    """Address of a running Ray cluster; default: RAY_ADDRESS, else Ray is started here."""
-    plugins: Annotated[tuple[str, ...] | None, Several] = None
+    """HOST:PORT of a running Ray cluster's head, or auto for the one on this machine; default: the variable
+    RAY_ADDRESS, else Ray is started here."""
+    plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
 
     def study_options(self) -> dict[str, Any]:
@@ -129,9 +151,11 @@ class RunOptions:
         known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | {"learning_rates"}
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
         if self.data is not None and "://" not in self.data:
-            given["data"] = str(Path(self.data).resolve())
+            if not self.data.strip() or "\0" in self.data:
+                raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
+            given["data"] = str(Path(self.data).expanduser().resolve())
         if self.plugins is not None:
-            given["plugins"] = tuple(str(Path(plugin).resolve()) for plugin in self.plugins)
+            given["plugins"] = tuple(str(Path(plugin).expanduser().resolve()) for plugin in self.plugins)
         return {name: value for name, value in given.items() if value is not None}
 
     def apply(self, study: Study) -> Study:
@@ -146,7 +170,10 @@ class RunOptions:
         changed = _only(given, _STUDY_FIELDS)
         search = given.get("search", study.search)
         if "learning_rates" in given:
-            changed["learning_rates"] = Choice(given["learning_rates"])
+            try:
+                changed["learning_rates"] = Choice(given["learning_rates"])
+            except ValueError as error:
+                raise ValueError(f"learning_rates: {error}") from error
         elif search != "grid" and study.search == "grid":
             changed["learning_rates"] = paper_space.LEARNING_RATE_RANGE
         if search != "grid" and "trials_per_cell" not in given and study.trials_per_cell is None:
@@ -169,10 +196,13 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     """
     app = cyclopts.App(
         name="python -m sweep.run",
-        help="Train every architecture variant of a study at every learning rate and keep the record.",
+        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
+        help=_HELP,
         version_flags=(),
         result_action="return_value",
     )
+
+    app["--help"].group = "Parameters"
 
     @app.default
     def collect(study: str | None = None, /, options: RunOptions = RunOptions()) -> tuple[str | None, RunOptions]:
@@ -187,9 +217,19 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
 
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.UnusedCliTokensError as error:
+        extra = " ".join(map(repr, error.unused_tokens or ()))
+        raise ValueError(f"The command line must hold one study and then options, got {extra} besides.") from error
     except cyclopts.CycloptsError as error:
         raise ValueError(" ".join(str(error).split())) from error
     return result  # type: ignore[no-any-return]
+
+
+_HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
+
+An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_CACHE (folder for
+decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
+failed, 2 for bad input, 130 after Ctrl-C."""
 
 
 def _only(values: dict[str, Any], names: set[str]) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Study -> the trials that a run may start, and what fits at once. Refuses bad input before a cluster starts."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import nn
 
 from sweep.cluster import Cluster
 from sweep.driver import Placement
 from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
+from trainables.config import ArchitectureConfig
 from trainables.data import DATASETS, Dataset, open_dataset
 
 
@@ -26,6 +30,8 @@ class Plan:
     slots: int
     """Trials that run at once."""
     cluster: Cluster
+    asked: Mapping[str, float | None]
+    """The options that `place` was given, by name: a run that goes on takes the same."""
 
     @property
     def trials(self) -> int:
@@ -49,8 +55,21 @@ def check_study(study: Study) -> dict[str, int]:
         num_classes = DATASETS[cell.dataset].num_classes
         VARIANTS[cell.variant]
         with torch.device("meta"):
-            counts[cell.cell] = count_parameters(build(cell.variant, cell.architecture, num_classes))
+            counts[cell.cell] = count_parameters(_built(cell.variant, cell.architecture, num_classes))
     return counts
+
+
+def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
+    try:
+        model = build(variant, options, num_classes)
+    except ValueError:
+        raise
+    except Exception as error:  # a user's own builder may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"The variant {variant} must build a network, got {reason}.") from error
+    if not count_parameters(model):
+        raise ValueError(f"The variant {variant} must have parameters to train, got none.")
+    return model
 
 
 def open_data(study: Study) -> dict[str, Dataset]:
@@ -81,7 +100,13 @@ def make_plan(
     """
     placement, slots = place(cluster, workers=workers, gpus=gpus, max_concurrent=max_concurrent)
     return Plan(
-        study=study, datasets=datasets, parameters=parameters, placement=placement, slots=slots, cluster=cluster
+        study=study,
+        datasets=datasets,
+        parameters=parameters,
+        placement=placement,
+        slots=slots,
+        cluster=cluster,
+        asked={"workers_per_trial": workers, "gpus_per_trial": gpus, "max_concurrent": max_concurrent},
     )
 
 
@@ -100,30 +125,45 @@ def place(
         ValueError: one trial does not fit.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"workers_per_trial must be at least 1, got {workers}.")
+        raise ValueError(f"workers_per_trial must be at least 1, or auto, got {workers}.")
     if max_concurrent is not None and max_concurrent < 1:
         raise ValueError(f"max_concurrent must be at least 1, got {max_concurrent}.")
+    if gpus is not None and not 0 <= gpus < math.inf:  # NaN too
+        raise ValueError(f"gpus_per_trial must be at least 0, got {gpus:g}.")
+    if workers is None and gpus is not None and gpus > 1 and gpus == int(gpus):
+        # One process trains on one GPU.
+        workers = int(gpus)
     size = workers or 1
     if gpus is None:
         gpus = float(size if cluster.gpus else 0)
-    if not gpus >= 0:  # NaN too
-        raise ValueError(f"gpus_per_trial must be at least 0, got {gpus:g}.")
-    if (gpus % size and size > 1) or (gpus > 1 and gpus % 1):
+    if gpus not in (0, size) and not (size == 1 and gpus < 1):
         raise ValueError(
-            f"gpus_per_trial must be a whole number for each of the {size} workers, got {gpus:g}; "
-            "only a trial of one worker may share a GPU."
+            f"gpus_per_trial must be 0, or {size} for one GPU to each worker, or below 1 where a single worker shares "
+            f"a GPU, got {gpus:g}."
         )
     placement = Placement(workers=workers or 0, gpus_per_worker=gpus / size)
+    if placement.gpus > cluster.gpus:
+        raise ValueError(
+            f"gpus_per_trial must be at most {cluster.gpus}, the GPUs of {cluster.address}, got {placement.gpus:g}."
+        )
     if placement.cpus > cluster.cpus:
         raise ValueError(
             f"workers_per_trial must leave one trial within the {cluster.cpus} CPUs of {cluster.address}, "
             f"got {size}, which needs {placement.cpus}."
         )
-    if placement.gpus > cluster.gpus:
+    slots = sum(_workers_that_fit(node, placement) for node in cluster.nodes) // size
+    if not slots:
         raise ValueError(
-            f"gpus_per_trial must be at most the {cluster.gpus} GPUs of {cluster.address}, got {placement.gpus:g}."
+            f"workers_per_trial must leave each worker a CPU and its GPU on one node of {cluster.address}, "
+            f"got {size}, for which there is no room."
         )
-    slots = cluster.cpus // placement.cpus
-    if placement.gpus:
-        slots = min(slots, int(cluster.gpus / placement.gpus + 1e-9))
     return placement, min(slots, max_concurrent or slots)
+
+
+def _workers_that_fit(node: tuple[int, int], placement: Placement) -> int:
+    cpus, gpus = node
+    by_cpus = cpus // placement.cpus_per_worker
+    if not placement.gpus_per_worker:
+        return by_cpus
+    # A worker shares one GPU and cannot take its fraction from two.
+    return min(by_cpus, gpus * int(1 / placement.gpus_per_worker + 1e-9))

@@ -21,11 +21,13 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
     return {
         "study": plan.study.to_dict(),
         "planned_trials": plan.trials,
+        "placement": dict(plan.asked),
         "data": {
             name: {
                 "checksum": data.checksum,
                 "train_images": len(data.train),
                 "test_images": len(data.test),
+                "num_classes": data.num_classes,
                 "generated": DATASETS[name].generated,
             }
             for name, data in plan.datasets.items()

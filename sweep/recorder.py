@@ -61,26 +61,9 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Add the trial's row, or begin an interrupted one anew."""
-        trial_id = trial.config["trial_id"]
-        config = TrialConfig.from_dict(trial.config["config"])
-        self._started[trial_id] = self._clock()
-        self._rows[trial_id] = dict.fromkeys(TRIALS.names) | {
-            "trial_id": trial_id,
-            "phase": "search",
-            "dataset": config.dataset,
-            "augmentation": config.augmentation,
-            "variant": config.variant,
-            "lr": config.lr,
-            "weight_decay": config.weight_decay,
-            "batch_size": config.batch_size,
-            "width": config.architecture.width,
-            "seed": config.seed,
-            "state": "running",
-            "epochs_run": 0,
-            "epochs_budget": config.epochs,
-            "train_s": 0.0,
-            "reason": "",
-        }
+        if trial.config["trial_id"] in self._rows:
+            self._store.merge_epochs(drop=trial.config["trial_id"])
+        self._begin(trial)
         self.flush()
 
     def on_trial_result(
@@ -105,7 +88,7 @@ class Recorder(Callback):  # type: ignore[misc]
             train_s=train_s,
             images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
             duration_s=self._clock() - self._started[row["trial_id"]],
-            node=result["hostname"],
+            node=result["node"],
             device=result["device"],
             precision=result["precision"],
             memory_format=result["memory_format"],
@@ -129,7 +112,8 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Keep why the trial failed."""
-        row = self._rows[trial.config["trial_id"]]
+        # A trial whose process never came up fails without having been started.
+        row = self._rows[trial.config["trial_id"]] if trial.config["trial_id"] in self._started else self._begin(trial)
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
         else:
@@ -151,6 +135,30 @@ class Recorder(Callback):  # type: ignore[misc]
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
                 row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
         self.flush()
+
+    def _begin(self, trial: Trial) -> dict[str, Any]:
+        trial_id = trial.config["trial_id"]
+        config = TrialConfig.from_dict(trial.config["config"])
+        self._started[trial_id] = self._clock()
+        row = dict.fromkeys(TRIALS.names) | {
+            "trial_id": trial_id,
+            "phase": "search",
+            "dataset": config.dataset,
+            "augmentation": config.augmentation,
+            "variant": config.variant,
+            "lr": config.lr,
+            "weight_decay": config.weight_decay,
+            "batch_size": config.batch_size,
+            "width": config.architecture.width,
+            "seed": config.seed,
+            "state": "running",
+            "epochs_run": 0,
+            "epochs_budget": config.epochs,
+            "train_s": 0.0,
+            "reason": "",
+        }
+        self._rows[trial_id] = row
+        return row
 
     def _end(self, row: dict[str, Any]) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]

@@ -1,6 +1,6 @@
 """One Optuna study per cell behind one Ray searcher; the only place that imports optuna."""
 
-import pickle
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +17,25 @@ from trainables.config import TrialConfig
 METRIC = "error"
 """What every trial reports and every search minimises."""
 
+_OPTUNA_STATES = {
+    "completed": optuna.trial.TrialState.COMPLETE,
+    # A diverged trial has the worst error there is, which tells a search more than no error would.
+    "diverged": optuna.trial.TrialState.COMPLETE,
+    "stopped": optuna.trial.TrialState.PRUNED,
+    "failed": optuna.trial.TrialState.FAIL,
+}
+
 
 @final
 class CellSearch:
     """The search within one cell: asks Optuna for points, tells it their errors."""
 
-    def __init__(self, study: Study, cell: TrialConfig, seed: int) -> None:
+    def __init__(self, study: Study, cell: TrialConfig) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = study
         self._cell = cell
         self._space = _distributions(study)
-        self._optuna = optuna.create_study(direction="minimize", sampler=_sampler(study, seed))
+        self._optuna = optuna.create_study(direction="minimize")
         self._asked: dict[str, optuna.trial.Trial] = {}
 
     @property
@@ -37,26 +45,37 @@ class CellSearch:
 
     def ask(self, recorded: Mapping[str, Mapping[str, Any]]) -> tuple[str, TrialConfig]:
         """Return the next trial's id and configuration; one that the record knows is asked for again, not redrawn."""
-        trial_id = f"{self._cell.cell.replace('/', '_')}_{len(self._asked):04d}"
+        number = len(self._asked)
+        trial_id = f"{self._cell.cell.replace('/', '_')}_{number:04d}"
+        # A sampler of its own for each point: what it draws follows from the seed, the point's number and what the
+        # search was told, not from how many points this process has drawn before.
+        self._optuna.sampler = _sampler(self._study, self._cell, number)
         known = recorded.get(trial_id)
         if known is not None and self._study.search != "grid":
-            # A grid's order follows from its seed; other samplers would draw on from what they have been told.
             self._optuna.enqueue_trial({"lr": known["lr"]})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
         seed = self._cell.seed + trial.params.get("replicate", 0)
         return trial_id, replace(self._cell, lr=trial.params["lr"], seed=seed)
 
-    def tell(self, trial_id: str, error: float | None) -> None:
-        """Tell Optuna a trial's error, a fraction in [0, 1]; None for a failed trial."""
+    def tell(self, trial_id: str, state: str, error: float | None) -> None:
+        """Tell Optuna how a trial ended.
+
+        Args:
+            trial_id: what `ask` returned.
+            state: the trial's final state in the record.
+            error: its last error, a fraction in [0, 1]; None for a trial that reported none.
+        """
         trial = self._asked[trial_id]
-        state = optuna.trial.TrialState.FAIL if error is None else optuna.trial.TrialState.COMPLETE
+        told = _OPTUNA_STATES[state]
+        if told is optuna.trial.TrialState.PRUNED and error is not None:
+            trial.report(error, step=0)
         try:
-            self._optuna.tell(trial, error, state=state)
+            self._optuna.tell(trial, error if told is optuna.trial.TrialState.COMPLETE else None, state=told)
         except RuntimeError:
             # GridSampler calls Study.stop at its last point, which Optuna allows within Study.optimize only. The trial
             # is stored before the complaint.
-            if self._optuna.trials[trial.number].state != state:
+            if self._optuna.trials[trial.number].state != told:
                 raise
 
 
@@ -73,7 +92,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
-        self._cells = [CellSearch(study, cell, study.base.seed + number) for number, cell in enumerate(study.cells())]
+        self._epochs = study.base.epochs
+        self._cells = [CellSearch(study, cell) for cell in study.cells()]
         self._turn = 0
         self._of_tune: dict[str, tuple[int, str]] = {}
 
@@ -85,7 +105,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
-                cell.tell(name, None if done["state"] == "failed" else error)
+                cell.tell(name, done["state"], error)
                 continue
             self._of_tune[trial_id] = (number, name)
             return {"trial_id": name, "cell": config.cell, "config": config.to_dict()}
@@ -94,15 +114,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
         number, name = self._of_tune.pop(trial_id)
-        self._cells[number].tell(name, None if error or not result else result[METRIC])
+        if error or not result:
+            self._cells[number].tell(name, "failed", None)
+            return
+        stopped = result["state"] == "running" and result["epoch"] < self._epochs
+        self._cells[number].tell(name, "stopped" if stopped else "completed", result[METRIC])
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the search's state, as Ray Tune asks now and then."""
-        Path(checkpoint_path).write_bytes(pickle.dumps(self.__dict__))
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read what `save` wrote."""
-        self.__dict__.update(pickle.loads(Path(checkpoint_path).read_bytes()))  # noqa: S301 - Ray's own state folder
+        """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
+        Path(checkpoint_path).touch()
 
     def _next_cell(self) -> int | None:
         count = len(self._cells)
@@ -114,15 +134,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return None
 
 
-def _sampler(study: Study, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
     if study.search == "grid":
         assert isinstance(study.learning_rates, Choice), "checked when the study was made"
+        # The same order at each point: the grid's number n is its n-th.
         return optuna.samplers.GridSampler(
-            {"lr": list(study.learning_rates.values), "replicate": list(range(study.seeds))}, seed=seed
+            {"lr": list(study.learning_rates.values), "replicate": list(range(study.seeds))},
+            seed=_seed(study, cell, 0),
         )
-    if study.search == "tpe":
-        return optuna.samplers.TPESampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
+    seed = _seed(study, cell, number)
+    return optuna.samplers.TPESampler(seed=seed) if study.search == "tpe" else optuna.samplers.RandomSampler(seed=seed)
+
+
+def _seed(study: Study, cell: TrialConfig, number: int) -> int:
+    digest = hashlib.sha256(f"{study.base.seed} {cell.cell} {number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def _distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:

@@ -4,6 +4,7 @@
     trials.parquet           a row per trial, replaced whole
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
     tune/                    Ray Tune's own state
+    .lock                    held by the process that writes, in a local folder
 
 Every file appears whole: written under a temporary name and renamed, or, on an object store, visible once closed.
 """
@@ -11,9 +12,13 @@ Every file appears whole: written under a temporary name and renamed, or, on an 
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, final
+from urllib.parse import urlsplit
 
+import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -23,6 +28,9 @@ from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
+_STUDY_KEYS = {"study": dict, "data": dict, "planned_trials": int, "created": str}
+_READ_ATTEMPTS = 5
+_LOCK = ".lock"
 
 
 def check_name(name: str) -> str:
@@ -31,12 +39,30 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: it holds anything but letters, digits, dots, hyphens and underscores, or starts with a dot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) or len(name) > 100:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise ValueError(
-            "name must be at most 100 letters, digits, dots, hyphens and underscores and not start with a dot, "
-            f"got {name!r}."
+            "name must be at most 100 letters, digits, dots, hyphens and underscores and start with a letter, digit or "
+            f"underscore, got {name!r}."
         )
     return name
+
+
+def run_location(output: str, name: str) -> str:
+    """Return where the run `name` lies in `output`, a folder or URI.
+
+    Raises:
+        ValueError: the name cannot be a folder's, or `output` is no folder or URI.
+    """
+    check_name(name)
+    scheme, separator, rest = output.partition("://")
+    if not separator:
+        if not output.strip() or "\0" in output:
+            raise ValueError(f"output must be a folder or a URI, got {output!r}.")
+        return str(Path(output).expanduser() / name)
+    path, question_mark, query = rest.partition("?")
+    if not path.strip("/"):
+        raise ValueError(f"output must be a folder or a URI with a path, got {output!r}.")
+    return f"{scheme}://{path.rstrip('/')}/{name}{question_mark}{query}"
 
 
 @final
@@ -47,19 +73,44 @@ class Store:
         """Open the folder or URI; nothing is made until something is written.
 
         Raises:
-            ValueError: the URI cannot be understood.
+            ValueError: the URI cannot be understood, or holds a password.
         """
-        self._is_local = "://" not in location
-        self.location = str(Path(location).resolve()) if self._is_local else location.rstrip("/")
         self._filesystem: pafs.FileSystem
         self._root: str
-        if self._is_local:
-            self._filesystem, self._root = pafs.LocalFileSystem(), self.location
+        if "://" in location:
+            self._filesystem, self._root = _open_uri(location)
+        else:
+            self._filesystem, self._root = pafs.LocalFileSystem(), str(Path(location).resolve())
+        self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        self.location = self._root if self._is_local else location
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here until the context ends; an object store has no such lock.
+
+        Raises:
+            ValueError: another process writes here, or nobody can.
+        """
+        if not self._is_local:
+            yield
             return
         try:
-            self._filesystem, self._root = pafs.FileSystem.from_uri(self.location)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"A run's location must be a folder or a URI, got {location!r} ({error}).") from error
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(f"{self._root}/{_LOCK}", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise ValueError(
+                f"A run must be written by one process, got {self.location}, where another is at work; "
+                "wait for its end or choose another name."
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"output must be a folder that can be written to, got {self.location!r} ({error.strerror})."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def exists(self) -> bool:
         """Return whether a run was begun here."""
@@ -67,7 +118,11 @@ class Store:
 
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
-        return not self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+        try:
+            found = self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
+        return all(info.base_name == _LOCK for info in found)
 
     def write_study(self, study: dict[str, Any]) -> None:
         """Write what the run was asked to do, with the schema's version."""
@@ -81,7 +136,7 @@ class Store:
             ValueError: there is no run here, or its record is of another version.
         """
         if not self.exists():
-            raise ValueError(f"A run's folder must hold study.json, got {self.location}, which does not.")
+            raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
         with self._filesystem.open_input_stream(f"{self._root}/study.json") as stream:
             raw = stream.read()
         try:
@@ -91,6 +146,9 @@ class Store:
         version = study.get("schema_version") if isinstance(study, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {version!r}.")
+        missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
+        if missing:
+            raise ValueError(f"{self.location}/study.json must hold {missing[0]}, got a file without it.")
         return study  # type: ignore[no-any-return]
 
     def write_trials(self, rows: list[dict[str, Any]]) -> None:
@@ -111,21 +169,21 @@ class Store:
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
-        tables = [self._read(f"epochs/part-{number:08d}.parquet", EPOCHS) for number in self._parts()]
+        tables = self._read_parts()
         table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
         table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
         last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
         return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
 
-    def merge_epochs(self, keep: set[str] | None = None) -> None:
-        """Turn all parts into one, of the trials in `keep` only where it is given.
+    def merge_epochs(self, drop: str | None = None) -> None:
+        """Turn all parts into one, without the trial `drop`.
 
-        A reader sees the old parts, the old ones and the new one, or the new one: equal rows each time.
+        A reader sees the old parts, the old ones and the new one, or the new one.
         """
         parts = self._parts()
         table = self.read_epochs()
-        if keep is not None:
-            table = table.filter(pc.is_in(table["trial_id"], pa.array(sorted(keep), pa.string())))
+        if drop is not None:
+            table = table.filter(pc.not_equal(table["trial_id"], drop))
         self._write(f"epochs/part-{max(parts, default=-1) + 1:08d}.parquet", _serialise(table))
         for number in parts:
             self._filesystem.delete_file(f"{self._root}/epochs/part-{number:08d}.parquet")
@@ -139,8 +197,21 @@ class Store:
         found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
         return sorted(int(match[1]) for match in found if match)
 
+    def _read_parts(self) -> list[pa.Table]:
+        for attempt in range(_READ_ATTEMPTS):
+            try:
+                return [self._read(f"epochs/part-{number:08d}.parquet", EPOCHS) for number in self._parts()]
+            except FileNotFoundError:
+                # The writer merged the parts after they were listed: the rows are in another part now.
+                if attempt == _READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt has returned or raised")
+
     def _info(self, name: str) -> pafs.FileInfo:
-        return self._filesystem.get_file_info(f"{self._root}/{name}")
+        try:
+            return self._filesystem.get_file_info(f"{self._root}/{name}")
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
 
     def _write(self, name: str, data: bytes) -> None:
         path = f"{self._root}/{name}"
@@ -162,12 +233,38 @@ class Store:
         try:
             with self._filesystem.open_input_file(path) as file:
                 table = pq.read_table(pa.BufferReader(file.read()))
-        except (pa.ArrowInvalid, OSError) as error:
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
         missing = [column for column in schema.names if column not in table.column_names]
         if missing:
             raise ValueError(f"{path} must have a column {missing[0]}, got {', '.join(table.column_names)}.")
-        return table.select(schema.names).cast(schema)
+        try:
+            return table.select(schema.names).cast(schema)
+        except pa.ArrowException as error:
+            raise ValueError(f"{path} must have columns of the record's types, got others ({error}).") from error
+
+
+def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    if urlsplit(uri).password:
+        raise ValueError(
+            "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
+            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"A run's location must be a folder or a URI, got {uri!r} ({_line(error)}).") from error
+    return filesystem, root.rstrip("/")
+
+
+def _unreadable(location: str, error: OSError) -> ValueError:
+    return ValueError(f"A run's location must be one that can be read, got {location!r} ({_line(error)}).")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:

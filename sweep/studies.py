@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from trainables.config import ArchitectureConfig, Augmentation, TrialConfig
+from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
 
 Protocol = Literal["paper"]
@@ -15,6 +15,9 @@ Protocol = Literal["paper"]
 
 Search = Literal["grid", "tpe", "random"]
 EarlyStopping = Literal["none", "asha"]
+
+MAX_TRIALS = 10_000
+"""Trials of a cell: a guard against a slip of the finger."""
 
 
 @final
@@ -69,8 +72,12 @@ class Study:
         for name, choices in (("search", Search), ("early_stopping", EarlyStopping), ("protocol", Protocol)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {self.seeds}.")
+        if not 1 <= self.seeds <= MAX_TRIALS:
+            raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
+        if self.base.seed + self.seeds > SEED_LIMIT:
+            raise ValueError(
+                f"seed must leave all {self.seeds} seeds below {SEED_LIMIT}, got {self.base.seed} as the first."
+            )
         if self.search == "grid":
             if not isinstance(self.learning_rates, Choice):
                 raise ValueError(f"The grid search must have listed learning rates, got {self.learning_rates}.")
@@ -80,9 +87,10 @@ class Study:
                     f"got {self.trials_per_cell}."
                 )
         else:
-            if self.trials_per_cell is None or self.trials_per_cell < 1:
+            if self.trials_per_cell is None or not 1 <= self.trials_per_cell <= MAX_TRIALS:
                 raise ValueError(
-                    f"trials_per_cell must be at least 1 for the search {self.search}, got {self.trials_per_cell}."
+                    f"trials_per_cell must be at least 1 and at most {MAX_TRIALS} for the search {self.search}, "
+                    f"got {self.trials_per_cell}."
                 )
             if self.seeds != 1:
                 raise ValueError(

@@ -14,6 +14,12 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 PAPER_DROPS = (200 / 350, 250 / 350, 300 / 350)
 """Where the paper divides the learning rate by 10: after epochs 200, 250 and 300 of 350."""
 
+MAX_WIDTH = 64
+"""Twelve thousand channels in the widest layer: beyond any machine, and still a network that can be described."""
+
+SEED_LIMIT = 2**32
+"""Seeds are below this, as numpy's and Optuna's generators want them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureConfig:
@@ -41,7 +47,7 @@ class ArchitectureConfig:
     """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
 
     def __post_init__(self) -> None:
-        _check("width", self.width, math.isfinite(self.width) and self.width > 0, "a finite number above 0")
+        _check("width", self.width, 0 < self.width <= MAX_WIDTH, f"above 0 and at most {MAX_WIDTH}")
         for name in ("input_dropout", "dropout"):
             value = getattr(self, name)
             _check(name, value, 0 <= value < 1, "at least 0 and below 1")
@@ -123,10 +129,11 @@ class TrialConfig:
             _check(name, value, math.isfinite(value) and value >= 0, "a finite number of at least 0")
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
         for name in ("batch_size", "epochs"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            _check(name, getattr(self, name), 1 <= getattr(self, name) <= 10**6, "at least 1 and at most 1000000")
+        _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2**63")
+        _check("seed", self.seed, 0 <= self.seed < SEED_LIMIT, f"at least 0 and below {SEED_LIMIT}")
         in_order = all(0 < drop <= 1 for drop in self.drops) and list(self.drops) == sorted(self.drops)
         _check("drops", self.drops, in_order, "rising fractions of the epochs, above 0 and at most 1")
         _check_choice("augmentation", self.augmentation, get_args(Augmentation))
@@ -141,7 +148,7 @@ class TrialConfig:
 
     @property
     def drop_epochs(self) -> tuple[int, ...]:
-        """Epochs, counted from 1, after which the learning rate falls."""
+        """Epochs, counted from 1, after which the learning rate falls; twice the same one where there are few."""
         return tuple(round(drop * self.epochs) for drop in self.drops)
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
@@ -18,10 +18,14 @@ from torch import nn
 
 from trainables.architectures import build
 from trainables.config import TrialConfig
-from trainables.data.cache import cache_folder, key_of
+from trainables.data.cache import cache_folder, key_of, make_folder
 
 CLEARLY_FASTER = 1.1
-"""What must be gained over plain float32 before another arithmetic is taken: less is within the timings' noise."""
+"""What must be gained before float32 or channels_last is given up: less is within the timings' noise, and a choice made
+by noise would differ from one measurement to the next."""
+
+_VERSION = 2
+"""Part of the cache's key: raise it when the measurement or the choice changes."""
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _PROBE_BATCH = 32
@@ -53,7 +57,7 @@ class Arithmetic:
 
 
 def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
-    """Return what the configuration asks for, `auto` being what trains ALL-CNN-C fastest on this machine.
+    """Return what the configuration asks for, `auto` being what `clearly_fastest` makes of a measurement.
 
     The measurement is made once per machine, device, torch version, width and number of threads, and kept in the cache
     folder: so a second run computes with the same arithmetic as the first, bit for bit.
@@ -64,6 +68,7 @@ def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
     if len(candidates) == 1:
         return candidates[0]
     key = {
+        "version": _VERSION,
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -71,7 +76,7 @@ def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
         "candidates": [[c.precision, c.memory_format] for c in candidates],
     }
     file = cache_folder() / f"arithmetic-{key_of(key)}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     with filelock.FileLock(file.with_suffix(".lock")):
         if not file.exists():
             _remember(file, key, _measure(candidates, config, device))
@@ -80,14 +85,31 @@ def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
 
 
 def _remember(file: Path, key: dict[str, object], seconds: dict[Arithmetic, float]) -> None:
-    plain, fastest = next(iter(seconds)), min(seconds, key=lambda c: seconds[c])
-    chosen = fastest if seconds[plain] > CLEARLY_FASTER * seconds[fastest] else plain
+    chosen = clearly_fastest(seconds)
     measured = {f"{c.precision} {c.memory_format}": round(s, 4) for c, s in seconds.items()}
     temporary = file.with_suffix(".tmp")
     temporary.write_text(
         json.dumps({"key": key, "seconds": measured, "chosen": [chosen.precision, chosen.memory_format]}, indent=2)
     )
     temporary.replace(file)
+
+
+def clearly_fastest(seconds: Mapping[Arithmetic, float]) -> Arithmetic:
+    """Return the choice between arithmetics by the seconds that each takes.
+
+    bfloat16 must be clearly faster than float32, each in its better layout; then contiguous must be clearly faster
+    than channels_last.
+    """
+
+    def in_best_layout(precision: str) -> float:
+        return min((s for c, s in seconds.items() if c.precision == precision), default=math.inf)
+
+    gains = in_best_layout("float32") > CLEARLY_FASTER * in_best_layout("bfloat16")
+    of_layout = {c.memory_format: c for c in seconds if c.precision == ("bfloat16" if gains else "float32")}
+    channels_last, contiguous = of_layout.get("channels_last"), of_layout.get("contiguous")
+    if channels_last is None or contiguous is None:
+        return next(iter(of_layout.values()))
+    return contiguous if seconds[channels_last] > CLEARLY_FASTER * seconds[contiguous] else channels_last
 
 
 def _precisions(device: torch.device) -> list[str]:

@@ -1,6 +1,8 @@
 """The training loop of one trial, top to bottom on one screen."""
 
+import hashlib
 import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -66,6 +68,8 @@ class EpochReport:
     precision: str
     memory_format: str
     device: str
+    node: str
+    """Name of the machine that the first worker ran on."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name."""
@@ -99,14 +103,14 @@ def train(
     Every worker draws the same order and the same augmentation and takes its share of each batch; only dropout
     differs between them. So the number of workers changes the sums' rounding and the dropped units, nothing else.
     """
-    torch.manual_seed(config.seed)
+    torch.manual_seed(stream_seed(config.seed, "weights"))
     model = arithmetic.place(build(config.variant, config.architecture, data.num_classes), device)
     wrapped = ranks.wrap(model)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    draws = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed * ranks.size + ranks.rank)
+    draws = torch.Generator().manual_seed(stream_seed(config.seed, "order and augmentation"))
+    torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
     images, labels = data.train_images.to(device), data.train_labels.to(device)
     unlearned = 0
 
@@ -161,6 +165,7 @@ def train(
                 precision=arithmetic.precision,
                 memory_format=arithmetic.memory_format,
                 device=_device_name(device),
+                node=platform.node(),
             )
         )
         if reason:
@@ -191,8 +196,16 @@ def evaluate(
             logits = model(x.contiguous(memory_format=arithmetic.layout)).float()
         tally += _tally(logits, y, functional.cross_entropy(logits, y, reduction="sum"))
         extremes += [logits.amax(0), logits.amin(0)]
+    if not extremes:  # fewer images than workers
+        return tally, torch.zeros((), device=device)
     over_images = torch.stack(extremes)
     return tally, (over_images.amax(0) - over_images.amin(0)).max()
+
+
+def stream_seed(seed: int, purpose: str) -> int:
+    """Return the seed of one of a trial's streams of random numbers, so that no two of them draw the same ones."""
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def why_diverged(train_loss: float, spread: float, unlearned_steps: int, num_classes: int) -> str:

@@ -52,7 +52,7 @@ def load_plugins(paths: Iterable[str]) -> None:
     """Run each Python file once in this process, so that what it registers is known here.
 
     Raises:
-        ValueError: a file is missing, or does not end in .py.
+        ValueError: a file is missing, does not end in .py, or cannot be run.
     """
     for path in paths:
         file = Path(path)
@@ -69,6 +69,11 @@ def load_plugins(paths: Iterable[str]) -> None:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[module_name]
-            raise
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"plugins must be Python files that run, got {path!r}, which ended in {reason}."
+            ) from error

@@ -11,7 +11,7 @@ import torch.distributed
 
 from trainables.config import TrialConfig
 from trainables.data import open_dataset, prepare
-from trainables.hardware import choose_arithmetic
+from trainables.hardware import Arithmetic, choose_arithmetic
 from trainables.loop import EpochReport, Ranks, train
 from trainables.registry import load_plugins
 
@@ -29,8 +29,9 @@ def train_worker(config: dict[str, Any], report: Report | None = None, cpus: int
     trial = TrialConfig.from_dict(config)
     load_plugins(trial.plugins)
     torch.set_num_threads(cpus)
-    # A matrix product in TF32 would not be the float32 that the record states.
+    # Products in TF32 would not be the float32 that the record states; cuDNN's convolutions use it unless told not to.
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     device = ray.train.torch.get_device()
     data = prepare(open_dataset(trial.dataset, trial.data, trial.train_size), trial.preprocessing)
     send = report or ray.train.report
@@ -39,12 +40,22 @@ def train_worker(config: dict[str, Any], report: Report | None = None, cpus: int
     def pass_on(epoch: EpochReport) -> None:
         send(epoch.to_dict())
 
-    train(trial, data, pass_on, device=device, arithmetic=choose_arithmetic(trial, device), ranks=ranks)
+    train(trial, data, pass_on, device=device, arithmetic=_agreed(trial, device, ranks), ranks=ranks)
 
 
 def train_in_group(loop_config: dict[str, Any]) -> None:
     """Run `train_worker` with what the driver packed: Ray Train hands a worker one dictionary."""
     train_worker(json.loads(loop_config["trial"]), cpus=loop_config["cpus"])
+
+
+def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Arithmetic:
+    # Each machine measures by itself: without this two workers of a trial could come to different choices.
+    if ranks.size == 1:
+        return choose_arithmetic(trial, device)
+    chosen = [choose_arithmetic(trial, device) if ranks.rank == 0 else None]
+    torch.distributed.broadcast_object_list(chosen, src=0)
+    assert chosen[0] is not None, "the first worker has sent its choice"
+    return chosen[0]
 
 
 def _group() -> Ranks:

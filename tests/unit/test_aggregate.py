@@ -20,8 +20,13 @@ def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
     } | values
 
 
+def study(*variants: str, **values: Any) -> dict[str, Any]:
+    fields = {"datasets": ["cifar10"], "augmentations": ["none"], "variants": list(variants or ["all-cnn-c"])}
+    return fields | {"base": {"epochs": 350}} | values
+
+
 def test_mean_and_standard_deviation_over_seeds() -> None:
-    (result,) = summarise([trial(seed=seed, test_error=error) for seed, error in enumerate((0.1, 0.2, 0.6))])
+    (result,) = summarise([trial(seed=seed, test_error=error) for seed, error in enumerate((0.1, 0.2, 0.6))], study())
     assert result.error == pytest.approx(0.3)
     assert result.error_sd == pytest.approx(0.07**0.5)  # (0.04 + 0.01 + 0.09) / 2
     assert (result.num_seeds, result.lr, result.seed, result.epochs, result.num_parameters) == (
@@ -34,18 +39,18 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
 
 
 def test_one_seed_has_no_standard_deviation() -> None:
-    (result,) = summarise([trial()])
+    (result,) = summarise([trial()], study())
     assert (result.error, result.error_sd, result.num_seeds) == (0.1, None, 1)
 
 
 def test_ties_go_to_the_smaller_rate() -> None:
-    (result,) = summarise([trial(lr=0.25), trial(lr=0.01), trial(lr=0.1)])
+    (result,) = summarise([trial(lr=0.25), trial(lr=0.01), trial(lr=0.1)], study())
     assert result.lr == 0.01
 
 
 @pytest.mark.parametrize("state", ["stopped", "diverged", "failed", "running", "pending"])
 def test_trials_that_were_not_completed_are_counted_and_never_chosen(state: str) -> None:
-    (result,) = summarise([trial(lr=0.25, state=state, test_error=0.01), trial(lr=0.1, test_error=0.3)])
+    (result,) = summarise([trial(lr=0.25, state=state, test_error=0.01), trial(lr=0.1, test_error=0.3)], study())
     assert (result.lr, result.error) == (0.1, 0.3)
     assert result.states[state] == 1
     assert result.states["completed"] == 1
@@ -54,7 +59,7 @@ def test_trials_that_were_not_completed_are_counted_and_never_chosen(state: str)
 
 @pytest.mark.parametrize("state", ["stopped", "diverged", "failed", "pending"])
 def test_no_completed_trial_gives_no_error(state: str) -> None:
-    (result,) = summarise([trial(state=state, test_error=0.2, num_parameters=None)])
+    (result,) = summarise([trial(state=state, test_error=0.2, num_parameters=None)], study())
     assert (result.error, result.error_sd, result.lr, result.num_seeds, result.num_parameters) == (
         None,
         None,
@@ -65,27 +70,27 @@ def test_no_completed_trial_gives_no_error(state: str) -> None:
     assert result.states[state] == 1
 
 
-def test_no_trial_gives_no_row() -> None:
-    assert summarise([]) == []
-
-
-def test_rows_are_in_the_studys_order_and_others_follow() -> None:
-    results = summarise([trial("z"), trial("c"), trial("y"), trial("b"), trial("a")], ["a", "b", "c"])
-    assert [result.variant for result in results] == ["a", "b", "c", "y", "z"]
+def test_rows_are_in_the_studys_order_those_without_trials_too_and_others_follow() -> None:
+    results = summarise([trial("z"), trial("c"), trial("a")], study("a", "b", "c"))
+    assert [result.variant for result in results] == ["a", "b", "c", "z"]
+    assert (results[1].error, results[1].num_parameters, sum(results[1].states.values())) == (None, None, 0)
+    assert summarise([], study("a"), "lr") == []
 
 
 def test_cells_are_apart() -> None:
     trials = [trial(test_error=0.1), trial(dataset="cifar100", test_error=0.3), trial(augmentation="flip-shift")]
-    assert [(r.dataset, r.augmentation, r.error) for r in summarise(trials)] == [
-        ("cifar10", "flip-shift", 0.1),
+    four = study(datasets=["cifar10", "cifar100"], augmentations=["none", "flip-shift"])
+    assert [(r.dataset, r.augmentation, r.error) for r in summarise(trials, four)] == [
         ("cifar10", "none", 0.1),
+        ("cifar10", "flip-shift", 0.1),
         ("cifar100", "none", 0.3),
+        ("cifar100", "flip-shift", None),
     ]
 
 
 def test_a_row_per_learning_rate_from_the_largest() -> None:
     trials = [trial(lr=0.01), trial(lr=0.25, state="diverged"), trial(lr=0.1, test_error=0.4)]
-    results = summarise(trials, by="lr")
+    results = summarise(trials, study(), "lr")
     assert [(r.lr, r.error) for r in results] == [(0.25, None), (0.1, 0.4), (0.01, 0.1)]
 
 
@@ -96,5 +101,5 @@ def test_a_row_per_seed_with_its_own_best() -> None:
         trial(seed=2, lr=0.1, test_error=0.5),
         trial(seed=2, lr=0.05, test_error=0.4),
     ]
-    results = summarise(trials, by="seed")
-    assert sorted((r.seed, r.lr, r.error) for r in results) == [(1, 0.1, 0.2), (2, 0.05, 0.4)]
+    results = summarise(trials, study(), "seed")
+    assert [(r.seed, r.lr, r.error) for r in results] == [(1, 0.1, 0.2), (2, 0.05, 0.4)]

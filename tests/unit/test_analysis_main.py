@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Store:
     store.write_study(
         {
             "study": STUDIES["quickstart"]().to_dict(),
-            "data": {"shapes": {"train_images": 4000, "generated": True}},
+            "data": {"shapes": {"train_images": 4000, "test_images": 2000, "num_classes": 10, "generated": True}},
             "planned_trials": 8,
             "created": "2026-01-02T03:04:05+00:00",
         }
@@ -73,7 +73,7 @@ def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["table", "{folder}/missing"], "A run's folder must hold study.json, got "),
+        (["table", "{folder}/missing"], "A run's folder must exist and hold study.json, got "),
         (["table", "nope://x"], "A run's location must be a folder or a URI, got 'nope://x'"),
         (["table"], "RUN"),
         (["table", "{folder}/runs/first", "--format", "xlsx"], "xlsx"),
@@ -93,10 +93,27 @@ def test_bad_input_is_one_line_and_status_2(
     assert text in said.err
 
 
-def test_a_run_without_trials_has_no_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_trials_has_a_table_of_dashes(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     run.write_trials([])
-    assert main(["table", run.location]) == 2
-    assert capsys.readouterr().err == f"error: {run.location} must hold at least one trial for a table, got none yet.\n"
+    assert main(["table", run.location, "--format", "csv"]) == 0
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["variant"] for row in read] == list(STUDIES["quickstart"]().variants)
+    assert {row["best error %"] for row in read} == {""}
+
+
+def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"No run lies directly in {tmp_path}.\n"
+
+
+def test_one_damaged_run_hides_no_other(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "study.json").write_text('{"schema_version": 1}')
+    assert main(["list", str(tmp_path / "runs")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("broken  cannot be read: ")
+    assert first.endswith("broken/study.json must hold study, got a file without it.")
+    assert second.startswith("first  quickstart")
 
 
 def test_a_damaged_record_is_one_line_and_status_2(run: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
         (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
         (["quickstart", "--learning-rates", "fast"], "fast"),
-        (["quickstart", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["quickstart", "--epochs", "0"], "epochs must be at least 1 and at most 1000000, got 0"),
         (["quickstart", "--epochs", "1.5"], "1.5"),
         (["quickstart", "--width", "0.001"], "width must leave every layer at least one channel, got 0.001"),
         (["quickstart", "--name", "a/b"], "name must be at most 100 letters, "),
@@ -75,8 +75,32 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--name", ""], "name must be "),
         (["quickstart", "--plugins", "missing.py"], "plugins must be existing Python files, got 'missing.py'"),
         (["cifar10", "--data", "missing"], "The data location must be an existing folder or a URI, got "),
+        (["quickstart", "--learning-rates", "none"], "it must be a number, got 'none'"),
+        (["quickstart", "--width", "none"], "it must be a number, got 'none'"),
+        (["quickstart", "--width", "1e9"], "width must be above 0 and at most 64, got 1000000000.0"),
+        (["quickstart", "--train-size", "100000000"], "train_size must be at most 1000000 for shapes, got 100000000"),
+        (["quickstart", "--seed", "4294967296"], "seed must be at least 0 and below 4294967296, got 4294967296"),
+        (["quickstart", "--seed", "4294967295", "--seeds", "2"], "seed must leave all 2 seeds below 4294967296"),
+        (["quickstart", "--warmup-epochs", "6"], "warmup_epochs must be at most epochs, 5, got 6.0"),
+        (
+            ["quickstart", "--augmentations", "none", "none"],
+            "augmentations must differ from each other, got none, none",
+        ),
+        (["quickstart", "--augmentations", "flip"], "augmentation must be one of none, flip-shift, got 'flip'"),
+        (["quickstart", "--workers-per-trial", "AUTO"], "it must be auto or a whole number, got 'AUTO'"),
+        (["quickstart", "once", "more"], "must hold one study and then options, got 'once' 'more' besides"),
+        (["cifar10", "--data", ""], "data must be a folder or a URI, got ''"),
+        (["cifar10", "--data", "s3://key:secret@bucket/x"], "The data location must hold no password"),
+        (
+            ["quickstart", "--address", "ray://127.0.0.1:1"],
+            "address must be HOST:PORT of a Ray cluster's head, or auto, got",
+        ),
+        (
+            ["quickstart", "--address", "127.0.0.1:-1"],
+            "address must be HOST:PORT of a Ray cluster's head, or auto, got",
+        ),
         (["quickstart", "--resume"], "name must say which run to resume, got none; add --name NAME."),
-        (["quickstart", "--resume", "--name", "missing"], "A run's folder must hold study.json, got "),
+        (["quickstart", "--resume", "--name", "missing"], "A run's folder must exist and hold study.json, got "),
     ],
 )
 def test_bad_input_is_refused(
@@ -90,8 +114,8 @@ def test_bad_input_is_refused(
     ("arguments", "text"),
     [
         (["--workers-per-trial", "9999"], "got 9999, which needs 9999"),
-        (["--workers-per-trial", "0"], "workers_per_trial must be at least 1, got 0"),
-        (["--gpus-per-trial", "99"], "gpus_per_trial must be at most the "),
+        (["--workers-per-trial", "0"], "workers_per_trial must be at least 1, or auto, got 0"),
+        (["--gpus-per-trial", "99"], "gpus_per_trial must be at most "),
         (["--gpus-per-trial", "nan"], "gpus_per_trial must be at least 0, got nan"),
         (["--max-concurrent", "0"], "max_concurrent must be at least 1, got 0"),
     ],
@@ -138,9 +162,17 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path, capsys: pyte
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "study.json").write_text("{}")
     said = refused(tmp_path, capsys, "quickstart", *TINY, "--name", "mine")
-    assert "name must be that of a new run, got 'mine'" in said
-    assert "--resume --name mine" in said
+    assert "name must be that of a new run, got 'mine', which is there already" in said
+    assert f"--resume --output {tmp_path}/runs --name mine" in said
     assert (tmp_path / "runs" / "mine" / "study.json").read_text() == "{}"
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "thesis.tex").write_text("")
+    said = refused(tmp_path, capsys, "quickstart", *TINY, "--name", "mine")
+    assert "got 'mine', whose folder" in said
+    assert "--resume" not in said
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,9 +180,83 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pyte
     for output, name in ((tmp_path / "file", "x"), (tmp_path / "file" / "deeper", "x"), (tmp_path, "file")):
         assert main(["quickstart", *TINY, "--dry-run", "--output", str(output), "--name", name]) == 2
         said = capsys.readouterr().err
-        assert said.startswith("error: output must be a folder or a URI, got ")
+        assert said.startswith("error: output and name must lead to a folder, got ")
         assert said.endswith("file is a file.\n")
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", ["", "s3://", "foo://x"])
+def test_an_output_that_is_no_place_is_refused(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", *TINY, "--dry-run", "--output", output]) == 2
+    said = capsys.readouterr().err
+    assert "must be a folder or a URI" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        (
+            "from trainables.architectures import register_variant\nregister_variant('all-cnn-c')",
+            "ValueError: The name of a variant must be free, got 'all-cnn-c'",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, reason: str
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(text)
+    said = refused(tmp_path, capsys, "quickstart", *TINY, "--plugins", str(plugin))
+    assert f"plugins must be Python files that run, got {str(plugin)!r}, which ended in {reason}" in said
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise ArithmeticError('mine')", "The variant net must build a network, got ArithmeticError: mine."),
+        ("return None", "The variant net must build a network, got AttributeError: "),
+        ("return __import__('torch').nn.Flatten()", "The variant net must have parameters to train, got none."),
+    ],
+)
+def test_a_builder_that_builds_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, reason: str
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from trainables.architectures import register_variant\n"
+        f"@register_variant('net')\ndef net(options, num_classes):\n    {body}\n"
+    )
+    said = refused(tmp_path, capsys, "quickstart", *TINY, "--plugins", str(plugin), "--variants", "net")
+    assert reason in said
+
+
+def test_a_cache_that_cannot_be_written_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "file" / "cache"))
+    said = refused(tmp_path, capsys, "quickstart", *TINY, "--seed", "77")
+    assert "The cache of decoded images must be a folder that can be written to, got" in said
+    assert "set SWEEP_CACHE to another" in said
+
+
+def test_the_folder_of_one_data_set_is_refused_with_a_hint(
+    tmp_path: Path, parquet_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(tmp_path, capsys, "cifar10", "--data", str(parquet_data / "cifar10"))
+    assert "which holds neither; give the folder above it, of which this is cifar10." in said
+    (parquet_data / "other").mkdir()
+    (parquet_data / "other" / "cifar10").write_text("")
+    assert "must hold " in refused(tmp_path, capsys, "cifar10", "--data", str(parquet_data / "other"))
+
+
+def test_the_same_option_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--epochs" in refused(tmp_path, capsys, "quickstart", "--epochs", "1", "--epochs", "2")
 
 
 def test_no_study_named_says_which_runs_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +264,7 @@ def test_no_study_named_says_which_runs_and_why(tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr()
     if "running quickstart" in said.out:
         assert status == 0
-        assert "No study was named: running quickstart, since this machine has 0 GPU(s)." in said.out
+        assert "No study was named: running quickstart, since this machine has no GPU." in said.out
     else:
         assert status == 2
         assert "No study was named: running cifar10, since this machine has" in said.out

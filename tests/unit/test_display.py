@@ -30,24 +30,27 @@ def plan() -> Plan:
         parameters=check_study(study),
         placement=Placement(workers=3),
         slots=5,
-        cluster=Cluster(cpus=16, gpus=0, address="this machine"),
+        cluster=Cluster(nodes=((16, 0),), address="this machine"),
+        asked={},
     )
 
 
 def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
     out = io.StringIO()
-    show_plan(plan, Console(file=out, width=200))
+    show_plan(plan, "/runs/mine", Console(file=out, width=200), ended=3)
     text = out.getvalue()
     for part in (
         "Study quickstart",
         "shapes/none/strided-cnn-c",
         "shapes 1,200 + 7",
-        "16 trials, 80 epochs",
-        "5 trial(s) at once, each in 3 workers",
+        "16 trials, 80 epochs; 3 had ended and stay as they are",
+        "5 trials at once, each in 3 workers of its own",
         "this machine with 16 CPUs and 0 GPUs",
-        "5 epochs, learning rate x 0.1 after 3, 4, 4",
-        "2 seed(s) from 0",
-        "width 0.25",
+        "5 epochs, learning rate x 0.1 after 3, x 0.001 after 4, batches of 32, weight decay 0.001",
+        "2 seeds from 0",
+        "width 0.25, dropout 0 on the input and 0.1 after downsampling",
+        "no ReLU on the class layer",
+        "record  /runs/mine",
         f"{plan.parameters['shapes/none/all-cnn-c']:,}",
     ):
         assert part in text, part
@@ -60,9 +63,10 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
         study=replace(plan.study, base=replace(plan.study.base, drops=())),
     )
     out = io.StringIO()
-    show_plan(alone, Console(file=out, width=200))
-    assert "after none" in out.getvalue()
-    assert "each in its own process" in out.getvalue()
+    show_plan(alone, "/runs/mine", Console(file=out, width=200))
+    assert "5 epochs, constant learning rate, batches" in out.getvalue()
+    assert "each in a process of its own" in out.getvalue()
+    assert "had ended" not in out.getvalue()
 
 
 class Clock:

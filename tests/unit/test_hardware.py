@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.hardware import Arithmetic, _remember, choose_arithmetic
+from trainables.hardware import Arithmetic, choose_arithmetic, clearly_fastest
 
 CPU = torch.device("cpu")
 
@@ -53,11 +53,25 @@ def test_measuring_draws_none_of_the_trial_s_random_numbers(own_cache: Path) -> 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("seconds", "chosen"), [(0.95, "contiguous"), (0.5, "channels_last"), (2.0, "contiguous")])
-def test_only_what_is_clearly_faster_replaces_the_plain_one(tmp_path: Path, seconds: float, chosen: str) -> None:
-    file = tmp_path / "kept.json"
-    _remember(file, {}, {Arithmetic("float32", "contiguous"): 1.0, Arithmetic("float32", "channels_last"): seconds})
-    assert json.loads(file.read_text())["chosen"] == ["float32", chosen]
+FLOAT32, FLOAT32_LAST = Arithmetic("float32", "contiguous"), Arithmetic("float32", "channels_last")
+BFLOAT16, BFLOAT16_LAST = Arithmetic("bfloat16", "contiguous"), Arithmetic("bfloat16", "channels_last")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({FLOAT32: 1.0, FLOAT32_LAST: 0.7}, FLOAT32_LAST),
+        ({FLOAT32: 1.0, FLOAT32_LAST: 1.05}, FLOAT32_LAST),
+        ({FLOAT32: 1.0, FLOAT32_LAST: 1.2}, FLOAT32),
+        ({FLOAT32: 1.0, FLOAT32_LAST: 0.9, BFLOAT16: 0.52, BFLOAT16_LAST: 0.54}, BFLOAT16_LAST),
+        ({FLOAT32: 1.0, FLOAT32_LAST: 0.9, BFLOAT16: 0.5, BFLOAT16_LAST: 0.6}, BFLOAT16),
+        ({FLOAT32: 1.0, FLOAT32_LAST: 0.9, BFLOAT16: 0.85, BFLOAT16_LAST: 1.5}, FLOAT32_LAST),
+        ({FLOAT32: 1.0, BFLOAT16: 0.5}, BFLOAT16),
+        ({BFLOAT16: 1.0, BFLOAT16_LAST: 0.8}, BFLOAT16_LAST),
+    ],
+)
+def test_noise_chooses_no_arithmetic(seconds: dict[Arithmetic, float], chosen: Arithmetic) -> None:
+    assert clearly_fastest(seconds) == chosen
 
 
 def test_an_arithmetic_lays_out_weights_and_sets_the_number_format() -> None:

@@ -13,7 +13,7 @@ from trainables.architectures import build, count_parameters, register_variant
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.hardware import Arithmetic
-from trainables.loop import EpochReport, Ranks, evaluate, train, why_diverged
+from trainables.loop import EpochReport, Ranks, evaluate, stream_seed, train, why_diverged
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic("float32", "contiguous")
@@ -104,7 +104,7 @@ def test_the_learning_rate_is_that_of_the_last_step() -> None:
 def test_numbers_of_an_epoch_without_learning_are_those_of_the_first_weights() -> None:
     prepared = data()
     (report,) = run(trial(architecture=CALM, lr=1e-30, epochs=1), prepared)
-    torch.manual_seed(0)
+    torch.manual_seed(stream_seed(0, "weights"))
     model = build("all-cnn-c", CALM, 10)
     with torch.no_grad():
         train_logits, test_logits = model(prepared.train_images), model(prepared.test_images)
@@ -121,7 +121,7 @@ def test_steps_are_those_of_sgd_with_momentum_and_weight_decay_by_hand() -> None
     prepared = data()
     config = trial(architecture=CALM, batch_size=30, epochs=3, lr=0.02, momentum=0.8, weight_decay=0.05)
     reports = run(config, prepared)
-    torch.manual_seed(0)
+    torch.manual_seed(stream_seed(0, "weights"))
     model = build("all-cnn-c", CALM, 10)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
     losses = []

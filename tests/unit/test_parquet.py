@@ -114,9 +114,32 @@ def test_a_missing_column_is_refused(folder: Path, name: str) -> None:
 def test_images_that_are_no_struct_with_bytes_are_refused(folder: Path) -> None:
     file = train_file(folder)
     pq.write_table(pa.table({"img": [b"x"], "label": [1]}), file)
-    refused(folder, f"The column img of {file} must be a struct with a field bytes, got binary.")
+    refused(folder, f"The column img of {file} must be a struct with a binary field bytes, got binary.")
     pq.write_table(pa.table({"img": [{"path": "x"}], "label": [1]}), file)
-    refused(folder, f"The column img of {file} must be a struct with a field bytes, got struct<path: string>.")
+    refused(folder, f"The column img of {file} must be a struct with a binary field bytes, got struct<path: string>.")
+    pq.write_table(pa.table({"img": [{"bytes": "x"}], "label": [1]}), file)
+    refused(folder, f"The column img of {file} must be a struct with a binary field bytes, got struct<bytes: string>.")
+
+
+@pytest.mark.parametrize("label", ["3", 3.5, True])
+def test_labels_that_are_no_whole_numbers_are_refused(folder: Path, label: object) -> None:
+    file = train_file(folder)
+    pq.write_table(pa.table({"img": [{"bytes": b"x"}], "label": [label]}), file)
+    kind = pa.array([label]).type
+    refused(folder, f"The column label of {file} must hold whole numbers, got {kind}.")
+
+
+def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded(folder: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    write(train_file(folder), [{"bytes": buffer.getvalue(), "path": None}], [0])
+    refused(folder, f"Row 0 of {train_file(folder)} must hold ")
+
+
+def test_a_missing_file_of_a_numbered_split_is_refused(folder: Path) -> None:
+    where = train_file(folder).parent
+    (where / "train-00000-of-00002.parquet").unlink()
+    refused(folder, f"{where} must hold all 2 files of the split train, got 1: number 0 is missing.")
 
 
 def test_a_file_without_rows_is_refused(folder: Path) -> None:

@@ -10,7 +10,7 @@ from trainables.config import ArchitectureConfig
 
 
 def cluster(cpus: int = 8, gpus: int = 0) -> Cluster:
-    return Cluster(cpus=cpus, gpus=gpus, address="this machine")
+    return Cluster(nodes=((cpus, gpus),), address="this machine")
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,9 @@ def cluster(cpus: int = 8, gpus: int = 0) -> Cluster:
         (32, 2, None, 0.25, None, (Placement(gpus_per_worker=0.25), 8)),
         (32, 1, None, 0.1, None, (Placement(gpus_per_worker=0.1), 10)),
         (8, 4, 2, None, None, (Placement(workers=2, gpus_per_worker=1.0), 2)),
-        (8, 4, 2, 4.0, None, (Placement(workers=2, gpus_per_worker=2.0), 1)),
-        (8, 4, None, 2.0, None, (Placement(gpus_per_worker=2.0), 2)),
+        (8, 4, 2, 2.0, None, (Placement(workers=2, gpus_per_worker=1.0), 2)),
+        (8, 4, None, 2.0, None, (Placement(workers=2, gpus_per_worker=1.0), 2)),
+        (8, 2, None, 0.6, None, (Placement(gpus_per_worker=0.6), 2)),
         (1, 8, None, None, None, (Placement(gpus_per_worker=1.0), 1)),
     ],
 )
@@ -41,8 +42,8 @@ def test_what_a_trial_gets_and_how_many_run_at_once(
 @pytest.mark.parametrize(
     ("gpus", "workers", "per_trial", "most", "text"),
     [
-        (0, 0, None, None, "workers_per_trial must be at least 1, got 0."),
-        (0, -2, None, None, "workers_per_trial must be at least 1, got -2."),
+        (0, 0, None, None, "workers_per_trial must be at least 1, or auto, got 0."),
+        (0, -2, None, None, "workers_per_trial must be at least 1, or auto, got -2."),
         (0, None, None, 0, "max_concurrent must be at least 1, got 0."),
         (1, None, -0.5, None, "gpus_per_trial must be at least 0, got -0.5."),
         (1, None, float("nan"), None, "gpus_per_trial must be at least 0, got nan."),
@@ -51,16 +52,16 @@ def test_what_a_trial_gets_and_how_many_run_at_once(
             2,
             1.0,
             None,
-            "gpus_per_trial must be a whole number for each of the 2 workers, got 1; "
-            "only a trial of one worker may share a GPU.",
+            "gpus_per_trial must be 0, or 2 for one GPU to each worker, or below 1 where a single worker shares a GPU, "
+            "got 1.",
         ),
         (
             4,
             None,
             1.5,
             None,
-            "gpus_per_trial must be a whole number for each of the 1 workers, got 1.5; "
-            "only a trial of one worker may share a GPU.",
+            "gpus_per_trial must be 0, or 1 for one GPU to each worker, or below 1 where a single worker shares a GPU, "
+            "got 1.5.",
         ),
         (
             0,
@@ -69,9 +70,9 @@ def test_what_a_trial_gets_and_how_many_run_at_once(
             None,
             "workers_per_trial must leave one trial within the 8 CPUs of this machine, got 9, which needs 9.",
         ),
-        (0, None, 0.5, None, "gpus_per_trial must be at most the 0 GPUs of this machine, got 0.5."),
-        (2, None, 99.0, None, "gpus_per_trial must be at most the 2 GPUs of this machine, got 99."),
-        (2, 4, None, None, "gpus_per_trial must be at most the 2 GPUs of this machine, got 4."),
+        (0, None, 0.5, None, "gpus_per_trial must be at most 0, the GPUs of this machine, got 0.5."),
+        (2, None, 99.0, None, "gpus_per_trial must be at most 2, the GPUs of this machine, got 99."),
+        (2, 4, None, None, "gpus_per_trial must be at most 2, the GPUs of this machine, got 4."),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -80,6 +81,16 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(ValueError, match="must") as caught:
         place(cluster(8, gpus), workers=workers, gpus=per_trial, max_concurrent=most)
     assert str(caught.value) == text
+
+
+def test_each_worker_must_fit_one_node() -> None:
+    apart = Cluster(nodes=((4, 0), (0, 2)), address="10.0.0.1:6379")
+    with pytest.raises(ValueError, match=r"a CPU and its GPU on one node of 10\.0\.0\.1:6379, got 1, for which"):
+        place(apart, workers=None, gpus=None, max_concurrent=None)
+    uneven = Cluster(nodes=((3, 1), (8, 2), (2, 0)), address="10.0.0.1:6379")
+    assert place(uneven, workers=None, gpus=None, max_concurrent=None)[1] == 3
+    assert place(uneven, workers=None, gpus=0, max_concurrent=None)[1] == 13
+    assert place(uneven, workers=3, gpus=None, max_concurrent=None)[1] == 1
 
 
 def test_a_trial_without_a_cpu_is_refused() -> None:
@@ -91,13 +102,15 @@ def test_what_tune_reserves() -> None:
     assert Placement(gpus_per_worker=0.5).resources().bundles == [{"CPU": 1, "GPU": 0.5}]
     # Workers reserve their own places; the driver waits on the head, without a CPU.
     assert Placement(workers=3).resources().bundles == [{k: v for k, v in HEAD.items() if v}]
-    assert (Placement(workers=3, gpus_per_worker=2.0).cpus, Placement(workers=3, gpus_per_worker=2.0).gpus) == (3, 6.0)
+    assert (Placement(workers=3, gpus_per_worker=1.0).cpus, Placement(workers=3, gpus_per_worker=1.0).gpus) == (3, 3.0)
 
 
 def test_a_plan_counts_trials_and_epochs() -> None:
     study = replace(STUDIES["quickstart"](), seeds=3)
     parameters = check_study(study)
-    plan = Plan(study=study, datasets={}, parameters=parameters, placement=Placement(), slots=2, cluster=cluster())
+    plan = Plan(
+        study=study, datasets={}, parameters=parameters, placement=Placement(), slots=2, cluster=cluster(), asked={}
+    )
     assert list(parameters) == [cell.cell for cell in study.cells()]
     assert plan.trials == 4 * 2 * 3
     assert plan.epochs == plan.trials * study.base.epochs

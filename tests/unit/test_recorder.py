@@ -41,7 +41,7 @@ def result(epoch: int, **values: Any) -> dict[str, Any]:
         "epoch_s": 2.5,
         "train_s": 2.0,
         "num_parameters": 1234,
-        "hostname": "here",
+        "node": "here",
         "device": "cpu",
         "precision": "float32",
         "memory_format": "contiguous",

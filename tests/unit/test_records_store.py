@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.records import EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
-from sweep.store import Store, check_name
+from sweep.store import Store, check_name, run_location
 
 
 def trial(trial_id: str, **values: Any) -> dict[str, Any]:
@@ -19,11 +19,13 @@ def epoch(trial_id: str, number: int, error: float = 0.5) -> dict[str, Any]:
     return dict.fromkeys(EPOCHS.names) | {"trial_id": trial_id, "epoch": number, "test_error": error}
 
 
+STUDY = {"study": {"name": "x"}, "data": {}, "planned_trials": 3, "created": "2026-01-02T03:04:05+00:00"}
+
+
 @pytest.fixture(params=["folder", "file-uri"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
         return Store(str(tmp_path / "run"))
-    (tmp_path / "run" / "epochs").mkdir(parents=True)  # an object store needs no folders; a file system does
     return Store(f"file://{tmp_path}/run")
 
 
@@ -34,9 +36,16 @@ def test_final_states_are_states_and_leave_out_those_that_go_on() -> None:
 
 def test_study_comes_back_with_the_schema_version(store: Store) -> None:
     assert not store.exists()
-    store.write_study({"study": {"name": "x"}, "planned_trials": 3})
+    store.write_study(STUDY)
     assert store.exists()
-    assert store.read_study() == {"schema_version": SCHEMA_VERSION, "study": {"name": "x"}, "planned_trials": 3}
+    assert store.read_study() == {"schema_version": SCHEMA_VERSION, **STUDY}
+
+
+@pytest.mark.parametrize("missing", ["study", "data", "planned_trials", "created"])
+def test_a_study_that_lacks_a_part_is_refused(tmp_path: Path, missing: str) -> None:
+    Store(str(tmp_path)).write_study({key: value for key, value in STUDY.items() if key != missing})
+    with pytest.raises(ValueError, match=rf"study\.json must hold {missing}, got a file without it\.$"):
+        Store(str(tmp_path)).read_study()
 
 
 def test_trials_come_back_in_order_of_their_id_with_the_schemas_types(store: Store) -> None:
@@ -93,13 +102,53 @@ def test_merging_leaves_one_part_and_equal_rows(store: Store) -> None:
     assert store.read_epochs().num_rows == before.num_rows + 1
 
 
-def test_merging_with_keep_forgets_the_other_trials(store: Store) -> None:
+def test_merging_may_drop_one_trial(store: Store) -> None:
     store.append_epochs([epoch("a", 1), epoch("b", 1)])
-    store.append_epochs([epoch("c", 1)])
-    store.merge_epochs({"a", "c"})
+    store.append_epochs([epoch("b", 2), epoch("c", 1)])
+    store.merge_epochs(drop="b")
     assert store.read_epochs()["trial_id"].to_pylist() == ["a", "c"]
-    store.merge_epochs(set())
-    assert store.read_epochs().num_rows == 0
+
+
+def test_a_reader_that_listed_the_parts_before_a_merge_reads_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append_epochs([epoch("a", 1)])
+    store.append_epochs([epoch("a", 2)])
+    listed, reader = store._parts(), Store(store.location)
+    store.merge_epochs()
+    answers = [listed, reader._parts()]
+    monkeypatch.setattr(reader, "_parts", lambda: answers.pop(0))
+    assert reader.read_epochs()["epoch"].to_pylist() == [1, 2]
+    assert not answers
+
+
+def test_a_second_writer_is_refused(store: Store) -> None:
+    with store.locked():
+        other = Store(store.location)
+        assert other.is_empty()
+        with (
+            pytest.raises(ValueError, match=r"^A run must be written by one process, got .*run, where another"),
+            other.locked(),
+        ):
+            pass
+    with Store(store.location).locked():
+        pass
+
+
+def test_a_run_lies_under_its_name_in_the_output() -> None:
+    assert run_location("runs/", "mine") == "runs/mine"
+    assert run_location("s3://bucket/runs/?region=eu-1&x=/", "mine") == "s3://bucket/runs/mine?region=eu-1&x=/"
+    assert run_location("~/runs", "mine") == str(Path.home() / "runs" / "mine")
+
+
+@pytest.mark.parametrize("output", ["", " ", "s3://", "s3:///?region=x", "a\0b"])
+def test_an_output_that_is_no_place_is_refused(output: str) -> None:
+    with pytest.raises(ValueError, match=r"^output must be a folder or a URI"):
+        run_location(output, "mine")
+
+
+def test_a_password_in_a_uri_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="must hold no password") as caught:
+        Store("s3://key:secret@bucket/run")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_merge_cut_off_before_the_old_parts_went_reads_the_same(store: Store, tmp_path: Path) -> None:
@@ -144,12 +193,12 @@ def test_files_with_other_names_are_no_parts(tmp_path: Path) -> None:
     assert store.read_epochs().num_rows == 1
 
 
-@pytest.mark.parametrize("name", ["a", "cifar10-20260101-120000", "_x", "-x", "A.b_c-9", "x" * 100])
+@pytest.mark.parametrize("name", ["a", "cifar10-20260101-120000", "_x", "A.b_c-9", "x" * 100])
 def test_good_names_are_returned(name: str) -> None:
     assert check_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", ".", ".x", "", "x" * 101, "a b", "a\n", "ä", "a\\b"])
+@pytest.mark.parametrize("name", ["a/b", "..", ".", ".x", "-x", "", "x" * 101, "a b", "a\n", "ä", "a\\b"])
 def test_bad_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^name must be at most 100 letters, digits, .*, got '") as caught:
         check_name(name)
@@ -157,7 +206,7 @@ def test_bad_names_are_refused(name: str) -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^A run's folder must hold study\.json, got .*, which does not\.$"):
+    with pytest.raises(ValueError, match=r"^A run's folder must exist and hold study\.json, got .*, which does not\.$"):
         Store(str(tmp_path)).read_study()
 
 
@@ -206,4 +255,4 @@ def test_a_uri_that_cannot_be_understood_is_refused() -> None:
 def test_a_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Store("runs/a").location == str(tmp_path / "runs" / "a")
-    assert Store("file:///x/y/").location == "file:///x/y"
+    assert Store("file:///x/y/").location == "/x/y"

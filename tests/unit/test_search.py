@@ -26,7 +26,7 @@ def walk(searcher: StudySearcher, error: float | None = 0.5) -> list[tuple[str, 
         if error is None:
             searcher.on_trial_complete(name, error=True)
         else:
-            searcher.on_trial_complete(name, {"error": error})
+            searcher.on_trial_complete(name, {"error": error, "state": "completed", "epoch": 5})
     return seen
 
 
@@ -74,7 +74,15 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
         for (trial_id, lr, _), state in zip(whole, states, strict=False)
     }
     again = walk(StudySearcher(asked, recorded))
-    assert again[:2] == whole[3:5]
-    assert [trial_id for trial_id, _, _ in again] == [trial_id for trial_id, _, _ in whole[3:]]
-    if search == "grid":
-        assert again == whole[3:]
+    assert again == whole[3:]
+
+
+def test_what_early_stopping_ended_is_told_as_pruned() -> None:
+    searcher = StudySearcher(study(variants=("model-a",)))
+    ended = [("running", 3), ("running", 5), ("completed", 5)]
+    for number, (state, epoch) in enumerate(ended):
+        searcher.suggest(f"tune-{number}")
+        searcher.on_trial_complete(f"tune-{number}", {"error": 0.5, "state": state, "epoch": epoch})
+    (cell,) = searcher._cells
+    assert [trial.state.name for trial in cell._optuna.trials] == ["PRUNED", "COMPLETE", "COMPLETE"]
+    assert cell._optuna.trials[0].value == 0.5

@@ -81,7 +81,7 @@ def test_points_per_cell() -> None:
         ({"search": "best"}, "search must be one of grid, tpe, random, got 'best'."),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
         ({"protocol": "x"}, "protocol must be one of paper, got 'x'."),
-        ({"seeds": 0}, "seeds must be at least 1, got 0."),
+        ({"seeds": 0}, "seeds must be at least 1 and at most 10000, got 0."),
         (
             {"learning_rates": LogUniform(0.1, 0.2)},
             "The grid search must have listed learning rates, got log-uniform [0.1, 0.2].",
@@ -90,10 +90,10 @@ def test_points_per_cell() -> None:
             {"trials_per_cell": 3},
             "trials_per_cell must be left out for the grid search, which tries each of its points, got 3.",
         ),
-        ({"search": "tpe"}, "trials_per_cell must be at least 1 for the search tpe, got None."),
+        ({"search": "tpe"}, "trials_per_cell must be at least 1 and at most 10000 for the search tpe, got None."),
         (
             {"search": "random", "trials_per_cell": 0},
-            "trials_per_cell must be at least 1 for the search random, got 0.",
+            "trials_per_cell must be at least 1 and at most 10000 for the search random, got 0.",
         ),
         (
             {"search": "random", "trials_per_cell": 3, "seeds": 2},

@@ -1,5 +1,6 @@
 """Arrays on disk, made once per machine and mapped into the memory of every process that asks."""
 
+import errno
 import hashlib
 import json
 import os
@@ -31,14 +32,39 @@ def cached_arrays(name: str, key: Mapping[str, Any], make: Callable[[], Arrays])
 
     One process makes them while others wait. The folder appears whole or not at all, and `key` is kept beside the
     arrays. What comes back is mapped copy-on-write: processes share its pages, and none can alter the file.
+
+    Raises:
+        ValueError: the cache cannot be written, or holds a damaged file.
     """
     folder = cache_folder() / f"{name}-{key_of(key)}"
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with filelock.FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 _write(folder, key, make())
-    return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+    try:
+        return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The cache's {folder} must hold whole arrays, got a damaged one; delete that folder."
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+    except OSError as error:
+        raise ValueError(
+            f"The cache of decoded images must be a folder that can be written to, got {str(folder)!r} "
+            f"({error.strerror}); set SWEEP_CACHE to another."
+        ) from error
 
 
 def _write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.fs as pafs
 import torchvision
 
-from trainables.data.cache import cache_folder
-from trainables.data.parquet import file_identity, find_split, open_location, read_images
+from trainables.data.cache import cache_folder, make_folder
+from trainables.data.parquet import file_identity, find_split, list_folder, open_location, read_images
 from trainables.data.source import Source, Split
 
 SPLITS = ("train", "test")
@@ -72,12 +72,15 @@ class Cifar(Source):
         return files
 
     def _torchvision_folder(self, filesystem: pafs.FileSystem, root: str, location: str) -> list[pafs.FileInfo]:
-        selector = pafs.FileSelector(f"{root}/{self._torchvision_class.base_folder}", allow_not_found=True)
-        files = sorted((info for info in filesystem.get_file_info(selector) if info.is_file), key=lambda i: i.path)
+        listing = list_folder(filesystem, f"{root}/{self._torchvision_class.base_folder}")
+        files = sorted((info for info in listing if info.is_file), key=lambda info: info.path)
         if not files:
+            base = self._torchvision_class.base_folder
+            inside = find_split(filesystem, root, "train") or root.rstrip("/").endswith(f"/{base}")
+            hint = f"; give the folder above it, of which this is {self.name}" if inside else ""
             raise ValueError(
                 f"The data location must hold {self.name}/train-*.parquet and {self.name}/test-*.parquet, or "
-                f"torchvision's folder {self._torchvision_class.base_folder}, got {location!r}, which holds neither."
+                f"torchvision's folder {base}, got {location!r}, which holds neither{hint}."
             )
         return files
 
@@ -91,7 +94,7 @@ class Cifar(Source):
 
     def _download(self) -> tuple[Split, Split]:
         folder = cache_folder() / "downloads"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         try:
             self._torchvision_class(folder, train=True, download=True)
         except (OSError, RuntimeError) as error:

@@ -1,9 +1,11 @@
 """Images from Parquet files in Hugging Face's layout: a struct column `img` with `bytes`, and a label column."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from trainables.data.source import IMAGE_SHAPE, Split
+from trainables.data.source import Split
+
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
+"""How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""
 
 
 def open_location(location: str) -> tuple[pafs.FileSystem, str]:
@@ -22,20 +27,52 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
         ValueError: the folder does not exist, or the URI cannot be understood.
     """
     if "://" in location:
+        if urlsplit(location).password:
+            raise ValueError(
+                "The data location must hold no password, since it is recorded, got one; set the store's own "
+                "variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
         try:
             return pafs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"The data location must be a folder or a URI, got {location!r} ({error}).") from error
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"The data location must be a folder or a URI, got {location!r} ({reason}).") from error
     if not Path(location).is_dir():
         raise ValueError(f"The data location must be an existing folder or a URI, got {location!r}.")
     return pafs.LocalFileSystem(), str(Path(location).resolve())
 
 
 def find_split(filesystem: pafs.FileSystem, folder: str, split: str) -> list[pafs.FileInfo]:
-    """Return the files `<folder>/<split>-*.parquet` in order of name; none where the folder is not there."""
-    listing = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    """Return the files `<folder>/<split>-*.parquet` in order of name; none where the folder is not there.
+
+    Raises:
+        ValueError: the folder cannot be listed, or lacks one of the files that the others' names count.
+    """
+    listing = list_folder(filesystem, folder)
     found = [i for i in listing if i.is_file and i.base_name.startswith(f"{split}-") and i.extension == "parquet"]
+    said = {match[1]: int(match[2]) for info in found if (match := _SHARD.search(info.base_name))}
+    for total in set(said.values()):
+        present = {int(number) for number, of in said.items() if of == total}
+        missing = sorted(set(range(total)) - present)
+        if missing:
+            raise ValueError(
+                f"{folder} must hold all {total} files of the split {split}, got {len(present)}: "
+                f"number {missing[0]} is missing."
+            )
     return sorted(found, key=lambda info: info.path)
+
+
+def list_folder(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    """Return what a folder holds; nothing where it is not there.
+
+    Raises:
+        ValueError: it cannot be listed.
+    """
+    try:
+        return list(filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The data location must hold folders that can be read, got {folder!r} ({reason}).") from error
 
 
 def file_identity(info: pafs.FileInfo) -> list[Any]:
@@ -73,10 +110,15 @@ def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa
                 f"{path} must have the columns img and {label_column}, got {', '.join(file.schema_arrow.names)}."
             )
         kind = file.schema_arrow.field("img").type
-        if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
-            raise ValueError(f"The column img of {path} must be a struct with a field bytes, got {kind}.")
+        if not (
+            pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
+        ):
+            raise ValueError(f"The column img of {path} must be a struct with a binary field bytes, got {kind}.")
+        label_type = file.schema_arrow.field(label_column).type
+        if not pa.types.is_integer(label_type):
+            raise ValueError(f"The column {label_column} of {path} must hold whole numbers, got {label_type}.")
         table = file.read(columns=["img", label_column])
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
     if not table.num_rows:
         raise ValueError(f"{path} must hold at least one image, got none.")
@@ -91,14 +133,20 @@ def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
         )
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            # Before it is decoded: a few bytes can claim to be gigabytes of pixels.
+            width, height = image.size
+            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1) if (width, height) == (32, 32) else None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ValueError(
             f"{where} must hold a whole PNG or lossless WebP image, got one that cannot be read."
         ) from error
-    if pixels.shape != IMAGE_SHAPE:
-        raise ValueError(f"{where} must hold an image of 32x32 pixels, got {pixels.shape[2]}x{pixels.shape[1]}.")
+    if pixels is None:
+        raise ValueError(f"{where} must hold an image of 32x32 pixels, got {width}x{height}.")
     return pixels
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _is_lossy(data: bytes) -> bool:

@@ -14,6 +14,8 @@ Array = np.ndarray[Any, Any]
 
 SIDE = 32
 TRAIN_SIZE, TEST_SIZE = 10_000, 2_000
+MAX_TRAIN_SIZE = 1_000_000
+"""3 GB of images: a guard against a slip of the finger."""
 SEED = 20141221
 DISTRACTORS = 3
 _CHUNK = 1_000
@@ -114,6 +116,8 @@ class Shapes(Source):
 
     def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the generator's settings; `shapes` is read from nowhere."""
+        if train_size is not None and train_size > MAX_TRAIN_SIZE:
+            raise ValueError(f"train_size must be at most {MAX_TRAIN_SIZE} for shapes, got {train_size}.")
         return {"source": "generated", "generator": _VERSION, "seed": SEED, "train": train_size or TRAIN_SIZE}
 
     def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:  # noqa: ARG002
