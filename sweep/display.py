@@ -45,7 +45,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "network": ", ".join(options),
         "protocol": f"{study.protocol}, early stopping: {study.early_stopping}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
-        + (f"; {ended:,} had ended and stay as they are" if ended else ""),
+        + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
         f"{_count(plan.cluster.gpus, 'GPU')}: {_count(plan.slots, 'trial')} at once, {each}",
         "record": location,

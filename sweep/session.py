@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
 from rich.console import Console
 
@@ -35,20 +35,6 @@ ELSEWHERE = ("data", "plugins")
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """All that is needed to run: checked, connected, and its folder held by this process."""
-
-    plan: Plan
-    store: Store
-    recorded: Mapping[str, Mapping[str, Any]]
-    """Rows of `trials` by trial_id, of a run that goes on."""
-    output: str
-    name: str
-    console: Console
-
-
-@final
 class Interruption:
     """Whether the user asked for the end: with Ctrl-C, or with the signal that `ray job stop` sends."""
 
@@ -60,7 +46,7 @@ class Interruption:
         return self.is_set
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[Self]:
         """Take the first signal as a request; a second one does what it always does."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -74,10 +60,25 @@ class Interruption:
         for number in before:
             signal.signal(number, note)
         try:
-            yield
+            yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """All that is needed to run: checked, connected, and its folder held by this process."""
+
+    plan: Plan
+    store: Store
+    recorded: Mapping[str, Mapping[str, Any]]
+    """Rows of `trials` by trial_id, of a run that goes on."""
+    output: str
+    name: str
+    console: Console
+    interruption: Interruption
 
 
 def prepare(study_name: str | None, options: RunOptions, arguments: list[str], stack: ExitStack) -> Prepared | None:
@@ -125,33 +126,37 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     if options.dry_run:
         return None
     stack.enter_context(store.locked())
+    interruption = stack.enter_context(Interruption().listening())
     if document is None:
         _begin(store, plan, name, options, arguments)
     elif store.read_study() != document:
         raise ValueError(f"The run must stay as it is while it is resumed, got another study.json in {store.location}.")
-    return Prepared(plan=plan, store=store, recorded=recorded, output=options.output, name=name, console=console)
+    return Prepared(
+        plan=plan,
+        store=store,
+        recorded=recorded,
+        output=options.output,
+        name=name,
+        console=console,
+        interruption=interruption,
+    )
 
 
 def execute(prepared: Prepared) -> Outcome:
     """Run the trials, print a line for each and the table at the end."""
     plan, store = prepared.plan, prepared.store
     say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
-    interruption = Interruption()
+    interruption = prepared.interruption
     ended = sum(row["state"] in FINAL_STATES for row in prepared.recorded.values())
     progress = Progress(plan, prepared.console, done=ended)
-    with interruption.listening():
-        say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
-        try:
-            rows = run_trials(
-                plan,
-                store,
-                recorded=prepared.recorded,
-                is_interrupted=interruption,
-                on_end=progress.trial_ended,
-            )
-        except KeyboardInterrupt:
-            # A second Ctrl-C does not wait for the trials; the record was closed on the way here.
-            rows = store.read_trials().to_pylist()
+    say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
+    try:
+        rows = run_trials(
+            plan, store, recorded=prepared.recorded, is_interrupted=interruption, on_end=progress.trial_ended
+        )
+    except KeyboardInterrupt:
+        # A second Ctrl-C does not wait for the trials; the record was closed on the way here.
+        rows = store.read_trials().to_pylist()
     states = Counter(row["state"] for row in rows if row["state"] in FINAL_STATES)
     if interruption() and states.total() < plan.trials:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")

@@ -62,7 +62,7 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
 
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "1 of 2 trials had ended and stay as they are" in resumed.stdout
+    assert "2 trials, 16 epochs; ended before: 1 trial" in resumed.stdout
 
     whole = run(command(tmp_path, *STUDY, "--name", "whole")[1:])
     assert whole.returncode == 0
@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
 
 
 def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:
-    rest, _ = interrupted(tmp_path, "record", "early")
+    rest, _ = interrupted(tmp_path, "dashboard", "early")
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = Store(str(tmp_path / "early")).read_trials().to_pylist()

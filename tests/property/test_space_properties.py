@@ -21,7 +21,7 @@ def test_a_choice_keeps_distinct_values_in_order(values: list[float]) -> None:
 @given(st.lists(positive, max_size=5), wrong, st.integers(0, 5))
 def test_a_choice_refuses_one_wrong_value_wherever_it_stands(values: list[float], bad: float, place: int) -> None:
     values.insert(place, bad)
-    with pytest.raises(ValueError, match="each value of a choice must be a finite number above 0"):
+    with pytest.raises(ValueError, match="each value must be a finite number above 0"):
         Choice(tuple(values))
 
 

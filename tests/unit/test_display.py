@@ -43,7 +43,7 @@ def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
         "Study quickstart",
         "shapes/none/strided-cnn-c",
         "shapes 1,200 + 7",
-        "16 trials, 80 epochs; 3 had ended and stay as they are",
+        "16 trials, 80 epochs; ended before: 3 trials",
         "5 trials at once, each in 3 workers of its own",
         "this machine with 16 CPUs and 0 GPUs",
         "5 epochs, learning rate x 0.1 after 3, x 0.001 after 4, batches of 32, weight decay 0.001",
@@ -66,7 +66,7 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
     show_plan(alone, "/runs/mine", Console(file=out, width=200))
     assert "5 epochs, constant learning rate, batches" in out.getvalue()
     assert "each in a process of its own" in out.getvalue()
-    assert "had ended" not in out.getvalue()
+    assert "ended before" not in out.getvalue()
 
 
 class Clock:

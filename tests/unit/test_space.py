@@ -28,13 +28,13 @@ def test_dimensions_are_values() -> None:
 
 
 def test_a_choice_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^A choice must hold at least one value, got none\.$"):
+    with pytest.raises(ValueError, match=r"^there must be at least one value, got none\.$"):
         Choice(())
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, math.inf, math.nan])
 def test_a_choice_holds_finite_numbers_above_zero(wrong: float) -> None:
-    with pytest.raises(ValueError, match=rf"^each value of a choice must be a finite number above 0, got {wrong!r}\.$"):
+    with pytest.raises(ValueError, match=rf"^each value must be a finite number above 0, got {wrong!r}\.$"):
         Choice((0.1, wrong))
 
 
