@@ -213,11 +213,13 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[str, Sto
         raise ValueError("name must say which run to resume, got none; add --name NAME.")
     store = Store(run_location(options.output, options.name))
     document = store.read_study()
-    load_plugins(options.plugins if options.plugins is not None else document["study"]["base"]["plugins"])
     try:
+        load_plugins(options.plugins if options.plugins is not None else document["study"]["base"]["plugins"])
         recorded = Study.from_dict(document["study"])
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{store.location}/study.json must hold a study, got one that lacks {error}.") from error
+        raise ValueError(
+            f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
+        ) from error
     if study_name is not None and study_name != recorded.name:
         raise ValueError(f"The study must be the recorded one, {recorded.name}, got {study_name!r}.")
     study = options.apply(recorded)

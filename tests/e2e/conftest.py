@@ -28,7 +28,8 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 def command(output: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweep.run", *arguments, "--output", str(output)]
+    where = () if "--output" in arguments else ("--output", str(output))
+    return [sys.executable, "-m", "sweep.run", *arguments, *where]
 
 
 def environment() -> dict[str, str]:

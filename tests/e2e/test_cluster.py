@@ -11,7 +11,7 @@ import pytest
 
 from sweep.cluster import TOKEN_FILE
 from sweep.store import Store
-from tests.e2e.conftest import TINY, Sweep, environment
+from tests.e2e.conftest import TINY, Sweep, command, environment
 
 # The project's own way to start Ray; it lives until its standard input closes.
 START = """
@@ -39,13 +39,19 @@ def test_a_run_joins_the_cluster_at_an_address(running: tuple[str, str], sweep: 
     address, _ = running
     done = sweep(
         *("quickstart", *TINY, "--variants", "strided-cnn-a", "--learning-rates", "0.01", "--address", address),
-        *("--name", "joined"),
+        *("--name", "joined", "--output", f"file://{tmp_path}"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{address} with" in done.stdout
     assert [row["state"] for row in Store(str(tmp_path / "joined")).read_trials().to_pylist()] == ["completed"]
 
-    too_many = sweep("quickstart", *TINY, "--address", address, "--workers-per-trial", "999", "--name", "more")
+
+def test_a_run_finds_the_cluster_by_the_environment(running: tuple[str, str], tmp_path: Path) -> None:
+    address, _ = running
+    arguments = ("quickstart", *TINY, "--workers-per-trial", "999", "--name", "more")
+    too_many = subprocess.run(
+        command(tmp_path, *arguments), capture_output=True, text=True, env=environment() | {"RAY_ADDRESS": address}
+    )
     assert too_many.returncode == 2
     assert too_many.stderr.startswith("error: workers_per_trial must leave one trial within the")
     assert not (tmp_path / "more").exists()

@@ -7,19 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sweep.store import Store
 from tests.e2e.conftest import command, environment, without_times
 
 STUDY = (
     *("quickstart", "--train-size", "400", "--epochs", "8", "--width", "0.1"),
-    *("--variants", "strided-cnn-a", "--learning-rates", "0.01", "0.02", "--max-concurrent", "1"),
+    *("--variants", "strided-cnn-a", "--max-concurrent", "1"),
 )
+GRID = (*STUDY, "--learning-rates", "0.01", "0.02")
+# Two workers, and points that a resumed search must not draw anew.
+RANDOM_IN_GROUPS = (*STUDY, "--search", "random", "--trials-per-cell", "2", "--workers-per-trial", "2")
 
 
-def interrupted(output: Path, after: str, name: str) -> tuple[str, str]:
+def interrupted(output: Path, study: tuple[str, ...], after: str, name: str) -> tuple[str, str]:
     """Start the study, press Ctrl-C once a line starts with `after`, and return what was said before and after it."""
     process = subprocess.Popen(
-        command(output, *STUDY, "--name", name),
+        command(output, *study, "--name", name),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,8 +54,9 @@ def go_on(said: str) -> list[str]:
     return arguments[1:]
 
 
-def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path: Path) -> None:
-    rest, errors = interrupted(tmp_path, "[1/2]", "cut")
+@pytest.mark.parametrize("study", [GRID, RANDOM_IN_GROUPS], ids=["grid", "random-in-groups"])
+def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path: Path, study: tuple[str, ...]) -> None:
+    rest, errors = interrupted(tmp_path, study, "[1/2]", "cut")
     assert "Stopping the trials and closing the record" in errors
     store = Store(str(tmp_path / "cut"))
     states = sorted(row["state"] for row in store.read_trials().to_pylist())
@@ -59,18 +65,21 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     refused = run([*go_on(rest), "--epochs", "9"])
     assert refused.returncode == 2
     assert refused.stderr == "error: epochs must be as recorded, 8, got 9; leave the option out.\n"
+    refused = run([*go_on(rest), "--workers-per-trial", "1"])
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: workers_per_trial must be as recorded, ")
 
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "2 trials, 16 epochs; ended before: 1 trial" in resumed.stdout
 
-    whole = run(command(tmp_path, *STUDY, "--name", "whole")[1:])
+    whole = run(command(tmp_path, *study, "--name", "whole")[1:])
     assert whole.returncode == 0
     assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
 
 
 def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:
-    rest, _ = interrupted(tmp_path, "dashboard", "early")
+    rest, _ = interrupted(tmp_path, GRID, "dashboard", "early")
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = Store(str(tmp_path / "early")).read_trials().to_pylist()

@@ -1,6 +1,7 @@
 """Every kind of bad input: status 2, one line, nothing written, and Ray is not started."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from sweep.cluster import Cluster
+from sweep.options import RunOptions
+from sweep.plan import check_study, make_plan, open_data
+from sweep.provenance import describe_run
 from sweep.run import main
+from sweep.store import Store
+from sweep.studies import STUDIES
 
 TINY = ["--train-size", "64", "--epochs", "1", "--width", "0.05"]
 
@@ -253,6 +260,64 @@ def test_the_folder_of_one_data_set_is_refused_with_a_hint(
     (parquet_data / "other").mkdir()
     (parquet_data / "other" / "cifar10").write_text("")
     assert "must hold " in refused(tmp_path, capsys, "cifar10", "--data", str(parquet_data / "other"))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, parquet_data: Path) -> list[str]:
+    """Return the options that go on with a run of the twenty images that has just begun."""
+    study = RunOptions(data=str(parquet_data), variants=("all-cnn-c", "model-c")).apply(STUDIES["cifar10"]())
+    machine = Cluster(nodes=((2, 0),), address="this machine")
+    plan = make_plan(
+        study, parameters=check_study(study), datasets=open_data(study), cluster=machine, workers=1, gpus=0
+    )
+    Store(str(tmp_path / "runs" / "mine")).write_study(describe_run(plan, []))
+    return ["--resume", "--name", "mine", "--dry-run"]
+
+
+def test_a_run_goes_on_as_recorded(tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*recorded, "--output", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().out
+    assert "8 trials, 2,800 epochs" in said
+    assert "each in 1 worker of its own" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--epochs", "3"], "epochs must be as recorded, 350, got 3; leave the option out."),
+        (["--workers-per-trial", "2"], "workers_per_trial must be as recorded, 1, got 2; leave the option out."),
+        (["cifar100"], "The study must be the recorded one, cifar10, got 'cifar100'."),
+        (["--data", "{folder}/missing"], "The data location must be an existing folder or a URI, got "),
+    ],
+)
+def test_another_study_than_the_recorded_one_is_refused(
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    options = [argument.format(folder=tmp_path) for argument in arguments]
+    assert text in refused(tmp_path, capsys, *options, *recorded)
+
+
+def test_a_run_goes_on_with_its_own_images_wherever_they_lie(
+    tmp_path: Path, parquet_data: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = parquet_data.rename(tmp_path / "elsewhere")
+    assert main([*recorded, "--data", str(moved), "--output", str(tmp_path / "runs")]) == 0
+    capsys.readouterr()
+    file = next((moved / "cifar10").glob("test-*"))
+    pq.write_table(pq.read_table(file).slice(1), file)
+    said = refused(tmp_path, capsys, *recorded, "--data", str(moved))
+    assert "The images of cifar10 must be those that the run began with, of checksum " in said
+
+
+@pytest.mark.parametrize("damage", [{"variants": None}, {"nope": 1}, {"learning_rates": {"kind": "choice"}}])
+def test_a_damaged_study_is_refused(
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], damage: dict[str, Any]
+) -> None:
+    file = tmp_path / "runs" / "mine" / "study.json"
+    document = json.loads(file.read_text())
+    document["study"] |= damage
+    file.write_text(json.dumps(document))
+    assert "study.json must hold a study, got one that " in refused(tmp_path, capsys, *recorded)
 
 
 def test_the_same_option_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
