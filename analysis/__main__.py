@@ -44,9 +44,7 @@ def list_runs(folder: str = "runs", /) -> None:
     """
     if not Path(folder).is_dir():
         raise ValueError(f"DIR must be an existing folder, got {folder!r}.")
-    stores = [
-        store for path in sorted(Path(folder).iterdir()) if path.is_dir() and (store := Store(str(path))).exists()
-    ]
+    stores = [Store(str(path)) for path in sorted(Path(folder).iterdir()) if (path / "study.json").is_file()]
     if not stores:
         print(f"No run lies directly in {folder}.")
     for store in stores:
@@ -61,10 +59,12 @@ def list_runs(folder: str = "runs", /) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, or 2 for bad input."""
+    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     try:
         app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
     except (cyclopts.CycloptsError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -9,12 +9,10 @@ set_up() {
   command -v "$python" >/dev/null || die "Python 3.11 or newer must be installed, got no command $python."
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "Python must be 3.11 or newer, got $("$python" --version); set PYTHON to a newer one."
-  if [ ! -x .venv/bin/python ]; then
+  # Without pip it was cut off while it was made: venv completes what is there.
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     say "Making the virtual environment .venv"
-    "$python" -m venv .venv || {
-      rm -rf .venv
-      die "the virtual environment could not be made; is the package python3-venv installed?"
-    }
+    "$python" -m venv .venv || die "the virtual environment could not be made; is the package python3-venv installed?"
   fi
   # A stamp of what was installed: a second call installs nothing where nothing has changed.
   wanted=$(cat pyproject.toml constraints.txt | cksum)

@@ -53,7 +53,7 @@ def address_of(address: str | None) -> str | None:
 
 def this_machine() -> Cluster:
     """Return what Ray would find here, without starting it."""
-    cpus = int(get_num_cpus())  # within a container's limit
+    cpus = int(get_num_cpus(override_docker_cpu_warning=True))  # within a container's limit
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cpus = min(cpus, len(os.sched_getaffinity(0)))
     return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address="this machine")
@@ -105,9 +105,9 @@ def ensure_token() -> None:
 
 
 def _start_here() -> Any:
-    ensure_token()
     ((cpus, gpus),) = this_machine().nodes
     try:
+        ensure_token()
         return ray.init(
             # Not a cluster that happens to run on this machine: that one is joined by --address auto.
             address="local",
@@ -120,6 +120,8 @@ def _start_here() -> Any:
         )
     except ray.exceptions.AuthenticationError as error:
         raise _no_token(error) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"Ray must be able to start on this machine, got {_first_line(error)}.") from error
 
 
 def _join(address: str) -> Any:
@@ -135,16 +137,20 @@ def _join(address: str) -> Any:
     except ray.exceptions.AuthenticationError as error:
         raise _no_token(error) from error
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"address must be that of a running Ray cluster, got {address!r} ({reason}).") from error
+        raise ValueError(
+            f"address must be that of a running Ray cluster, got {address!r} ({_first_line(error)})."
+        ) from error
 
 
 def _no_token(error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0]
     return ValueError(
         f"Ray's token must be that of the cluster, in RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH or {TOKEN_FILE}, "
-        f"got none that it takes ({reason})."
+        f"got none that it takes ({_first_line(error)})."
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_state_api() -> None:

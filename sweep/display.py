@@ -40,6 +40,8 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "learning rates": f"{study.learning_rates}, {study.search} search, "
         f"{_count(study.seeds, 'seed')} from {base.seed}",
         "images": f"{images} (training + test), {base.preprocessing}",
+        "arithmetic": f"{base.precision}, {base.memory_format}"
+        + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else ""),
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "
         f"weight decay {base.weight_decay:g}",
         "network": ", ".join(options),

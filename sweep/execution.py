@@ -64,10 +64,10 @@ def run_trials(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)
     base = plan.study.base
-    state = f"{store.location}/tune"
+    state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trainable = functools.partial(run_trial, placement=plan.placement, storage=f"{state}/{execution}")
+    trainable = functools.partial(run_trial, placement=plan.placement, storage=store.folder(f"tune/{execution}"))
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(

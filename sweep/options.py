@@ -1,5 +1,6 @@
 """The command line's options, from one typed configuration class."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -141,7 +142,7 @@ class RunOptions:
     max_concurrent: Whole = None
     """Trials at once; default: as many as fit."""
     address: str | None = None
-    """HOST:PORT of a running Ray cluster's head, or auto for the one on this machine; default: the variable
+    """HOST:PORT of a running Ray cluster's head, or auto for the one that Ray finds; default: the variable
     RAY_ADDRESS, else Ray is started here."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
@@ -151,11 +152,11 @@ class RunOptions:
         known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | {"learning_rates"}
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
         if self.data is not None and "://" not in self.data:
-            if not self.data.strip() or "\0" in self.data:
+            if not self.data.strip():
                 raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
-            given["data"] = str(Path(self.data).expanduser().resolve())
+            given["data"] = _absolute(self.data)
         if self.plugins is not None:
-            given["plugins"] = tuple(str(Path(plugin).expanduser().resolve()) for plugin in self.plugins)
+            given["plugins"] = tuple(map(_absolute, self.plugins))
         return {name: value for name, value in given.items() if value is not None}
 
     def apply(self, study: Study) -> Study:
@@ -230,6 +231,10 @@ _HELP = """Train every architecture variant of a study at every learning rate, k
 An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_CACHE (folder for
 decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
 failed, 2 for bad input, 130 after Ctrl-C."""
+
+
+def _absolute(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path.expanduser raises for ~nobody
 
 
 def _only(values: dict[str, Any], names: set[str]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from trainables.architectures import VARIANTS, build, count_parameters
 from trainables.config import ArchitectureConfig
 from trainables.data import DATASETS, Dataset, open_dataset
 
+MAX_WORKERS = 10_000
+"""Workers of a trial: a guard against a slip of the finger."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +127,23 @@ def place(
     Raises:
         ValueError: one trial does not fit.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers_per_trial must be at least 1, or auto, got {workers}.")
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        raise ValueError(f"workers_per_trial must be auto, or at least 1 and at most {MAX_WORKERS}, got {workers}.")
     if max_concurrent is not None and max_concurrent < 1:
         raise ValueError(f"max_concurrent must be at least 1, got {max_concurrent}.")
     if gpus is not None and not 0 <= gpus < math.inf:  # NaN too
         raise ValueError(f"gpus_per_trial must be at least 0, got {gpus:g}.")
     if workers is None and gpus is not None and gpus > 1 and gpus == int(gpus):
         # One process trains on one GPU.
-        workers = int(gpus)
+        workers = int(min(gpus, MAX_WORKERS + 1))
     size = workers or 1
     if gpus is None:
         gpus = float(size if cluster.gpus else 0)
+        if gpus > cluster.gpus:
+            raise ValueError(
+                f"workers_per_trial must be at most {cluster.gpus}, the GPUs of {cluster.address}, got {size}; "
+                "add --gpus-per-trial 0 to train on CPUs."
+            )
     if gpus not in (0, size) and not (size == 1 and gpus < 1):
         raise ValueError(
             f"gpus_per_trial must be 0, or {size} for one GPU to each worker, or below 1 where a single worker shares "

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
         "study": plan.study.to_dict(),
         "planned_trials": plan.trials,
         "placement": dict(plan.asked),
+        "workers": plan.placement.workers,
         "data": {
             name: {
                 "checksum": data.checksum,
@@ -34,6 +36,25 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
         },
         "command": ["python", "-m", "sweep.run", *arguments],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_surroundings(plan),
+    }
+
+
+def changes(document: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Return in words what has changed since study.json was written, of what can change a trial's numbers."""
+    found = []
+    for part, now in _surroundings(plan).items():
+        was = document.get(part, {})
+        found += [
+            f"{part} {name} was {was.get(name)} when the run began and is {value} now"
+            for name, value in now.items()
+            if was.get(name) != value and name not in ("cpus", "gpus")
+        ]
+    return found
+
+
+def _surroundings(plan: Plan) -> dict[str, dict[str, Any]]:
+    return {
         "code": _code(),
         "packages": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "hardware": {

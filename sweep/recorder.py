@@ -61,8 +61,6 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Add the trial's row, or begin an interrupted one anew."""
-        if trial.config["trial_id"] in self._rows:
-            self._store.merge_epochs(drop=trial.config["trial_id"])
         self._begin(trial)
         self.flush()
 
@@ -114,6 +112,10 @@ class Recorder(Callback):  # type: ignore[misc]
         """Keep why the trial failed."""
         # A trial whose process never came up fails without having been started.
         row = self._rows[trial.config["trial_id"]] if trial.config["trial_id"] in self._started else self._begin(trial)
+        if row["state"] in FINAL_STATES:
+            # What failed came after the trial's end, a write of this record it may be.
+            self.flush()
+            return
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
         else:
@@ -139,6 +141,8 @@ class Recorder(Callback):  # type: ignore[misc]
     def _begin(self, trial: Trial) -> dict[str, Any]:
         trial_id = trial.config["trial_id"]
         config = TrialConfig.from_dict(trial.config["config"])
+        if trial_id in self._rows:
+            self._store.merge_epochs(drop=trial_id)
         self._started[trial_id] = self._clock()
         row = dict.fromkeys(TRIALS.names) | {
             "trial_id": trial_id,

@@ -15,27 +15,31 @@ OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    with ExitStack() as stack:
-        try:
-            parsed = parse(arguments)
-            if parsed is None:
-                return OK
-            study_name, options = parsed
-            if study_name is not None and not options.plugins and not options.resume:
-                STUDIES[study_name]
-            # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
-            from sweep import session
+    try:
+        with ExitStack() as stack:
+            try:
+                parsed = parse(arguments)
+                if parsed is None:
+                    return OK
+                study_name, options = parsed
+                if study_name is not None and not options.plugins and not options.resume:
+                    STUDIES[study_name]
+                # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
+                from sweep import session
 
-            prepared = session.prepare(study_name, options, arguments, stack)
-        except ValueError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            return BAD_INPUT
-        except KeyboardInterrupt:
-            print("Interrupted before the first trial; nothing was recorded.", file=sys.stderr)
-            return INTERRUPTED
-        if prepared is None:
-            return OK
-        outcome = session.execute(prepared)
+                prepared = session.prepare(study_name, options, arguments, stack)
+            except ValueError as error:
+                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                return BAD_INPUT
+            except KeyboardInterrupt:
+                print("Interrupted before the first trial; nothing new was recorded.", file=sys.stderr)
+                return INTERRUPTED
+            if prepared is None:
+                return OK
+            outcome = session.execute(prepared)
+    except KeyboardInterrupt:
+        # While the table was printed or Ray shut down: all that there was to record is recorded.
+        return INTERRUPTED
     return {"all ended": OK, "some failed": SOME_FAILED, "interrupted": INTERRUPTED}[outcome]
 
 

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 from rich.console import Console
 
@@ -21,8 +21,8 @@ from sweep.cluster import Cluster, address_of, connect, this_machine
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
-from sweep.plan import Plan, check_study, make_plan, open_data
-from sweep.provenance import describe_run
+from sweep.plan import Plan, check_study, make_plan, open_data, place
+from sweep.provenance import changes, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
@@ -40,30 +40,42 @@ class Interruption:
 
     def __init__(self) -> None:
         self.is_set = False
+        self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Return whether it was asked for."""
         return self.is_set
 
-    @contextmanager
-    def listening(self) -> Iterator[Self]:
-        """Take the first signal as a request; a second one does what it always does."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    def listen(self) -> None:
+        """From now on take the first signal as a request; a second one raises KeyboardInterrupt."""
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in self._before:
+            signal.signal(number, self._note)
 
-        def note(number: int, frame: object) -> None:  # noqa: ARG001 - the signal module's signature
-            self.is_set = True
-            # To the standard error's descriptor: the signal may have come in the middle of a print.
+    def stop_listening(self) -> None:
+        """Leave signals to whom they belonged before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's signature
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+        # To the standard error's descriptor, since the signal may have come in the middle of a print; what reads it may
+        # have had its own Ctrl-C.
+        with suppress(OSError):
             os.write(2, b"Stopping the trials and closing the record: some seconds.\n")
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
-        for number in before:
-            signal.signal(number, note)
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+@final
+class Terminal(Console):
+    """rich's console, but a run goes on when what reads its lines has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @final
@@ -75,8 +87,8 @@ class Prepared:
     store: Store
     recorded: Mapping[str, Mapping[str, Any]]
     """Rows of `trials` by trial_id, of a run that goes on."""
-    output: str
-    name: str
+    options: RunOptions
+    """With the name that was given or made up."""
     console: Console
     interruption: Interruption
 
@@ -93,52 +105,54 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     Raises:
         ValueError: something cannot be done; nothing was written then.
     """
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     load_plugins(options.plugins or ())
     address = address_of(options.address)
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
     cluster = this_machine() if address is None else stack.enter_context(connect(address))
+    document: dict[str, Any] | None = None
+    recorded: dict[str, dict[str, Any]] = {}
     if options.resume:
-        name, store, study, document = _recorded_run(study_name, options)
+        store, study, document = _recorded_run(study_name, options)
         options = replace(options, **_recorded_placement(options, document))
+        if not options.dry_run:
+            # Before the rows are read: another process may be about to write the last ones.
+            stack.enter_context(store.locked())
+        recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
+        study = _with_recorded_arithmetic(study, recorded.values())
     else:
         study = _choose_study(study_name, options, cluster, console)
-        name, store = _new_run(study, options)
-        document = None
-    plan_on = partial(
-        make_plan,
-        study,
-        parameters=check_study(study),
-        datasets=open_data(study),
-        workers=options.workers_per_trial,
-        gpus=options.gpus_per_trial,
-        max_concurrent=options.max_concurrent,
-    )
+        options, store = _new_run(study, options)
+    placement: dict[str, Any] = {
+        "workers": options.workers_per_trial,
+        "gpus": options.gpus_per_trial,
+        "max_concurrent": options.max_concurrent,
+    }
+    parameters = check_study(study)
+    place(cluster, **placement)  # before data are read or downloaded
+    plan_on = partial(make_plan, study, parameters=parameters, datasets=open_data(study), **placement)
     plan = plan_on(cluster=cluster)
-    recorded: dict[str, dict[str, Any]] = {}
     if document is not None:
-        _check_data(plan, document)
-        recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
-    ended = sum(row["state"] in FINAL_STATES for row in recorded.values())
+        _check_same(plan, document)
     if address is None and not options.dry_run:
         plan = plan_on(cluster=stack.enter_context(connect(None)))
+    ended = sum(row["state"] in FINAL_STATES for row in recorded.values())
     show_plan(plan, store.location, console, ended=ended)
+    if document is not None:
+        for change in changes(document, plan):
+            console.print(f"{'note':>15}  {change}", highlight=False, soft_wrap=True, markup=False)
     if options.dry_run:
         return None
-    stack.enter_context(store.locked())
-    interruption = stack.enter_context(Interruption().listening())
+    interruption = Interruption()
+    stack.callback(interruption.stop_listening)
     if document is None:
-        _begin(store, plan, name, options, arguments)
-    elif store.read_study() != document:
-        raise ValueError(f"The run must stay as it is while it is resumed, got another study.json in {store.location}.")
+        stack.enter_context(store.locked())
+        interruption.listen()
+        _begin(store, plan, options, arguments)
+    else:
+        interruption.listen()
     return Prepared(
-        plan=plan,
-        store=store,
-        recorded=recorded,
-        output=options.output,
-        name=name,
-        console=console,
-        interruption=interruption,
+        plan=plan, store=store, recorded=recorded, options=options, console=console, interruption=interruption
     )
 
 
@@ -155,39 +169,40 @@ def execute(prepared: Prepared) -> Outcome:
             plan, store, recorded=prepared.recorded, is_interrupted=interruption, on_end=progress.trial_ended
         )
     except KeyboardInterrupt:
-        # A second Ctrl-C does not wait for the trials; the record was closed on the way here.
+        # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
+    interruption.stop_listening()
     states = Counter(row["state"] for row in rows if row["state"] in FINAL_STATES)
-    if interruption() and states.total() < plan.trials:
+    missing = plan.trials - states.total()
+    if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
-    _show_table(store)
+    _show_table(prepared)
     if states["failed"]:
-        say(f"\nThe traceback of a failed trial is in {store.location}/tune/*/TRIAL_ID/error.txt.")
-    return "some failed" if states["failed"] or states.total() < plan.trials else "all ended"
+        say(f"\nThe traceback of a failed trial is in {store.folder('tune/*/TRIAL_ID/error.txt')}.")
+    if missing:
+        say(f"\n{missing} of {plan.trials} trials have not ended. Go on with: {_resume_command(prepared)}")
+    return "some failed" if states["failed"] or missing else "all ended"
 
 
 def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
     if name is None:
         name = "cifar10" if cluster.gpus else "quickstart"
-        has = f"has {cluster.gpus} GPUs" if cluster.gpus else "has no GPU"
-        console.print(f"No study was named: running {name}, since {cluster.address} {has}.", highlight=False)
+        has = "has a GPU" if cluster.gpus else "has no GPU"
+        said = f"No study was named: running {name}, since {cluster.address} {has}."
+        console.print(said, highlight=False, markup=False)
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
     return options.apply(STUDIES[name]())
 
 
-def _new_run(study: Study, options: RunOptions) -> tuple[str, Store]:
+def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:
+    """Return the options with a name, and the store of a run that is not there yet."""
     name = f"{study.name}-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
     store = Store(run_location(options.output, name))
     if "://" not in store.location:
-        path = Path(store.location)
-        nearest = next(place for place in (path, *path.parents) if place.exists())
-        if not nearest.is_dir():
-            raise ValueError(f"output and name must lead to a folder, got {str(path)!r}: {nearest} is a file.")
-        if not os.access(nearest, os.W_OK):
-            raise ValueError(f"output must be a folder that can be written to, got {options.output!r}.")
+        _check_writable(Path(store.location), options.output)
     if store.exists():
         go_on = shlex.join(["--resume", "--output", options.output, "--name", name])
         raise ValueError(
@@ -195,12 +210,23 @@ def _new_run(study: Study, options: RunOptions) -> tuple[str, Store]:
         )
     if not store.is_empty():
         raise ValueError(f"name must be that of a new run, got {name!r}, whose folder {store.location} is not empty.")
-    return name, store
+    return replace(options, name=name), store
 
 
-def _begin(store: Store, plan: Plan, name: str, options: RunOptions, arguments: list[str]) -> None:
+def _check_writable(folder: Path, output: str) -> None:
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise ValueError(f"output must be a folder that can be made, got {output!r} ({error.strerror}).") from error
+    if not nearest.is_dir():
+        raise ValueError(f"output and name must lead to a folder, got {str(folder)!r}: {nearest} is a file.")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"output must be a folder that can be written to, got {output!r}.")
+
+
+def _begin(store: Store, plan: Plan, options: RunOptions, arguments: list[str]) -> None:
     if store.exists():  # another process was faster
-        raise ValueError(f"name must be that of a new run, got {name!r}, which has just been begun.")
+        raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
     try:
         store.write_study(describe_run(plan, arguments))
     except OSError as error:
@@ -208,7 +234,7 @@ def _begin(store: Store, plan: Plan, name: str, options: RunOptions, arguments: 
         raise ValueError(f"output must be where this user can write, got {options.output!r} ({reason}).") from error
 
 
-def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[str, Store, Study, dict[str, Any]]:
+def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, Study, dict[str, Any]]:
     if options.name is None:
         raise ValueError("name must say which run to resume, got none; add --name NAME.")
     store = Store(run_location(options.output, options.name))
@@ -227,22 +253,27 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[str, Sto
     for setting, value in RunOptions.describe(study).items():
         if value != was[setting] and setting not in ELSEWHERE:
             raise ValueError(f"{setting} must be as recorded, {was[setting]}, got {value}; leave the option out.")
-    return options.name, store, study, document
+    return store, study, document
 
 
 def _recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> dict[str, Any]:
-    asked = document.get("placement", {})
-    workers = asked.get("workers_per_trial")
-    if options.workers_per_trial not in (None, workers):
+    return {name: value for name, value in document["placement"].items() if getattr(options, name) is None}
+
+
+def _with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
+    """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change."""
+    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
+    if len(used) != 1:
+        return study
+    ((precision, memory_format),) = used
+    return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
+
+
+def _check_same(plan: Plan, document: Mapping[str, Any]) -> None:
+    if plan.placement.workers != document["workers"]:
         # How a trial is split decides which units its dropout drops.
-        raise ValueError(
-            f"workers_per_trial must be as recorded, {workers or 'auto'}, got {options.workers_per_trial}; "
-            "leave the option out."
-        )
-    return {name: value for name, value in asked.items() if getattr(options, name) is None}
-
-
-def _check_data(plan: Plan, document: Mapping[str, Any]) -> None:
+        was, now = (workers or "auto" for workers in (document["workers"], plan.placement.workers))
+        raise ValueError(f"workers_per_trial must be as recorded, {was}, got {now}; leave the option out.")
     for name, data in plan.datasets.items():
         checksum = document["data"].get(name, {}).get("checksum")
         if data.checksum != checksum:
@@ -253,11 +284,17 @@ def _check_data(plan: Plan, document: Mapping[str, Any]) -> None:
 
 
 def _resume_command(prepared: Prepared) -> str:
+    options = prepared.options
     python = "python" if shutil.which("python") == sys.executable else sys.executable
-    return shlex.join([python, "-m", "sweep.run", "--resume", "--output", prepared.output, "--name", prepared.name])
+    address = ["--address", options.address] if options.address else []
+    assert options.name is not None, "made up where none was given"
+    return shlex.join(
+        [python, "-m", "sweep.run", "--resume", "--output", options.output, "--name", options.name, *address]
+    )
 
 
-def _show_table(store: Store) -> None:
+def _show_table(prepared: Prepared) -> None:
     # A process of its own: analysis knows the record, and nothing here knows analysis.
-    print(flush=True)
-    subprocess.run([sys.executable, "-m", "analysis", "table", store.location], check=False)
+    prepared.console.print()
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "analysis", "table", prepared.store.location], check=False)

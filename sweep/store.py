@@ -6,7 +6,8 @@
     tune/                    Ray Tune's own state
     .lock                    held by the process that writes, in a local folder
 
-Every file appears whole: written under a temporary name and renamed, or, on an object store, visible once closed.
+Every file appears whole: written under a temporary name and renamed, or, on an object store, visible once closed. Other
+file systems, HDFS among them, promise less.
 """
 
 import json
@@ -54,15 +55,14 @@ def run_location(output: str, name: str) -> str:
         ValueError: the name cannot be a folder's, or `output` is no folder or URI.
     """
     check_name(name)
-    scheme, separator, rest = output.partition("://")
+    _, separator, rest = output.partition("://")
     if not separator:
-        if not output.strip() or "\0" in output:
+        if not output.strip():
             raise ValueError(f"output must be a folder or a URI, got {output!r}.")
-        return str(Path(output).expanduser() / name)
-    path, question_mark, query = rest.partition("?")
-    if not path.strip("/"):
+        return str(Path(os.path.expanduser(output)) / name)  # noqa: PTH111 - Path.expanduser raises for ~nobody
+    if not rest.partition("?")[0].strip("/"):
         raise ValueError(f"output must be a folder or a URI with a path, got {output!r}.")
-    return f"{scheme}://{path.rstrip('/')}/{name}{question_mark}{query}"
+    return _inside(output, name)
 
 
 @final
@@ -111,6 +111,10 @@ class Store:
             yield
         finally:
             lock.release()
+
+    def folder(self, name: str) -> str:
+        """Return the path or URI of a folder in the run's."""
+        return _inside(self.location, name)
 
     def exists(self) -> bool:
         """Return whether a run was begun here."""
@@ -244,6 +248,14 @@ class Store:
             return table.select(schema.names).cast(schema)
         except pa.ArrowException as error:
             raise ValueError(f"{path} must have columns of the record's types, got others ({error}).") from error
+
+
+def _inside(location: str, name: str) -> str:
+    """Return the path or URI of `name` in a folder; what stands behind a URI's question mark stays behind it."""
+    if "://" not in location:
+        return f"{location}/{name}"
+    path, question_mark, query = location.partition("?")
+    return f"{path.rstrip('/')}/{name}{question_mark}{query}"
 
 
 def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:

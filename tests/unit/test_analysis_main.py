@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from sweep.records import TRIALS
+from sweep.records import SCHEMA_VERSION, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
 
@@ -108,7 +108,7 @@ def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_one_damaged_run_hides_no_other(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs" / "broken").mkdir()
-    (tmp_path / "runs" / "broken" / "study.json").write_text('{"schema_version": 1}')
+    (tmp_path / "runs" / "broken" / "study.json").write_text(f'{{"schema_version": {SCHEMA_VERSION}}}')
     assert main(["list", str(tmp_path / "runs")]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("broken  cannot be read: ")

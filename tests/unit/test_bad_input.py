@@ -15,6 +15,7 @@ from sweep.cluster import Cluster
 from sweep.options import RunOptions
 from sweep.plan import check_study, make_plan, open_data
 from sweep.provenance import describe_run
+from sweep.records import TRIALS
 from sweep.run import main
 from sweep.store import Store
 from sweep.studies import STUDIES
@@ -121,7 +122,7 @@ def test_bad_input_is_refused(
     ("arguments", "text"),
     [
         (["--workers-per-trial", "9999"], "got 9999, which needs 9999"),
-        (["--workers-per-trial", "0"], "workers_per_trial must be at least 1, or auto, got 0"),
+        (["--workers-per-trial", "0"], "workers_per_trial must be auto, or at least 1 and at most 10000, got 0"),
         (["--gpus-per-trial", "99"], "gpus_per_trial must be at most "),
         (["--gpus-per-trial", "nan"], "gpus_per_trial must be at least 0, got nan"),
         (["--max-concurrent", "0"], "max_concurrent must be at least 1, got 0"),
@@ -307,6 +308,30 @@ def test_a_run_goes_on_with_its_own_images_wherever_they_lie(
     pq.write_table(pq.read_table(file).slice(1), file)
     said = refused(tmp_path, capsys, *recorded, "--data", str(moved))
     assert "The images of cifar10 must be those that the run began with, of checksum " in said
+
+
+def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(str(tmp_path / "runs" / "mine"))
+    document = store.read_study()
+    document["packages"]["torch"] = "1.0"
+    store.write_study(document)
+    row = dict.fromkeys(TRIALS.names) | {"trial_id": "t", "state": "completed"}
+    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous"}])
+    assert main([*recorded, "--output", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().out
+    assert "note  packages torch was 1.0 when the run began and is " in said
+    assert "ended before: 1 trial" in said
+    assert "float32, contiguous" in said
+
+
+def test_a_run_that_another_process_writes_is_refused(
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(str(tmp_path / "runs" / "mine")).locked():
+        said = refused(tmp_path, capsys, *recorded[:-1])
+    assert "A run must be written by one process, got " in said
 
 
 @pytest.mark.parametrize("damage", [{"variants": None}, {"nope": 1}, {"learning_rates": {"kind": "choice"}}])

@@ -35,7 +35,24 @@ def test_a_second_call_reads_what_the_first_made(own_cache: Path) -> None:
         assert arrays["b"].dtype == np.float32
     (folder,) = own_cache.glob("some-*/")
     assert folder.name == f"some-{key_of({'x': 1})}"
-    assert json.loads((folder / "key.json").read_text()) == {"x": 1}
+    assert json.loads((folder / "index.json").read_text()) == {"key": {"x": 1}, "arrays": ["a", "b"]}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "no index"])
+def test_a_damaged_folder_is_named(own_cache: Path, damage: str) -> None:
+    cached_arrays("some", {"x": 1}, Maker())
+    (folder,) = own_cache.glob("some-*/")
+    match damage:
+        case "missing":
+            (folder / "a.npy").unlink()
+        case "empty":
+            (folder / "a.npy").write_bytes(b"")
+        case "truncated":
+            (folder / "a.npy").write_bytes((folder / "a.npy").read_bytes()[:-8])
+        case "no index":
+            (folder / "index.json").unlink()
+    with pytest.raises(ValueError, match=rf"^The cache's {folder} must hold whole arrays, got a damaged one; delete"):
+        cached_arrays("some", {"x": 1}, Maker())
 
 
 def test_another_key_or_name_is_made_anew(own_cache: Path) -> None:

@@ -140,6 +140,8 @@ def test_a_missing_file_of_a_numbered_split_is_refused(folder: Path) -> None:
     where = train_file(folder).parent
     (where / "train-00000-of-00002.parquet").unlink()
     refused(folder, f"{where} must hold all 2 files of the split train, got 1: number 0 is missing.")
+    train_file(folder).with_name("train-00000-of-00001.parquet").write_bytes(train_file(folder).read_bytes())
+    refused(folder, f"{where} must hold the split train once, got files of more than one numbering.")
 
 
 def test_a_file_without_rows_is_refused(folder: Path) -> None:

@@ -42,8 +42,8 @@ def test_what_a_trial_gets_and_how_many_run_at_once(
 @pytest.mark.parametrize(
     ("gpus", "workers", "per_trial", "most", "text"),
     [
-        (0, 0, None, None, "workers_per_trial must be at least 1, or auto, got 0."),
-        (0, -2, None, None, "workers_per_trial must be at least 1, or auto, got -2."),
+        (0, 0, None, None, "workers_per_trial must be auto, or at least 1 and at most 10000, got 0."),
+        (0, -2, None, None, "workers_per_trial must be auto, or at least 1 and at most 10000, got -2."),
         (0, None, None, 0, "max_concurrent must be at least 1, got 0."),
         (1, None, -0.5, None, "gpus_per_trial must be at least 0, got -0.5."),
         (1, None, float("nan"), None, "gpus_per_trial must be at least 0, got nan."),
@@ -72,7 +72,14 @@ def test_what_a_trial_gets_and_how_many_run_at_once(
         ),
         (0, None, 0.5, None, "gpus_per_trial must be at most 0, the GPUs of this machine, got 0.5."),
         (2, None, 99.0, None, "gpus_per_trial must be at most 2, the GPUs of this machine, got 99."),
-        (2, 4, None, None, "gpus_per_trial must be at most 2, the GPUs of this machine, got 4."),
+        (
+            2,
+            4,
+            None,
+            None,
+            "workers_per_trial must be at most 2, the GPUs of this machine, got 4; "
+            "add --gpus-per-trial 0 to train on CPUs.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

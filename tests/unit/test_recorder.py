@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
+from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store
 from trainables.config import ArchitectureConfig, TrialConfig
 
@@ -168,6 +169,28 @@ def test_a_failed_trial_keeps_the_last_line_of_its_traceback(
     row = bench.written()["t0"]
     assert (row["state"], row["reason"]) == ("failed", reason)
     assert [entry["state"] for entry in bench.ended] == ["failed"]
+
+
+def test_a_trial_that_never_came_up_has_a_row_and_loses_its_old_epochs(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "run"))
+    store.append_epochs([dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 1}])
+    earlier = {"t0": dict.fromkeys(TRIALS.names) | {"trial_id": "t0", "state": "pending", "epochs_run": 1}}
+    bench = Bench(tmp_path / "run", earlier)
+    for name in ("t0", "t1"):
+        bench.fail(StandIn(name))
+    assert {name: row["state"] for name, row in bench.written().items()} == {"t0": "failed", "t1": "failed"}
+    assert store.read_epochs().num_rows == 0
+
+
+@pytest.mark.parametrize("state", ["completed", "diverged"])
+def test_what_fails_after_a_trial_s_end_takes_nothing_back(bench: Bench, state: str) -> None:
+    trial = StandIn("t0", epochs=1)
+    bench.start(trial)
+    bench.report(trial, 1, state=state, reason="why" if state == "diverged" else "")
+    bench.complete(trial)
+    bench.fail(trial)
+    assert bench.written()["t0"]["state"] == state
+    assert [entry["state"] for entry in bench.ended] == [state]
 
 
 @pytest.mark.parametrize("way", ["complete", "fail"])

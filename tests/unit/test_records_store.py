@@ -139,7 +139,13 @@ def test_a_run_lies_under_its_name_in_the_output() -> None:
     assert run_location("~/runs", "mine") == str(Path.home() / "runs" / "mine")
 
 
-@pytest.mark.parametrize("output", ["", " ", "s3://", "s3:///?region=x", "a\0b"])
+def test_a_folder_in_a_run_keeps_what_a_uri_says_behind_its_path(tmp_path: Path) -> None:
+    assert Store(str(tmp_path)).folder("tune") == f"{tmp_path}/tune"
+    store = Store("s3://bucket/run?region=eu-central-1")
+    assert store.folder("tune/1") == "s3://bucket/run/tune/1?region=eu-central-1"
+
+
+@pytest.mark.parametrize("output", ["", " ", "s3://", "s3:///?region=x"])
 def test_an_output_that_is_no_place_is_refused(output: str) -> None:
     with pytest.raises(ValueError, match=r"^output must be a folder or a URI"):
         run_location(output, "mine")

@@ -41,9 +41,12 @@ def test_an_old_python_is_refused(tmp_path: Path, imitation: Path) -> None:
     assert done.stderr == "error: Python must be 3.11 or newer, got Python 3.8.1; set PYTHON to a newer one.\n"
 
 
-def test_a_virtual_environment_that_was_made_by_half_is_not_left_behind(tmp_path: Path, imitation: Path) -> None:
-    imitation.write_text('#!/bin/sh\n[ "$1" = -c ] && exit\nmkdir -p .venv/bin && touch .venv/bin/python && exit 1\n')
-    done = set_up(tmp_path, str(imitation))
-    assert done.returncode == 1
-    assert "the virtual environment could not be made; is the package python3-venv installed?" in done.stderr
-    assert not (tmp_path / ".venv").exists()
+def test_a_virtual_environment_that_was_made_by_half_is_made_again(tmp_path: Path, imitation: Path) -> None:
+    imitation.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exit\nmkdir -p .venv/bin && echo "exit 1" > .venv/bin/python && exit 1\n'
+    )
+    for _ in range(2):
+        done = set_up(tmp_path, str(imitation))
+        assert done.returncode == 1
+        assert done.stdout == "Making the virtual environment .venv\n"
+        assert "the virtual environment could not be made; is the package python3-venv installed?" in done.stderr

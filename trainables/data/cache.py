@@ -16,6 +16,9 @@ import platformdirs
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
+_INDEX = "index.json"
+"""What a folder of the cache was made for, and its arrays by name."""
+
 
 def cache_folder() -> Path:
     """Return the folder for decoded data: `SWEEP_CACHE` where it is set, else the user's cache folder."""
@@ -30,8 +33,8 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def cached_arrays(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """Return the arrays that `make` gives, from disk where an equal `key` was made before.
 
-    One process makes them while others wait. The folder appears whole or not at all, and `key` is kept beside the
-    arrays. What comes back is mapped copy-on-write: processes share its pages, and none can alter the file.
+    One process makes them while others wait. The folder appears whole or not at all, and `key` is kept beside
+    the arrays. What comes back is mapped copy-on-write: processes share its pages, and none can alter the file.
 
     Raises:
         ValueError: the cache cannot be written, or holds a damaged file.
@@ -41,10 +44,15 @@ def cached_arrays(name: str, key: Mapping[str, Any], make: Callable[[], Arrays])
         make_folder(folder.parent)
         with filelock.FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                _write(folder, key, make())
+                arrays = make()
+                try:
+                    _write(folder, key, arrays)
+                except OSError as error:
+                    raise _unwritable(folder.parent, error) from error
     try:
-        return {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
-    except (OSError, ValueError) as error:
+        names = json.loads((folder / _INDEX).read_text())["arrays"]
+        return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+    except (EOFError, KeyError, OSError, TypeError, ValueError) as error:
         raise ValueError(
             f"The cache's {folder} must hold whole arrays, got a damaged one; delete that folder."
         ) from error
@@ -61,10 +69,14 @@ def make_folder(folder: Path) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, "Permission denied")
     except OSError as error:
-        raise ValueError(
-            f"The cache of decoded images must be a folder that can be written to, got {str(folder)!r} "
-            f"({error.strerror}); set SWEEP_CACHE to another."
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"The cache of decoded images must be a folder that can be written to, got {str(folder)!r} "
+        f"({error.strerror}); set SWEEP_CACHE to another."
+    )
 
 
 def _write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
@@ -72,7 +84,7 @@ def _write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
     try:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        (temporary / "key.json").write_text(json.dumps(key, indent=2, sort_keys=True))
+        (temporary / _INDEX).write_text(json.dumps({"key": key, "arrays": list(arrays)}, indent=2, sort_keys=True))
         for file in temporary.iterdir():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())

@@ -37,7 +37,11 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"The data location must be a folder or a URI, got {location!r} ({reason}).") from error
-    if not Path(location).is_dir():
+    try:
+        is_folder = Path(location).is_dir()
+    except OSError:  # a name that is too long
+        is_folder = False
+    if not is_folder:
         raise ValueError(f"The data location must be an existing folder or a URI, got {location!r}.")
     return pafs.LocalFileSystem(), str(Path(location).resolve())
 
@@ -50,13 +54,15 @@ def find_split(filesystem: pafs.FileSystem, folder: str, split: str) -> list[paf
     """
     listing = list_folder(filesystem, folder)
     found = [i for i in listing if i.is_file and i.base_name.startswith(f"{split}-") and i.extension == "parquet"]
-    said = {match[1]: int(match[2]) for info in found if (match := _SHARD.search(info.base_name))}
-    for total in set(said.values()):
-        present = {int(number) for number, of in said.items() if of == total}
-        missing = sorted(set(range(total)) - present)
+    numbered = [(int(match[1]), int(match[2])) for info in found if (match := _SHARD.search(info.base_name))]
+    totals = {total for _, total in numbered}
+    if len(totals) > 1 or (numbered and len(numbered) < len(found)):
+        raise ValueError(f"{folder} must hold the split {split} once, got files of more than one numbering.")
+    for total in totals:
+        missing = sorted(set(range(total)) - {number for number, _ in numbered})
         if missing:
             raise ValueError(
-                f"{folder} must hold all {total} files of the split {split}, got {len(present)}: "
+                f"{folder} must hold all {total} files of the split {split}, got {len(numbered)}: "
                 f"number {missing[0]} is missing."
             )
     return sorted(found, key=lambda info: info.path)

@@ -11,7 +11,7 @@ from trainables.data.cache import cached_arrays
 from trainables.data.source import Dataset
 from trainables.data.whitening import Whitening, global_contrast_normalise
 
-_VERSION = 1
+_VERSION = 2
 """Part of the cache's key: raise it when the arithmetic changes."""
 
 
