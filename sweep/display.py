@@ -106,7 +106,7 @@ def _schedule(base: TrialConfig) -> str:
         passed = sum(drop <= epoch for drop in drops)
         parts.append(f"x {base.drop_factor**passed:.3g} after {epoch}")
     if base.warmup_epochs:
-        parts.insert(0, f"warm-up over {base.warmup_epochs:g}")
+        parts.insert(0, f"rising over the first {base.warmup_epochs:g}")
     return f"learning rate {', '.join(parts)}" if parts else "constant learning rate"
 
 

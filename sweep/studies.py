@@ -150,7 +150,7 @@ def quickstart() -> Study:
         name="quickstart",
         datasets=("shapes",),
         variants=("model-c", "strided-cnn-c", "convpool-cnn-c", "all-cnn-c"),
-        learning_rates=Choice((0.02, 0.01)),
+        learning_rates=Choice((0.01, 0.005)),
         base=TrialConfig(
             dataset="shapes",
             variant="all-cnn-c",
@@ -158,6 +158,7 @@ def quickstart() -> Study:
             preprocessing="standardise",
             train_size=4000,
             epochs=5,
+            warmup_epochs=1.0,
             batch_size=32,
             # So small and so short, most networks with ReLU on their class layer are dead before they have learned.
             architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1, class_relu=False),

@@ -46,7 +46,7 @@ def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
         "16 trials, 80 epochs; ended before: 3 trials",
         "5 trials at once, each in 3 workers of its own",
         "this machine with 16 CPUs and 0 GPUs",
-        "5 epochs, learning rate x 0.1 after 3, x 0.001 after 4, batches of 32, weight decay 0.001",
+        "5 epochs, learning rate rising over the first 1, x 0.1 after 3, x 0.001 after 4, batches of 32, weight decay 0.001",
         "2 seeds from 0",
         "width 0.25, dropout 0 on the input and 0.1 after downsampling",
         "no ReLU on the class layer",
@@ -60,7 +60,7 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
     alone = replace(
         plan,
         placement=Placement(),
-        study=replace(plan.study, base=replace(plan.study.base, drops=())),
+        study=replace(plan.study, base=replace(plan.study.base, drops=(), warmup_epochs=0)),
     )
     out = io.StringIO()
     show_plan(alone, "/runs/mine", Console(file=out, width=200))
