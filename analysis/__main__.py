@@ -1,4 +1,4 @@
-"""`python -m analysis table RUN` and `python -m analysis list DIR`."""
+"""`python -m analysis table RUN`, `python -m analysis list DIR` and `python -m analysis published`."""
 
 import os
 import sys
@@ -8,7 +8,8 @@ from typing import Literal
 import cyclopts
 
 from analysis.aggregate import By, summarise
-from analysis.tables import notes, render, table_rows
+from analysis.published import PAPER
+from analysis.tables import notes, published_rows, render, table_rows
 from sweep.records import FINAL_STATES
 from sweep.store import Store
 
@@ -33,6 +34,16 @@ def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = 
     study = store.read_study()
     results = summarise(store.read_trials().to_pylist(), study["study"], by)
     print(render(table_rows(results, study, by), notes(results, study), format))
+
+
+@app.command
+def published(*, format: Literal["markdown", "latex", "csv", "html"] = "markdown") -> None:
+    """Print every error that the paper prints, its own and those that it compares with, and how sure each number is.
+
+    Args:
+        format: how the table is written.
+    """
+    print(render(published_rows(), [f"Source: {PAPER}, through transcriptions of it and papers that cite it."], format))
 
 
 @app.command(name="list")

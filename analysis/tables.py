@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
-from analysis.published import Published, differences, published_error
+from analysis.published import PUBLISHED, Published, differences, published_error
 
 Row = dict[str, str]
 MISSING = "-"
@@ -49,6 +49,23 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
             row["unfinished"] = str(unfinished)
         rows.append(row)
     return rows
+
+
+def published_rows() -> list[Row]:
+    """Return a row of text per published error."""
+    return [
+        {
+            "data set": entry.dataset,
+            "augmentation": entry.augmentation,
+            "method": entry.method,
+            "error %": f"{entry.error_percent:.2f}",
+            "variant": entry.variant or MISSING,
+            "parameters": entry.parameters or MISSING,
+            "place": entry.table or MISSING,
+            "known from": entry.confidence,
+        }
+        for entry in PUBLISHED
+    ]
 
 
 def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
@@ -141,7 +158,7 @@ FORMATS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
 
 
 def _tabulate(rows: Sequence[Row], form: str) -> str:
-    text_columns = {"data set", "augmentation", "variant"}
+    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from"}
     align = ["left" if column in text_columns else "right" for column in rows[0]] if rows else []
     return tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True, colalign=align)
 

@@ -21,3 +21,8 @@ VARIANTS = tuple(
     for name in (f"model-{base}", f"strided-cnn-{base}", f"convpool-cnn-{base}", f"all-cnn-{base}")
 )
 """The twelve networks of the paper's Table 3, in its order: each base, then its three derivations."""
+
+POOLING_VARIANTS = tuple(
+    f"{network}-c{norm}" for network in ("model", "convpool-cnn") for norm in ("-p1", "-p2", "-p3", "-plearned", "")
+)
+"""The two networks of base C that pool, by a p-norm with p = 1, 2, 3 and learned, and by the maximum, p -> infinity."""

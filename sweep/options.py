@@ -210,8 +210,8 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         """Run a study.
 
         Args:
-            study: quickstart, cifar10, cifar10-augmented, cifar100, or one of your own; default: cifar10 where there
-                is a GPU, else quickstart.
+            study: quickstart, cifar10, cifar10-augmented, cifar100, pooling, or one of your own; default: cifar10
+                where there is a GPU, else quickstart.
             options: what differs from the study.
         """
         return study, options

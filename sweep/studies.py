@@ -199,3 +199,13 @@ def cifar100() -> Study:
         variants=("all-cnn-c",),
         base=TrialConfig(dataset="cifar100", variant="all-cnn-c", lr=0.05),
     )
+
+
+@register_study("pooling")
+def pooling() -> Study:
+    """Pooling as a p-norm on CIFAR-10: Model C and ConvPool-CNN-C with p = 1, 2, 3, learned, and infinity.
+
+    The paper writes pooling as a p-norm (its equation 1) and compares none but the maximum: there is no published
+    number for the others. Cost: 40 trials of 350 epochs.
+    """
+    return replace(cifar10(), name="pooling", variants=paper_space.POOLING_VARIANTS)

@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.config import ArchitectureConfig
 from trainables.initialisation import initialise
+from trainables.pooling import PNormPool2d
 from trainables.registry import Registry
 
 
@@ -40,7 +41,16 @@ class Dropout:
     probability: float
 
 
-Layer = Conv | MaxPool | Dropout
+@dataclass(frozen=True, kw_only=True)
+class PNormPool:
+    """Pooling by a p-norm, in a max-pool's place; `p` is None where it is learned."""
+
+    kernel: int
+    stride: int
+    p: float | None
+
+
+Layer = Conv | MaxPool | PNormPool | Dropout
 
 BASES = ("a", "b", "c")
 """The paper's three base networks."""
@@ -102,10 +112,21 @@ def all_convolutional(layers: list[Layer], options: ArchitectureConfig) -> list[
     )
 
 
+def pool_by_norm(layers: list[Layer], p: float | None) -> list[Layer]:
+    """Put pooling by a p-norm in each max-pool's place, p learned per layer where it is None."""
+    return [
+        PNormPool(kernel=layer.kernel, stride=layer.stride, p=p) if isinstance(layer, MaxPool) else layer
+        for layer in layers
+    ]
+
+
 def unchanged(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:  # noqa: ARG001 - as above
     """Leave the base as it is."""
     return layers
 
+
+POOLING_PREFIXES = ("model", "convpool-cnn")
+"""The paper's networks that pool, by the first part of their names."""
 
 Rule = Callable[[list[Layer], ArchitectureConfig], list[Layer]]
 
@@ -131,6 +152,8 @@ def network(layers: list[Layer], in_channels: int = 3) -> nn.Sequential:
                     modules.append(nn.ReLU(inplace=True))
             case MaxPool():
                 modules.append(nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=True))
+            case PNormPool():
+                modules.append(PNormPool2d(layer.kernel, layer.stride, layer.p))
             case Dropout():
                 modules.append(nn.Dropout(layer.probability))
     return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -213,4 +236,29 @@ def _register_paper() -> None:
             register_variant(f"{prefix}-{base}")(builder)
 
 
+def register_norm(variant: str, p: float | None) -> str:
+    """Register a variant with max-pooling once more, pooling by a p-norm; return its name, such as `model-c-p2`.
+
+    Raises:
+        ValueError: it is no base or ConvPool network of the paper, or p is not above 0.
+    """
+    prefix, _, base = variant.rpartition("-")
+    if base not in BASES or prefix not in POOLING_PREFIXES:
+        known = ", ".join(f"{known}-{base}" for known in POOLING_PREFIXES for base in BASES)
+        raise ValueError(f"A variant that pools must be one of {known}, got {variant!r}.")
+    if p is not None and not p > 0:
+        raise ValueError(f"p must be above 0, or None to be learned, got {p!r}.")
+    name = f"{variant}-p{'learned' if p is None else f'{p:g}'.replace('.', '-')}"
+
+    @register_variant(name)
+    def builder(options: ArchitectureConfig, num_classes: int) -> nn.Module:
+        return network(pool_by_norm(RULES[prefix](base_layers(base, options, num_classes), options), p))
+
+    return name
+
+
 _register_paper()
+for _prefix in POOLING_PREFIXES:
+    for _base in BASES:
+        for _p in (1.0, 2.0, 3.0, None):
+            register_norm(f"{_prefix}-{_base}", _p)

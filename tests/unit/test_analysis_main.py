@@ -63,6 +63,15 @@ def test_table_as_csv_by_learning_rate(run: Store, capsys: pytest.CaptureFixture
     ]
 
 
+def test_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["published", "--format", "csv"]) == 0
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    (large,) = [row for row in read if row["method"] == "Large ALL-CNN"]
+    assert (large["error %"], large["augmentation"], large["known from"]) == ("4.41", "heavy", "memory")
+    assert main(["published"]) == 0
+    assert "arXiv 1412.6806v3" in capsys.readouterr().out
+
+
 def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs" / "no-run").mkdir()
     (tmp_path / "runs" / "file").write_text("x")

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.published import PAPER_ERRORS, published_error
+from analysis.published import PAPER_ERRORS, PUBLISHED, published_error
 
 TABLE_3 = {
     "model-a": 12.47,
@@ -46,3 +46,22 @@ def test_the_papers_table_4(cell: tuple[str, str], error: float) -> None:
 )
 def test_no_number_stands_where_the_paper_printed_none(cell: tuple[str, str, str, str]) -> None:
     assert published_error(*cell) is None
+
+
+def test_no_number_stands_twice_and_each_says_how_it_is_known() -> None:
+    places = [(entry.dataset, entry.augmentation, entry.method) for entry in PUBLISHED]
+    assert len(set(places)) == len(places) == 12 + 3 + 6 + 8 + 4 + 2
+    assert {entry.method for entry in PUBLISHED if entry.confidence == "memory"} == {
+        "CNN + tree prior",
+        "Fractional max-pooling (1 test)",
+        "Spatially sparse CNN",
+        "Large ALL-CNN",
+        "Fractional max-pooling (100 tests)",
+    }
+
+
+def test_a_number_from_memory_says_so_wherever_its_source_is_printed() -> None:
+    large = next(entry for entry in PUBLISHED if entry.method == "Large ALL-CNN")
+    assert (large.error_percent, large.augmentation) == (4.41, "heavy")
+    assert large.source == "Springenberg et al. 2015, arXiv 1412.6806v3 (memory only)"
+    assert next(entry for entry in PUBLISHED if entry.method == "dasNet").source.endswith("Table 4 (one source only)")

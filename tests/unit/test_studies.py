@@ -42,7 +42,7 @@ def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None
 
 
 def test_the_studies_are_the_documented_ones() -> None:
-    assert list(STUDIES)[:4] == ["quickstart", "cifar10", "cifar10-augmented", "cifar100"]
+    assert list(STUDIES)[:5] == ["quickstart", "cifar10", "cifar10-augmented", "cifar100", "pooling"]
 
 
 def test_the_papers_study_is_its_table_3() -> None:
