@@ -106,6 +106,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         ValueError: something cannot be done; nothing was written then.
     """
     console = Terminal(soft_wrap=True)
+    if options.plugins == ():
+        raise ValueError("plugins must name at least one Python file, got none.")
     load_plugins(options.plugins or ())
     address = address_of(options.address)
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
@@ -194,7 +196,20 @@ def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, conso
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
-    return options.apply(STUDIES[name]())
+    return options.apply(_named_study(name))
+
+
+def _named_study(name: str) -> Study:
+    try:
+        study = STUDIES[name]()
+    except ValueError:
+        raise
+    except Exception as error:  # a user's own function may raise anything
+        raise ValueError(f"The study {name} must be a function that returns a Study, got {error!r} from it.") from error
+    if not isinstance(study, Study) or study.name != name:
+        got = f"one named {study.name!r}" if isinstance(study, Study) else repr(study)
+        raise ValueError(f"The study {name} must return a Study of that name, got {got}.")
+    return study
 
 
 def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:

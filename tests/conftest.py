@@ -31,10 +31,11 @@ def real_data() -> str:
 @pytest.fixture
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget after the test what it registers."""
+    from sweep.studies import STUDIES
     from trainables.architectures import VARIANTS
     from trainables.data import DATASETS
 
-    for registry in (VARIANTS, DATASETS):
+    for registry in (VARIANTS, DATASETS, STUDIES):
         monkeypatch.setattr(registry, "_things", dict(registry._things))
 
 

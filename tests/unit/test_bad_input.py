@@ -81,6 +81,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--name", "a/b"], "name must be at most 100 letters, "),
         (["quickstart", "--name", ".."], "name must be at most 100 letters, "),
         (["quickstart", "--name", ""], "name must be "),
+        (["quickstart", "--plugins"], "plugins must name at least one Python file, got none."),
         (["quickstart", "--plugins", "missing.py"], "plugins must be existing Python files, got 'missing.py'"),
         (["cifar10", "--data", "missing"], "The data location must be an existing folder or a URI, got "),
         (["quickstart", "--learning-rates", "none"], "it must be a number, got 'none'"),
@@ -220,6 +221,28 @@ def test_a_plugin_that_cannot_be_run_is_refused(
     plugin.write_text(text)
     said = refused(tmp_path, capsys, "quickstart", *TINY, "--plugins", str(plugin))
     assert f"plugins must be Python files that run, got {str(plugin)!r}, which ended in {reason}" in said
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return 3", "The study mine must return a Study of that name, got 3."),
+        (
+            "return STUDIES['quickstart']()",
+            "The study mine must return a Study of that name, got one named 'quickstart'.",
+        ),
+        ("return {}['x']", "The study mine must be a function that returns a Study, got KeyError('x') from it."),
+    ],
+)
+def test_a_study_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, reason: str
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        f"from sweep.studies import STUDIES, register_study\n@register_study('mine')\ndef mine():\n    {body}\n"
+    )
+    assert reason in refused(tmp_path, capsys, "mine", "--plugins", str(plugin))
 
 
 @pytest.mark.usefixtures("registries")
