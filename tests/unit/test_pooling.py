@@ -151,3 +151,18 @@ def test_half_precision_is_pooled_in_single() -> None:
     pooled = PNormPool2d(3, 2, 3.0)(image.bfloat16())
     assert pooled.dtype == torch.bfloat16
     assert torch.allclose(pooled.float(), PNormPool2d(3, 2, 3.0)(image), rtol=0.02)
+
+
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0, 4.0])
+def test_the_fast_way_is_the_general_one(p: float) -> None:
+    pool, image = PNormPool2d(3, 2, p), features(2, 3, 9, 9).relu()
+    image[0, 0, :4, :4] *= 1e-6
+    values, slopes = [], []
+    for way in (pool._relative_to_maps, pool._relative_to_windows):
+        given = image.clone().requires_grad_()
+        pooled = way(given)
+        (slope,) = torch.autograd.grad((pooled * pooled.detach().cos()).sum(), given)
+        values.append(pooled.detach())
+        slopes.append(slope)
+    assert torch.allclose(*values, rtol=1e-5, atol=1e-9)
+    assert torch.allclose(*slopes, rtol=1e-4, atol=1e-6)
