@@ -50,7 +50,9 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 def go_on(said: str) -> list[str]:
     """Return the arguments of the command that an interrupted run names."""
     arguments = shlex.split(said.split("Go on with: ")[1].splitlines()[0])
-    assert arguments[:4] == ["python", "-m", "sweep.run", "--resume"]
+    # `python` where that is the environment's own, else its path: the command works as it is printed.
+    assert arguments[0] in ("python", sys.executable)
+    assert arguments[1:4] == ["-m", "sweep.run", "--resume"]
     return arguments[1:]
 
 
