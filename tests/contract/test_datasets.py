@@ -89,7 +89,7 @@ def test_a_source_s_refusal_reaches_the_user() -> None:
 def test_a_source_must_say_where_it_reads() -> None:
     class Half(Source):
         def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:
-            raise NotImplementedError
+            raise AssertionError("a source that cannot be made is not read")
 
     with pytest.raises(TypeError, match=r"abstract method '?locate"):
         Half()  # type: ignore[abstract]
