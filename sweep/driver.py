@@ -10,6 +10,7 @@ import ray.tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from sweep.store import Store
 from trainables.worker import train_in_group, train_worker
 
 HEAD = {"CPU": 0, "node:__internal_head__": 0.001}
@@ -48,24 +49,27 @@ class Placement:
         return ray.tune.PlacementGroupFactory([{"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}])
 
 
-def run_trial(parameters: dict[str, Any], *, placement: Placement, storage: str) -> None:
+def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, execution: str) -> None:
     """Train one trial and report each epoch to Ray Tune.
 
     Args:
         parameters: `trial_id`, and `config`, what `TrialConfig.to_dict` gave.
         placement: what the trial may use.
-        storage: folder or URI for Ray Train's own state.
+        run: the run's folder or URI.
+        execution: name of the folder in the run's `tune` for Ray Train's own state.
     """
+    store = Store(run)
+    checkpoint = store.checkpoint(parameters["trial_id"])
     if placement.workers == 0:
-        _run_here(parameters["config"], placement)
+        _run_here(parameters["config"], checkpoint, placement)
     else:
-        _run_in_group(parameters, placement, storage)
+        _run_in_group(parameters, checkpoint, placement, store.folder(f"tune/{execution}"))
 
 
-def _run_here(config: dict[str, Any], placement: Placement) -> None:
+def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> None:
     # Ray Train's local mode: no process is started and no report waits for a poll.
     def train_here() -> None:
-        train_worker(config, ray.tune.report, placement.cpus_per_worker)
+        train_worker(config, checkpoint, ray.tune.report, placement.cpus_per_worker)
 
     TorchTrainer(
         train_here,
@@ -73,7 +77,7 @@ def _run_here(config: dict[str, Any], placement: Placement) -> None:
     ).fit()
 
 
-def _run_in_group(parameters: dict[str, Any], placement: Placement, storage: str) -> None:
+def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placement, storage: str) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
     # The dashboard's Train page shows nothing without this.
@@ -83,7 +87,11 @@ def _run_in_group(parameters: dict[str, Any], placement: Placement, storage: str
         per_worker["GPU"] = placement.gpus_per_worker
     TorchTrainer(
         train_in_group,
-        train_loop_config={"trial": json.dumps(parameters["config"]), "cpus": placement.cpus_per_worker},
+        train_loop_config={
+            "trial": json.dumps(parameters["config"]),
+            "checkpoint": checkpoint,
+            "cpus": placement.cpus_per_worker,
+        },
         scaling_config=ray.train.ScalingConfig(
             num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
         ),

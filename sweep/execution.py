@@ -67,7 +67,7 @@ def run_trials(
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trainable = functools.partial(run_trial, placement=plan.placement, storage=store.folder(f"tune/{execution}"))
+    trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(

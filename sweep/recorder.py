@@ -83,6 +83,7 @@ class Recorder(Callback):  # type: ignore[misc]
             num_parameters=result["num_parameters"],
             val_error=result["val_error"],
             test_error=result["test_error"],
+            test_top5_error=result["test_top5_error"],
             train_s=train_s,
             images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
             duration_s=self._clock() - self._started[row["trial_id"]],

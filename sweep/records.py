@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a column changes its name, type or meaning."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -40,6 +40,7 @@ TRIALS = pa.schema(
         ("epochs_budget", pa.int64()),
         ("val_error", pa.float64()),
         ("test_error", pa.float64()),
+        ("test_top5_error", pa.float64()),
         ("duration_s", pa.float64()),
         ("train_s", pa.float64()),
         ("images_per_s", pa.float64()),
@@ -51,7 +52,8 @@ TRIALS = pa.schema(
     ],
     metadata=_METADATA,
 )
-"""A row per trial. `val_error` and `test_error` are the last epoch's, 1.0 for a diverged trial."""
+"""A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
+class among the five likeliest, null with five classes or fewer."""
 
 EPOCHS = pa.schema(
     [
@@ -62,6 +64,7 @@ EPOCHS = pa.schema(
         ("train_error", pa.float64()),
         ("val_error", pa.float64()),
         ("test_error", pa.float64()),
+        ("test_top5_error", pa.float64()),
         ("train_images", pa.int64()),
         ("test_images", pa.int64()),
         ("epoch_s", pa.float64()),

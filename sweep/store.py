@@ -3,11 +3,11 @@
     study.json               what was asked for, by which code, on what
     trials.parquet           a row per trial, replaced whole
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
+    checkpoints/ID/last.pt   each trial's network after its last epoch
     tune/                    Ray Tune's own state
     .lock                    held by the process that writes, in a local folder
 
-Every file appears whole: written under a temporary name and renamed, or, on an object store, visible once closed. Other
-file systems, HDFS among them, promise less.
+Every file appears whole, see `trainables.files`.
 """
 
 import json
@@ -26,6 +26,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
+from trainables.files import write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
@@ -113,8 +114,12 @@ class Store:
             lock.release()
 
     def folder(self, name: str) -> str:
-        """Return the path or URI of a folder in the run's."""
+        """Return the path or URI of a file or folder in the run's."""
         return _inside(self.location, name)
+
+    def checkpoint(self, trial_id: str) -> str:
+        """Return the path or URI of a trial's network as it stood after its last epoch."""
+        return self.folder(f"checkpoints/{trial_id}/last.pt")
 
     def exists(self) -> bool:
         """Return whether a run was begun here."""
@@ -218,19 +223,7 @@ class Store:
             raise _unreadable(self.location, error) from error
 
     def _write(self, name: str, data: bytes) -> None:
-        path = f"{self._root}/{name}"
-        if not self._is_local:
-            with self._filesystem.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        with temporary.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
+        write_whole(self._filesystem, f"{self._root}/{name}", data)
 
     def _read(self, name: str, schema: pa.Schema) -> pa.Table:
         path = f"{self._root}/{name}"

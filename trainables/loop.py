@@ -4,7 +4,7 @@ import hashlib
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, final
 
@@ -14,15 +14,14 @@ from torch.nn import functional
 
 from trainables.architectures import build, count_parameters
 from trainables.config import TrialConfig, learning_rate
-from trainables.data.augmentation import flip_and_shift
-from trainables.data.prepare import Prepared
+from trainables.feed import Feed
 from trainables.hardware import Arithmetic
 
 DIVERGED_ERROR = 1.0
 """The error that a diverged trial reports: worse than chance, so that no search prefers it."""
 
-EVALUATION_BATCH = 500
-"""Images per forward pass of an evaluation."""
+TOP = 5
+"""A class among this many of the likeliest is a hit for the top-5 error."""
 
 DEAD_SPREAD = 1e-6
 """A network whose logits differ by less than this between any two test images ignores its input."""
@@ -51,6 +50,8 @@ class EpochReport:
     """Share of validation images misclassified; None where the protocol holds out none."""
     test_error: float | None
     """Share of test images misclassified, dropout off, after the epoch."""
+    test_top5_error: float | None
+    """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
     error: float
     """What the search minimises: `val_error` where there is one, else `test_error`."""
     train_images: int
@@ -91,61 +92,64 @@ class Ranks:
 
 def train(
     config: TrialConfig,
-    data: Prepared,
+    feed: Feed,
     report: Callable[[EpochReport], None],
     *,
     device: torch.device,
     arithmetic: Arithmetic,
     ranks: Ranks = Ranks(),
+    save: Callable[[nn.Module, int], None] = lambda _model, _epoch: None,
 ) -> None:
-    """Train one trial and call `report` once an epoch, until it is completed or diverged.
+    """Train one trial and call `save` and then `report` once an epoch, until it is completed or diverged.
 
-    Every worker draws the same order and the same augmentation and takes its share of each batch; only dropout
-    differs between them. So the number of workers changes the sums' rounding and the dropped units, nothing else.
+    The workers share each batch between them; only dropout differs from one to another. So the number of workers
+    changes the sums' rounding and the dropped units, nothing else.
+
+    Args:
+        config: what to train, and how.
+        feed: this worker's batches.
+        report: takes what an epoch did.
+        device: where to train.
+        arithmetic: of the forward pass.
+        ranks: the workers of this trial.
+        save: takes the network and the epoch; what it keeps is there before the report, at which a trial may be ended.
     """
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = arithmetic.place(build(config.variant, config.architecture, data.num_classes), device)
+    model = arithmetic.place(build(config.variant, config.architecture, feed.num_classes), device)
     wrapped = ranks.wrap(model)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    draws = torch.Generator().manual_seed(stream_seed(config.seed, "order and augmentation"))
     torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
-    images, labels = data.train_images.to(device), data.train_labels.to(device)
     unlearned = 0
 
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
-        tally = torch.zeros(3, dtype=torch.float64, device=device)
-        batches = torch.split(torch.randperm(len(images), generator=draws), config.batch_size)
-        for step, batch in enumerate(batches):
-            lr = learning_rate(config, epoch - 1 + (step + 0.5) / len(batches))
+        tally = torch.zeros(4, dtype=torch.float64, device=device)
+        for step, batch in enumerate(feed.train_batches()):
+            lr = learning_rate(config, epoch - 1 + (step + 0.5) / feed.steps_per_epoch)
             optimiser.param_groups[0]["lr"] = lr
-            batch = batch.to(device)
-            x, y = images[batch], labels[batch]
-            if config.augmentation == "flip-shift":
-                x = flip_and_shift(x, draws)
-            x, y = x[ranks.rank :: ranks.size], y[ranks.rank :: ranks.size]
             with arithmetic.autocast(device):
-                logits = wrapped(x.contiguous(memory_format=arithmetic.layout))
-            loss = functional.cross_entropy(logits.float(), y, reduction="sum")
+                logits = wrapped(batch.images.contiguous(memory_format=arithmetic.layout))
+            loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
             optimiser.zero_grad(set_to_none=True)
             # The workers' gradients are averaged: this factor makes the average that of the whole batch.
-            torch.autograd.backward(loss * (ranks.size / len(batch)))
+            torch.autograd.backward(loss * (ranks.size / batch.whole))
             optimiser.step()
-            tally += _tally(logits, y, loss)
-        train_loss, train_error, train_images = _means(ranks.add_up(tally))
+            tally += _tally(logits, batch.labels, loss)
+        train_loss, train_error, _, train_images = _means(ranks.add_up(tally))
         train_s = time.perf_counter() - started
 
-        test_tally, spread = evaluate(model, data.test_images, data.test_labels, device, arithmetic, ranks)
-        _, test_error, test_images = _means(ranks.add_up(test_tally))
-        at_chance = abs(train_loss - math.log(data.num_classes)) < UNLEARNED_MARGIN
-        unlearned = unlearned + len(batches) if at_chance and epoch > config.warmup_epochs else 0
-        reason = why_diverged(train_loss, float(ranks.add_up(spread)), unlearned, data.num_classes)
+        test_tally, spread = evaluate(model, feed.test_batches(), device, arithmetic)
+        _, test_error, test_top5_error, test_images = _means(ranks.add_up(test_tally))
+        at_chance = abs(train_loss - math.log(feed.num_classes)) < UNLEARNED_MARGIN
+        unlearned = unlearned + feed.steps_per_epoch if at_chance and epoch > config.warmup_epochs else 0
+        reason = why_diverged(train_loss, float(ranks.add_up(spread)), unlearned, feed.num_classes)
         state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
         if reason:
-            test_error = DIVERGED_ERROR
+            test_error = test_top5_error = DIVERGED_ERROR
+        save(model, epoch)
         report(
             EpochReport(
                 epoch=epoch,
@@ -154,6 +158,7 @@ def train(
                 train_error=train_error,
                 val_error=None,
                 test_error=test_error,
+                test_top5_error=test_top5_error if feed.num_classes > TOP else None,
                 error=test_error,
                 train_images=train_images,
                 test_images=test_images,
@@ -175,26 +180,22 @@ def train(
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     device: torch.device,
     arithmetic: Arithmetic,
-    ranks: Ranks,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return this worker's tally over its share of the images, and how far its logits spread over them.
+    """Return the tally over images and labels, and how far the logits spread over them.
 
-    The tally is float64 `(3,)`: loss sum, misclassified, images. The spread is the largest difference, over the
-    classes, between two images' logits.
+    The tally is float64 `(4,)`: loss sum, misclassified, not among the likeliest five, images. The spread is the
+    largest difference, over the classes, between two images' logits.
     """
     model.eval()
-    tally = torch.zeros(3, dtype=torch.float64, device=device)
+    tally = torch.zeros(4, dtype=torch.float64, device=device)
     extremes: list[torch.Tensor] = []
-    share = torch.arange(len(images))[ranks.rank :: ranks.size]
-    for batch in torch.split(share, EVALUATION_BATCH):
-        x, y = images[batch].to(device), labels[batch].to(device)
+    for images, labels in batches:
         with arithmetic.autocast(device):
-            logits = model(x.contiguous(memory_format=arithmetic.layout)).float()
-        tally += _tally(logits, y, functional.cross_entropy(logits, y, reduction="sum"))
+            logits = model(images.contiguous(memory_format=arithmetic.layout)).float()
+        tally += _tally(logits, labels, functional.cross_entropy(logits, labels, reduction="sum"))
         extremes += [logits.amax(0), logits.amin(0)]
     if not extremes:  # fewer images than workers
         return tally, torch.zeros((), device=device)
@@ -228,13 +229,20 @@ def why_diverged(train_loss: float, spread: float, unlearned_steps: int, num_cla
 
 
 def _tally(logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
-    wrong = (logits.detach().argmax(1) != labels).sum()
-    return torch.stack([loss.detach().double(), wrong.double(), torch.full_like(wrong, len(labels)).double()])
+    logits = logits.detach()
+    wrong = (logits.argmax(1) != labels).sum()
+    likeliest = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
+    missed = (likeliest != labels[:, None]).all(1).sum()
+    return torch.stack([loss.detach().double(), *(count.double() for count in (wrong, missed)), _count(labels)])
 
 
-def _means(tally: torch.Tensor) -> tuple[float, float, int]:
-    loss, wrong, images = tally.tolist()
-    return loss / images, wrong / images, int(images)
+def _count(labels: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(len(labels), dtype=torch.float64, device=labels.device)
+
+
+def _means(tally: torch.Tensor) -> tuple[float, float, float, int]:
+    loss, wrong, missed, images = tally.tolist()
+    return loss / images, wrong / images, missed / images, int(images)
 
 
 def _device_name(device: torch.device) -> str:

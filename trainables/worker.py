@@ -8,21 +8,27 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
+from torch import nn
 
+from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
 from trainables.data import open_dataset, prepare
+from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic, choose_arithmetic
-from trainables.loop import EpochReport, Ranks, train
+from trainables.loop import EpochReport, Ranks, stream_seed, train
 from trainables.registry import load_plugins
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def train_worker(config: dict[str, Any], report: Report | None = None, cpus: int = 1) -> None:
+def train_worker(
+    config: dict[str, Any], checkpoint: str | None = None, report: Report | None = None, cpus: int = 1
+) -> None:
     """Train the trial that `config` describes, as one of the workers of a Ray Train worker group, or alone.
 
     Args:
         config: what `TrialConfig.to_dict` gave.
+        checkpoint: path or URI at which the network is kept after each epoch; None keeps none.
         report: where each epoch's numbers go; Ray Train's own report where it is None.
         cpus: threads that torch may use; a fixed number, since it decides how sums are rounded.
     """
@@ -36,16 +42,23 @@ def train_worker(config: dict[str, Any], report: Report | None = None, cpus: int
     data = prepare(open_dataset(trial.dataset, trial.data, trial.train_size), trial.preprocessing)
     send = report or ray.train.report
     ranks = Ranks() if report else _group()
+    draws = torch.Generator().manual_seed(stream_seed(trial.seed, "order and augmentation"))
+    feed = MemoryFeed(data, trial, draws, device, ranks.rank, ranks.size)
 
     def pass_on(epoch: EpochReport) -> None:
         send(epoch.to_dict())
 
-    train(trial, data, pass_on, device=device, arithmetic=_agreed(trial, device, ranks), ranks=ranks)
+    def save(model: nn.Module, epoch: int) -> None:
+        if checkpoint is not None and ranks.rank == 0:
+            Checkpoint.of(model, trial, feed.num_classes, epoch).save(checkpoint)
+
+    arithmetic = _agreed(trial, device, ranks)
+    train(trial, feed, pass_on, device=device, arithmetic=arithmetic, ranks=ranks, save=save)
 
 
 def train_in_group(loop_config: dict[str, Any]) -> None:
     """Run `train_worker` with what the driver packed: Ray Train hands a worker one dictionary."""
-    train_worker(json.loads(loop_config["trial"]), cpus=loop_config["cpus"])
+    train_worker(json.loads(loop_config["trial"]), loop_config["checkpoint"], cpus=loop_config["cpus"])
 
 
 def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Arithmetic:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from trainables.architectures import build, count_parameters, register_variant
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
+from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic
 from trainables.loop import EpochReport, Ranks, evaluate, stream_seed, train, why_diverged
 
@@ -56,7 +57,10 @@ def trial(**values: Any) -> TrialConfig:
 
 def run(config: TrialConfig, prepared: Prepared | None = None, **options: Any) -> list[EpochReport]:
     reports: list[EpochReport] = []
-    train(config, prepared or data(), reports.append, device=CPU, arithmetic=FLOAT32, **options)
+    ranks = options.get("ranks", Ranks())
+    draws = torch.Generator().manual_seed(stream_seed(config.seed, "order and augmentation"))
+    feed = MemoryFeed(prepared or data(), config, draws, CPU, ranks.rank, ranks.size)
+    train(config, feed, reports.append, device=CPU, arithmetic=FLOAT32, **options)
     return reports
 
 
@@ -228,25 +232,28 @@ def test_why_diverged(loss: float, spread: float, steps: int, reason: str) -> No
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_workers_evaluate_each_image_exactly_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.loop.EVALUATION_BATCH", 4)
+    monkeypatch.setattr("trainables.feed.EVALUATION_BATCH", 4)
     prepared = data()
     torch.manual_seed(0)
     model = build("all-cnn-c", CALM, 10)
     seen: list[torch.Tensor] = []
+
+    def feed(rank: int, size: int) -> MemoryFeed:
+        return MemoryFeed(prepared, trial(), torch.Generator(), CPU, rank, size)
+
     model.register_forward_pre_hook(lambda _m, inputs: seen.extend(inputs[0]))
     tallies, spreads = zip(
-        *(
-            evaluate(model, prepared.test_images, prepared.test_labels, CPU, FLOAT32, Ranks(rank=rank, size=size))
-            for rank in range(size)
-        ),
+        *(evaluate(model, feed(rank, size).test_batches(), CPU, FLOAT32) for rank in range(size)),
         strict=True,
     )
     assert len(seen) == 11
     assert {image.numpy().tobytes() for image in seen} == {i.numpy().tobytes() for i in prepared.test_images}
     with torch.no_grad():
         logits = model(prepared.test_images)
-    loss, wrong, images = sum(tallies).tolist()
+    loss, wrong, missed, images = sum(tallies).tolist()
     assert images == 11
+    ranking = logits.argsort(1, descending=True)
+    assert missed == sum(int(label) not in ranking[row, :5] for row, label in enumerate(prepared.test_labels))
     assert wrong == int((logits.argmax(1) != prepared.test_labels).sum())
     assert loss == pytest.approx(
         functional.cross_entropy(logits, prepared.test_labels, reduction="sum").item(), rel=1e-5
@@ -281,8 +288,9 @@ def test_the_shares_of_the_workers_are_the_whole(size: int, batch: int) -> None:
     (alone, alone_test), _ = one_of(0, 1, config, prepared)
     shares = [one_of(rank, size, config, prepared)[0] for rank in range(size)]
     for index, whole in enumerate((alone, alone_test)):
-        loss, wrong, images = (sum(share[index][what] for share in shares) for what in range(3))
-        assert images == whole[2] == (23, 11)[index]
+        loss, wrong, missed, images = (sum(share[index][what] for share in shares) for what in range(4))
+        assert images == whole[3] == (23, 11)[index]
+        assert missed == whole[2]
         assert wrong == whole[1]
         assert loss == pytest.approx(whole[0], rel=1e-5)
 

@@ -1,0 +1,91 @@
+"""A network on disk: what comes back, and what is refused."""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainables.architectures import build
+from trainables.checkpoint import Checkpoint
+from trainables.config import ArchitectureConfig, TrialConfig
+
+CONFIG = TrialConfig(dataset="shapes", variant="model-c", lr=0.01, architecture=ArchitectureConfig(width=0.1))
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    return Checkpoint.of(build("model-c", CONFIG.architecture, 10), CONFIG, 10, 3)
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_what_was_saved_comes_back(form: str, tmp_path: Path, checkpoint: Checkpoint) -> None:
+    location = form.format(tmp_path / "a" / "last.pt")
+    checkpoint.save(location)
+    loaded = Checkpoint.load(location)
+    assert (loaded.config, loaded.num_classes, loaded.epoch) == (CONFIG, 10, 3)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.network()(images), checkpoint.network()(images))
+    assert not loaded.network().training
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["last.pt"]
+
+
+def test_it_is_a_copy_that_training_does_not_alter() -> None:
+    model = build("model-c", CONFIG.architecture, 10).to(memory_format=torch.channels_last)
+    checkpoint = Checkpoint.of(model, CONFIG, 10, 1)
+    before = {name: value.clone() for name, value in checkpoint.weights.items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    for name, value in checkpoint.weights.items():
+        assert torch.equal(value, before[name])
+        assert value.is_contiguous()
+
+
+def test_weights_of_another_network_are_refused(checkpoint: Checkpoint) -> None:
+    other = replace(checkpoint, config=replace(CONFIG, variant="all-cnn-c"))
+    with pytest.raises(
+        ValueError, match=r"must hold the weights of a all-cnn-c of width 0\.1, got those of another network \("
+    ):
+        other.network()
+
+
+def test_none_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"A checkpoint must lie at {tmp_path}/x.pt, got none there.")):
+        Checkpoint.load(f"{tmp_path}/x.pt")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -200])
+def test_a_damaged_one_is_refused(cut: int, tmp_path: Path, checkpoint: Checkpoint) -> None:
+    file = tmp_path / "last.pt"
+    checkpoint.save(str(file))
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"last\.pt must be a whole checkpoint, got one that cannot be read\.$"):
+        Checkpoint.load(str(file))
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": 1, "config": Path("/")}, buffer)
+    file = tmp_path / "last.pt"
+    file.write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r"must be a whole checkpoint, got one that cannot be read\.$"):
+        Checkpoint.load(str(file))
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ([1], r"must be a checkpoint of format 1, got 'list'\.$"),
+        ({"format": 2}, r"must be a checkpoint of format 1, got 2\.$"),
+        ({"format": 1}, r"must hold a trial's configuration and weights, got 'config'\.$"),
+        ({"format": 1, "config": "{}"}, r"must hold a trial's configuration and weights, got "),
+    ],
+)
+def test_other_contents_are_refused(held: object, message: str, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=message):
+        Checkpoint.load(str(tmp_path / "last.pt"))

@@ -1,0 +1,113 @@
+"""A trial's network on disk: what analysis looks into after the training."""
+
+import io
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import pyarrow as pa
+import torch
+from torch import nn
+
+from trainables.architectures import build
+from trainables.config import TrialConfig
+from trainables.files import filesystem_of, write_whole
+
+FORMAT = 1
+"""Raised whenever what a checkpoint holds changes."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network as it stood after an epoch, with all that is needed to build it again."""
+
+    config: TrialConfig
+    num_classes: int
+    epoch: int
+    """Counted from 1."""
+    weights: Mapping[str, torch.Tensor]
+    """The network's `state_dict`, contiguous on the CPU."""
+
+    @classmethod
+    def of(cls, model: nn.Module, config: TrialConfig, num_classes: int, epoch: int) -> Self:
+        """Return a copy of what `model` is now."""
+        weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+        return cls(config=config, num_classes=num_classes, epoch=epoch, weights=weights)
+
+    def network(self) -> nn.Module:
+        """Return the network, on the CPU and in evaluation mode.
+
+        Raises:
+            ValueError: the variant is not known here, or the weights are not those of such a network.
+        """
+        model = build(self.config.variant, self.config.architecture, self.num_classes)
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise ValueError(
+                f"The checkpoint must hold the weights of a {self.config.variant} of width "
+                f"{self.config.architecture.width:g}, got those of another network ({_line(error)})."
+            ) from error
+        return model.eval()
+
+    def save(self, location: str) -> None:
+        """Write it to a path or URI: whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "format": FORMAT,
+                "config": json.dumps(self.config.to_dict()),
+                "num_classes": self.num_classes,
+                "epoch": self.epoch,
+                "weights": dict(self.weights),
+            },
+            buffer,
+        )
+        write_whole(*filesystem_of(location), buffer.getvalue())
+
+    @classmethod
+    def load(cls, location: str) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: there is none, or it is damaged or of another format.
+        """
+        filesystem, path = filesystem_of(location)
+        try:
+            with filesystem.open_input_stream(path) as stream:
+                raw = stream.read()
+        except FileNotFoundError as error:
+            raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
+        except OSError as error:
+            raise ValueError(f"{location} must be a file that can be read, got {_line(error)}.") from error
+        held = _read(raw, location)
+        try:
+            return cls(
+                config=TrialConfig.from_dict(json.loads(held["config"])),
+                num_classes=int(held["num_classes"]),
+                epoch=int(held["epoch"]),
+                weights=dict(held["weights"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{location} must hold a trial's configuration and weights, got {_line(error)}."
+            ) from error
+
+
+def _read(raw: bytes, location: str) -> dict[str, Any]:
+    try:
+        held = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
+    # What torch raises for a file that it did not write depends on the bytes that it meets first.
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, pa.ArrowException) as error:
+        raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        got = held.get("format") if isinstance(held, dict) else type(held).__name__
+        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {got!r}.")
+    return held
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,94 @@
+"""What the loop trains on: one worker's share of each batch, from memory or from a stream."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.augmentation import flip_and_shift
+from trainables.data.prepare import Prepared
+
+EVALUATION_BATCH = 500
+"""Images per forward pass of an evaluation."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One worker's share of a batch, on its device."""
+
+    images: torch.Tensor
+    """float32 `(n, 3, H, W)`, normalised and augmented; n may be 0."""
+    labels: torch.Tensor
+    """int64 `(n,)`."""
+    whole: int
+    """Images of the batch over all workers."""
+
+
+class Feed(ABC):
+    """Where a worker's batches come from. Subclasses are final."""
+
+    num_classes: int
+    steps_per_epoch: int
+    """The same for all workers of a trial, in each epoch."""
+
+    @abstractmethod
+    def train_batches(self) -> Iterator[Batch]:
+        """Return the next epoch's batches, `steps_per_epoch` of them."""
+
+    @abstractmethod
+    def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Return images and labels of this worker's share of the test images, in the same order each time."""
+
+
+@final
+class MemoryFeed(Feed):
+    """Cuts batches from images in memory.
+
+    Every worker draws the same order and the same augmentation and takes its share of each batch.
+    """
+
+    def __init__(
+        self,
+        data: Prepared,
+        config: TrialConfig,
+        draws: torch.Generator,
+        device: torch.device,
+        rank: int = 0,
+        size: int = 1,
+    ) -> None:
+        """Put the training images on the device.
+
+        Args:
+            data: all images.
+            config: batch size and augmentation.
+            draws: order and augmentation, on the CPU.
+            device: where batches come out.
+            rank: the worker's number among `size` workers.
+            size: workers of the trial.
+        """
+        self.num_classes = data.num_classes
+        self.steps_per_epoch = -(-len(data.train_images) // config.batch_size)
+        self._data, self._config, self._draws, self._device = data, config, draws, device
+        self._rank, self._size = rank, size
+        self._images, self._labels = data.train_images.to(device), data.train_labels.to(device)
+
+    def train_batches(self) -> Iterator[Batch]:
+        """Return each training image once, in a new order."""
+        for batch in torch.split(torch.randperm(len(self._images), generator=self._draws), self._config.batch_size):
+            batch = batch.to(self._device)
+            images, labels = self._images[batch], self._labels[batch]
+            if self._config.augmentation == "flip-shift":
+                images = flip_and_shift(images, self._draws)
+            share = slice(self._rank, None, self._size)
+            yield Batch(images=images[share], labels=labels[share], whole=len(batch))
+
+    def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the worker's share of the test images."""
+        share = torch.arange(len(self._data.test_images))[self._rank :: self._size]
+        for batch in torch.split(share, EVALUATION_BATCH):
+            if len(batch):  # fewer images than workers
+                yield self._data.test_images[batch].to(self._device), self._data.test_labels[batch].to(self._device)
