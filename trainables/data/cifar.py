@@ -17,6 +17,9 @@ from trainables.data.source import Source, Split
 
 SPLITS = ("train", "test")
 
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""The ten classes in order of their label."""
+
 
 @final
 class Cifar(Source):
@@ -28,8 +31,10 @@ class Cifar(Source):
         num_classes: int,
         label_column: str,
         torchvision_class: type[torchvision.datasets.CIFAR10],
+        class_names: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.class_names = class_names
         self.num_classes = num_classes
         self._label_column = label_column
         self._torchvision_class = torchvision_class
@@ -130,5 +135,5 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-CIFAR10 = Cifar("cifar10", 10, "label", torchvision.datasets.CIFAR10)
+CIFAR10 = Cifar("cifar10", 10, "label", torchvision.datasets.CIFAR10, CIFAR10_CLASSES)
 CIFAR100 = Cifar("cifar100", 100, "fine_label", torchvision.datasets.CIFAR100)

@@ -112,6 +112,7 @@ class Shapes(Source):
 
     name = "shapes"
     num_classes = len(SHAPES_BY_CLASS)
+    class_names = tuple(SHAPES_BY_CLASS)
     generated = True
 
     def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002

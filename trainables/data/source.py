@@ -80,6 +80,8 @@ class Source(ABC):
 
     name: str
     num_classes: int
+    class_names: tuple[str, ...] = ()
+    """What the classes are called, in order of their label; empty where that is not known."""
     generated: bool = False
     """True where the images are made by a program: never shown beside published numbers."""
 

@@ -1,0 +1,178 @@
+"""The networks of a run and the images they are looked at with: the chosen trial of each cell, from its checkpoint."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from analysis.select import best_configuration
+from sweep.store import Store
+from trainables.checkpoint import Checkpoint
+from trainables.config import TrialConfig
+from trainables.data import DATASETS, open_dataset, prepare
+from trainables.files import filesystem_of, write_whole
+from trainables.registry import load_plugins
+
+_SAME_IN_BOTH = ("dataset", "augmentation", "variant", "lr", "seed")
+"""What a trial's row and its checkpoint's configuration both say."""
+
+Cell = tuple[str, str, str]
+"""Data set, augmentation, variant."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The network of a cell's chosen trial, on the CPU and in evaluation mode."""
+
+    label: str
+    """The variant's name; data set and augmentation before it where the run has several."""
+    test_error: float
+    """The record's, a fraction in [0, 1]."""
+    config: TrialConfig
+    num_classes: int
+    network: nn.Module
+    checksum: str | None
+    """Of the data set that the run recorded."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Test images, the first ones of their data set."""
+
+    pixels: np.ndarray[Any, Any]
+    """uint8 `(N, 3, H, W)`, as they were before normalisation."""
+    normalised: torch.Tensor
+    """float32 `(N, 3, H, W)`, what the network takes."""
+    labels: torch.Tensor
+    """int64 `(N,)`."""
+    class_names: tuple[str, ...]
+
+    def class_name(self, label: int) -> str:
+        """Return what a class is called, its number where no name is known."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
+
+
+def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
+    """Return the chosen network of each cell in the study's order, all variants if none is named.
+
+    The choice is the table's: among completed trials the learning rate of the lowest error, and of its seeds the first.
+    A cell without a completed trial is left out unless its variant was asked for.
+
+    Raises:
+        ValueError: there is no run, no such variant, no completed trial, or no checkpoint that fits the record.
+    """
+    study = store.read_study()
+    known = study["study"]["variants"]
+    unknown = [name for name in variants if name not in known]
+    if unknown:
+        raise ValueError(f"variant must be one of the run's, {', '.join(known)}, got {unknown[0]!r}.")
+    chosen = _chosen_trials(store, study["study"])
+    without = [name for name in variants if not any(cell[2] == name for cell in chosen)]
+    if without or not chosen:
+        of = f" of {without[0]}" if without else ""
+        raise ValueError(
+            f"The run must have a completed trial{of}, got none in {store.location}; wait until one has ended."
+        )
+    are_alike = len({cell[:2] for cell in chosen}) == 1
+    return [
+        _load(store, trial, cell[2] if are_alike else "/".join(cell), study["data"].get(cell[0], {}).get("checksum"))
+        for cell, trial in chosen.items()
+        if not variants or cell[2] in variants
+    ]
+
+
+def load_images(subject: Subject, data: str | None, count: int) -> Images:
+    """Return the first `count` test images, or all where there are fewer, normalised as the trial's were.
+
+    Args:
+        subject: whose data set.
+        data: folder or URI in place of the one that the trial read.
+        count: at least 1.
+
+    Raises:
+        ValueError: `count` is below 1, the data cannot be had, or is not what the run was trained on.
+    """
+    if count < 1:
+        raise ValueError(f"images must be at least 1, got {count}.")
+    config = subject.config
+    dataset = open_dataset(config.dataset, data or config.data, config.train_size)
+    if dataset.num_classes != subject.num_classes or subject.checksum not in (None, dataset.checksum):
+        raise ValueError(
+            f"The data set {config.dataset} must be the one that the run was trained on, got one of another checksum; "
+            "name its place with --data."
+        )
+    prepared = prepare(dataset, config.preprocessing)
+    return Images(
+        pixels=dataset.test.images[:count],
+        normalised=prepared.test_images[:count],
+        labels=prepared.test_labels[:count],
+        class_names=DATASETS[config.dataset].class_names,
+    )
+
+
+def report_folder(store: Store, output: str | None) -> Path:
+    """Return the folder for pictures, `report` in the run's own unless another is given; nothing is made yet.
+
+    Raises:
+        ValueError: the run is remote and no folder is given, or it cannot be written to.
+    """
+    if output is None and "://" in store.location:
+        raise ValueError(f"output must be a local folder where the run is remote, got none for {store.location}.")
+    folder = Path(store.folder("report") if output is None else output).resolve()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"output must be a folder that can be written to, got {str(folder)!r}.")
+    return folder
+
+
+def write_file(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file whole, and its folder where there is none; return its path.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    file = folder / name
+    try:
+        write_whole(*filesystem_of(str(file)), data)
+    except OSError as error:
+        raise ValueError(f"output must be a folder that can be written to, got {file} ({error.strerror}).") from error
+    return file
+
+
+def _chosen_trials(store: Store, study: Mapping[str, Any]) -> dict[Cell, Mapping[str, Any]]:
+    completed: dict[Cell, list[Mapping[str, Any]]] = {
+        cell: [] for cell in product(study["datasets"], study["augmentations"], study["variants"])
+    }
+    for trial in store.read_trials().to_pylist():
+        if trial["state"] == "completed":
+            completed.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
+    best = {cell: best_configuration(trials) for cell, trials in completed.items()}
+    return {cell: min(trials, key=lambda trial: trial["seed"]) for cell, trials in best.items() if trials}
+
+
+def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | None) -> Subject:
+    location = store.checkpoint(trial["trial_id"])
+    checkpoint = Checkpoint.load(location)
+    for name in _SAME_IN_BOTH:
+        held = getattr(checkpoint.config, name)
+        if held != trial[name]:
+            raise ValueError(
+                f"{location} must be of {name} {trial[name]}, as the record says of its trial, got {held}."
+            )
+    load_plugins(checkpoint.config.plugins)
+    return Subject(
+        label=label,
+        test_error=trial["test_error"],
+        config=checkpoint.config,
+        num_classes=checkpoint.num_classes,
+        network=checkpoint.network(),
+        checksum=checksum,
+    )
