@@ -1,11 +1,12 @@
-"""`python -m analysis table RUN`, `python -m analysis list DIR` and `python -m analysis published`."""
+"""`python -m analysis table RUN | list DIR | published | shift RUN | features RUN`."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cyclopts
+from cyclopts import Parameter
 
 from analysis.aggregate import By, summarise
 from analysis.published import PAPER
@@ -13,16 +14,19 @@ from analysis.tables import notes, published_rows, render, table_rows
 from sweep.records import FINAL_STATES
 from sweep.store import Store
 
+Format = Literal["markdown", "latex", "csv", "html"]
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
+
 app = cyclopts.App(
     name="python -m analysis",
-    help="Comparison tables from the record of a run.",
+    help="Comparison tables from the record of a run, and pictures from its networks.",
     version_flags=(),
     result_action="return_value",
 )
 
 
 @app.command
-def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = "markdown", by: By = "variant") -> None:
+def table(run: str, /, *, format: Format = "markdown", by: By = "variant") -> None:
     """Print a row per variant: its best error, at which learning rate, and how its trials ended.
 
     Args:
@@ -37,7 +41,7 @@ def table(run: str, /, *, format: Literal["markdown", "latex", "csv", "html"] = 
 
 
 @app.command
-def published(*, format: Literal["markdown", "latex", "csv", "html"] = "markdown") -> None:
+def published(*, format: Format = "markdown") -> None:
     """Print every error that the paper prints, its own and those that it compares with, and how sure each number is.
 
     Args:
@@ -67,6 +71,94 @@ def list_runs(folder: str = "runs", /) -> None:
             continue
         ended = sum(state in FINAL_STATES for state in states)
         print(f"{name}  {study['study']['name']}  {study['created']}  {ended} of {study['planned_trials']} trials")
+
+
+@app.command
+def shift(
+    run: str,
+    /,
+    *,
+    data: str | None = None,
+    variants: Names = (),
+    max_shift: int = 8,
+    images: int = 1000,
+    format: Format = "markdown",
+    output: str | None = None,
+) -> None:
+    """Print how many answers of each variant's best network stay when the image is shifted; draw it as a chart.
+
+    Args:
+        run: the run's folder or URI.
+        data: where the images lie, if not where the run read them.
+        variants: the variants to measure; all by default.
+        max_shift: largest shift, px.
+        images: test images to measure with.
+        format: how the table is written; csv leaves out the remarks below it.
+        output: folder for shift.png and shift.csv; the run's folder report by default.
+    """
+    # torch and matplotlib take seconds, which the tables above need not wait for.
+    from analysis.networks import load_images, load_subjects, report_folder, write_file
+    from analysis.shift import REMARKS, check_max_shift, draw_shift, measure, shift_csv, shift_table
+
+    store = Store(run)
+    folder = report_folder(store, output)
+    check_max_shift(max_shift)
+    rows = [
+        row
+        for subject in load_subjects(store, variants)
+        for row in measure(subject, load_images(subject, data, images), max_shift)
+    ]
+    written = [write_file(folder, "shift.png", draw_shift(rows)), write_file(folder, "shift.csv", shift_csv(rows))]
+    remarks = [f"{rows[0].images:,} test images.", *REMARKS, f"Written: {', '.join(map(str, written))}."]
+    print(render(shift_table(rows), remarks, format))
+
+
+@app.command
+def features(
+    run: str,
+    /,
+    *,
+    variant: Names = (),
+    layer: Names = (),
+    method: Literal["guided", "deconvnet", "plain"] = "guided",
+    without_image: Annotated[bool, Parameter(negative=())] = False,
+    filters: int | None = None,
+    patches: int = 10,
+    images: int = 2000,
+    data: str | None = None,
+    output: str | None = None,
+) -> None:
+    """Draw what the filters of each variant's best network respond to; print a line per file.
+
+    Args:
+        run: the run's folder or URI.
+        variant: the variants to look into; all by default.
+        layer: conv1, conv2 and so on; by default a low one, a middle one and the last but the class layer.
+        method: the rule by which a ReLU passes the signal down.
+        without_image: deconvnet from a lone unit, without an image, for layers below every pool; by default the first
+            three.
+        filters: how many of a layer's, its first ones; by default 8, without an image 24.
+        patches: how many images per filter.
+        images: test images to search.
+        data: where the images lie, if not where the run read them.
+        output: folder for the pictures; the run's folder report/features by default.
+    """
+    from analysis.features import Request, draw_features
+    from analysis.networks import load_subjects, report_folder, write_file
+
+    store = Store(run)
+    folder = report_folder(store, output, "report/features")
+    request = Request(
+        layers=layer,
+        method=method,
+        without_image=without_image,
+        filters=filters,
+        patches=patches,
+        images=images,
+        data=data,
+    )
+    for name, page in draw_features(load_subjects(store, variant), request):
+        print(write_file(folder, name, page), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

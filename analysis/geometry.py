@@ -21,8 +21,8 @@ _KNOWN = (nn.Conv2d, *POOLS, *ACTIVATIONS, *_PER_PIXEL, *_CLOSING)
 class ConvLayer:
     """A convolution of a chain and what its units see. Pixels are the image's, the same on both axes.
 
-    The unit in row r and column c of its map sees the rows from `start + r * stride` to `start + r * stride + field - 1`
-    and the columns likewise; those below 0 or beyond the image are padding.
+    The unit in row r of its map sees `field` rows from `start + r * stride` on, and columns likewise; those below 0 or
+    beyond the image are padding.
     """
 
     name: str

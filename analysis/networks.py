@@ -118,15 +118,15 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
     )
 
 
-def report_folder(store: Store, output: str | None) -> Path:
-    """Return the folder for pictures, `report` in the run's own unless another is given; nothing is made yet.
+def report_folder(store: Store, output: str | None, inside: str = "report") -> Path:
+    """Return the folder for pictures, `inside` the run's own unless another is given; nothing is made yet.
 
     Raises:
         ValueError: the run is remote and no folder is given, or it cannot be written to.
     """
     if output is None and "://" in store.location:
         raise ValueError(f"output must be a local folder where the run is remote, got none for {store.location}.")
-    folder = Path(store.folder("report") if output is None else output).resolve()
+    folder = Path(store.folder(inside) if output is None else output).resolve()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"output must be a folder that can be written to, got {str(folder)!r}.")

@@ -15,18 +15,25 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from analysis.figures import Curve, draw_curves
 from analysis.geometry import total_stride
 from analysis.networks import Images, Subject
 from analysis.tables import MISSING, Row
+from trainables.data.source import IMAGE_SHAPE
 
 DIRECTIONS = {"left": (-1, 1, 0, 0), "right": (1, -1, 0, 0), "up": (0, 0, -1, 1), "down": (0, 0, 1, -1)}
 """Columns added at the left and right, rows added at the top and bottom, for a shift of one pixel."""
 
-REMARK = (
-    "A network can only be exactly invariant to shifts that are multiples of its total stride, the product of the "
-    "strides of its convolutions and pools; even there what leaves the image and the zeros that enter change its answer."
+REMARKS = (
+    "Shares are means over the four directions. Exact invariance to a shift needs a multiple of the total stride, the "
+    "product of the strides of all convolutions and pools; even there the answer may change by what leaves the image "
+    "and the zeros that come in.",
+    "Numbers from a small run, with one seed and few epochs, rank no architecture.",
 )
-RANKS_NOTHING = "Numbers from a small run, one seed or few epochs, rank no architecture."
+"""What a reader must know of the table."""
+
+_MEASURES = (("unchanged %", "unchanged"), ("error %", "wrong"))
+"""Heading, and which of a row's counts."""
 
 _BATCH = 250
 
@@ -55,12 +62,13 @@ def shift_images(images: torch.Tensor, direction: str, pixels: int) -> torch.Ten
     return functional.pad(images, [pixels * side for side in DIRECTIONS[direction]])
 
 
-def check_max_shift(max_shift: int, side: int) -> None:
+def check_max_shift(max_shift: int) -> None:
     """Refuse a largest shift that is negative or leaves nothing of an image.
 
     Raises:
-        ValueError: it is not at least 0 and below `side`, px.
+        ValueError: it is not at least 0 and below the images' side, px.
     """
+    side = min(IMAGE_SHAPE[1:])
     if not 0 <= max_shift < side:
         raise ValueError(f"max_shift must be at least 0 and below the images' {side} px, got {max_shift}.")
 
@@ -71,7 +79,7 @@ def measure(subject: Subject, images: Images, max_shift: int) -> list[ShiftRow]:
     Raises:
         ValueError: `max_shift` is out of range, or a stride differs between rows and columns.
     """
-    check_max_shift(max_shift, min(images.normalised.shape[2:]))
+    check_max_shift(max_shift)
     stride = total_stride(subject.network)
     before = predictions(subject.network, images.normalised)
 
@@ -98,7 +106,7 @@ def predictions(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the class that a network gives each image, int64 `(N,)`."""
     with torch.inference_mode():
         # A copy of each batch: a network may begin with a layer that works in place.
-        return torch.cat([network(batch.clone()).argmax(1) for batch in images.split(_BATCH)])
+        return torch.cat([network(batch.clone()).argmax(1) for batch in torch.split(images, _BATCH)])
 
 
 def curve(rows: Sequence[ShiftRow], count: str) -> list[float]:
@@ -127,9 +135,15 @@ def shift_table(rows: Sequence[ShiftRow]) -> list[Row]:
             "total stride": MISSING if own[0].total_stride is None else str(own[0].total_stride),
             **{f"{pixels} px": f"{value:.2f}" for pixels, value in enumerate(curve(own, count))},
         }
-        for measure, count in (("unchanged %", "unchanged"), ("error %", "wrong"))
+        for measure, count in _MEASURES
         for variant, own in by_variant(rows).items()
     ]
+
+
+def draw_shift(rows: Sequence[ShiftRow]) -> bytes:
+    """Return a chart as PNG: unchanged answers and errors over the shift, a line per variant."""
+    panels = [(heading, [_curve(own, count) for own in by_variant(rows).values()]) for heading, count in _MEASURES]
+    return draw_curves(f"Images shifted over zeros, mean of four directions, {rows[0].images:,} test images", panels)
 
 
 def shift_csv(rows: Sequence[ShiftRow]) -> bytes:
@@ -142,3 +156,9 @@ def shift_csv(rows: Sequence[ShiftRow]) -> bytes:
         shares = (row.unchanged / row.images, row.wrong / row.images)
         writer.writerow([row.variant, stride, row.direction, row.shift, row.images, *shares])
     return out.getvalue().encode()
+
+
+def _curve(rows: Sequence[ShiftRow], count: str) -> Curve:
+    values, stride = curve(rows, count), rows[0].total_stride
+    name = f"{rows[0].variant}, total stride {MISSING if stride is None else stride}"
+    return Curve(name=name, values=values, marked=range(0, len(values), stride) if stride else ())

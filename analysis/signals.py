@@ -63,7 +63,7 @@ class RuledReLU(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return max(features, 0)."""
-        return _ReLU.apply(features, self.method)  # type: ignore[no-any-return, no-untyped-call]
+        return _ReLU.apply(features, self.method)  # type: ignore[no-any-return]
 
 
 def with_rule(layers: Sequence[nn.Module], method: Method) -> nn.Sequential:
@@ -87,7 +87,7 @@ def strongest_units(part: nn.Module, images: torch.Tensor, filters: int, patches
     values, places = [], []
     width = 1
     with torch.inference_mode():
-        for batch in images.split(_BATCH):
+        for batch in torch.split(images, _BATCH):
             maps = part(batch)[:, :filters]
             width = maps.shape[3]
             value, place = maps.flatten(2).max(2)
