@@ -67,10 +67,9 @@ def base_layers(base: str, options: ArchitectureConfig, num_classes: int) -> lis
     """
     layers: list[Layer] = [Dropout(probability=options.input_dropout)]
     for channels in STAGE_CHANNELS:
-        scaled = _scaled(channels, options.width)
-        layers += _stage(base, scaled)
+        layers += _stage(base, scaled(channels, options.width))
         layers += [MaxPool(), Dropout(probability=options.dropout)]
-    head = _scaled(STAGE_CHANNELS[-1], options.width)
+    head = scaled(STAGE_CHANNELS[-1], options.width)
     return [
         *layers,
         Conv(channels=head, kernel=3, padding=options.head_padding),
@@ -204,14 +203,19 @@ def _stage(base: str, channels: int) -> list[Layer]:
     raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}.")
 
 
-def _scaled(channels: int, width: float) -> int:
-    scaled = round(channels * width)
-    if scaled < 1:
+def scaled(channels: int, width: float) -> int:
+    """Return a layer's channels at a width.
+
+    Raises:
+        ValueError: none is left.
+    """
+    left = round(channels * width)
+    if left < 1:
         raise ValueError(
             f"width must leave every layer at least one channel, got {width:g}, which leaves {channels} channels none; "
             f"use at least {1 / min(STAGE_CHANNELS):.3f}."
         )
-    return scaled
+    return left
 
 
 def _before_each_pool(layers: list[Layer], rewrite: Callable[[int, MaxPool], list[Layer]]) -> list[Layer]:
