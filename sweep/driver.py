@@ -29,6 +29,9 @@ class Placement:
     cpus_per_worker: int = 1
     """CPU cores of each worker, and threads that torch may use there."""
 
+    cpus_for_data: float = 0.0
+    """CPU cores of each worker that it does not claim, since Ray Data's tasks run on them."""
+
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction where workers share one."""
 
@@ -36,6 +39,11 @@ class Placement:
     def cpus(self) -> int:
         """CPU cores of a trial."""
         return self.cpus_per_worker * max(1, self.workers)
+
+    @property
+    def claimed_cpus(self) -> float:
+        """CPU cores that Ray sets aside for each worker."""
+        return self.cpus_per_worker - self.cpus_for_data
 
     @property
     def gpus(self) -> float:
@@ -46,7 +54,7 @@ class Placement:
         """Return what Tune reserves for the trial's driver."""
         if self.workers:
             return ray.tune.PlacementGroupFactory([HEAD])
-        return ray.tune.PlacementGroupFactory([{"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}])
+        return ray.tune.PlacementGroupFactory([{"CPU": self.claimed_cpus, "GPU": self.gpus_per_worker}])
 
 
 def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, execution: str) -> None:
@@ -82,7 +90,7 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
     # The dashboard's Train page shows nothing without this.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    per_worker = {"CPU": float(placement.cpus_per_worker)}
+    per_worker = {"CPU": placement.claimed_cpus}
     if placement.gpus_per_worker:
         per_worker["GPU"] = placement.gpus_per_worker
     TorchTrainer(

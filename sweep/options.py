@@ -82,9 +82,9 @@ class RunOptions:
     """Read the data, print the plan and stop."""
 
     datasets: Words = None
-    """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, or your own."""
+    """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, imagenet, or your own."""
     augmentations: Words = None
-    """Augmentations to train with: none, flip-shift, or both."""
+    """Augmentations to train with: none, flip-shift, or both; crop-flip for imagenet."""
     variants: Words = None
     """Architecture variants to compare, separated by spaces: model-, strided-cnn-, convpool-cnn- or all-cnn- with the
     letter a, b or c, such as all-cnn-c, or your own."""
@@ -92,6 +92,8 @@ class RunOptions:
     """Learning rates that each variant tries, separated by spaces; default of tpe and random search: 0.001 to 0.25."""
     epochs: Whole = None
     """Epochs of each trial; the schedule's drops scale with it."""
+    iterations: Whole = None
+    """Steps of each trial on a streamed data set, cut into epochs; default: each epoch is one pass over the images."""
     train_size: Whole = None
     """Number of training images, the same ones for all trials."""
     batch_size: Whole = None
@@ -210,8 +212,8 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         """Run a study.
 
         Args:
-            study: quickstart, cifar10, cifar10-augmented, cifar100, pooling, or one of your own; default: cifar10
-                where there is a GPU, else quickstart.
+            study: quickstart, cifar10, cifar10-augmented, cifar100, imagenet, pooling, or one of your own; default:
+                cifar10 where there is a GPU, else quickstart.
             options: what differs from the study.
         """
         return study, options

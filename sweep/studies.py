@@ -209,3 +209,33 @@ def pooling() -> Study:
     number for the others. Cost: 40 trials of 350 epochs.
     """
     return replace(cifar10(), name="pooling", variants=paper_space.POOLING_VARIANTS)
+
+
+@register_study("imagenet")
+def imagenet() -> Study:
+    """The paper's ImageNet run: an upscaled ALL-CNN-B with under 10 million parameters, 41.2 % top-1 error there.
+
+    Source: arXiv 1412.6806v3, section 3.3, through transcriptions of it: 450,000 iterations of 64 images, learning rate
+    0.01 divided by 10 every 200,000, weight decay 0.0005, dropout 50 % after the ninth convolution, random crops and
+    flips, error on the centre crop of the validation images. Its 45 epochs are 10,000 steps each, half a pass over the
+    images. Cost: one trial, 1.8e17 floating-point operations.
+    """
+    return Study(
+        name="imagenet",
+        datasets=("imagenet",),
+        augmentations=("crop-flip",),
+        variants=("imagenet-all-cnn-b",),
+        learning_rates=Choice((0.01,)),
+        base=TrialConfig(
+            dataset="imagenet",
+            augmentation="crop-flip",
+            variant="imagenet-all-cnn-b",
+            lr=0.01,
+            preprocessing="standardise",
+            batch_size=64,
+            epochs=45,
+            iterations=450_000,
+            drops=(200 / 450, 400 / 450),
+            weight_decay=0.0005,
+        ),
+    )

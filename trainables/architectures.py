@@ -266,3 +266,6 @@ for _prefix in POOLING_PREFIXES:
     for _base in BASES:
         for _p in (1.0, 2.0, 3.0, None):
             register_norm(f"{_prefix}-{_base}", _p)
+
+# Networks of other files, registered after the paper's twelve; they need the names above.
+from trainables import imagenet as _imagenet  # noqa: E402, F401

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
-Augmentation = Literal["none", "flip-shift"]
+Augmentation = Literal["none", "flip-shift", "crop-flip"]
 Preprocessing = Literal["gcn-zca", "standardise"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -70,7 +70,8 @@ class TrialConfig:
     """Folder or URI that holds the data set; None downloads it, or generates it for `shapes`."""
 
     augmentation: Augmentation = "none"
-    """`flip-shift`: horizontal flip and a shift of up to 5 px per axis, as in the paper's augmented runs."""
+    """`flip-shift`: horizontal flip and a shift of up to 5 px per axis, as in the paper's augmented runs;
+    `crop-flip`: a random square of a streamed image, mirrored with probability 1/2."""
 
     preprocessing: Preprocessing = "gcn-zca"
     """`gcn-zca`: global contrast normalisation and ZCA whitening as in the paper; `standardise`: per channel."""
@@ -97,7 +98,10 @@ class TrialConfig:
     """Images per step over all workers; the paper does not say, reproductions use 128 or 256."""
 
     epochs: int = 350
-    """Passes over the training images."""
+    """Passes over the training images, or the parts that `iterations` are cut into: a report follows each."""
+
+    iterations: int | None = None
+    """Steps of training over all epochs, for streamed data sets; None makes an epoch one pass over the images."""
 
     drops: tuple[float, ...] = PAPER_DROPS
     """Where the learning rate is multiplied by `drop_factor`, as fractions of `epochs`."""
@@ -130,6 +134,9 @@ class TrialConfig:
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
         for name in ("batch_size", "epochs"):
             _check(name, getattr(self, name), 1 <= getattr(self, name) <= 10**6, "at least 1 and at most 1000000")
+        if self.iterations is not None:
+            whole = self.iterations >= 1 and self.iterations % self.epochs == 0
+            _check("iterations", self.iterations, whole, f"a multiple of epochs, {self.epochs}")
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")

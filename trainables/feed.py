@@ -28,6 +28,16 @@ class Batch:
     """Images of the batch over all workers."""
 
 
+def check_share(batch_size: int, workers: int) -> None:
+    """Refuse batches that the workers of a streaming trial cannot share evenly.
+
+    Raises:
+        ValueError: the batch size is no multiple of the number of workers.
+    """
+    if batch_size % workers:
+        raise ValueError(f"batch_size must be a multiple of the {workers} workers of a trial, got {batch_size}.")
+
+
 class Feed(ABC):
     """Where a worker's batches come from. Subclasses are final."""
 

@@ -3,7 +3,9 @@
 Source: arXiv 1412.6806v3, section 3.3, through transcriptions; the padding is known from one of them.
 """
 
-from trainables.architectures import Conv, Dropout, Layer, scaled
+from torch import nn
+
+from trainables.architectures import Conv, Dropout, Layer, network, register_variant, scaled
 from trainables.config import ArchitectureConfig
 
 IMAGE_SIDE = 224
@@ -35,3 +37,9 @@ def imagenet_layers(options: ArchitectureConfig, num_classes: int) -> list[Layer
         conv(1024, 1),
         Conv(channels=num_classes, kernel=1, relu=options.class_relu),
     ]
+
+
+@register_variant("imagenet-all-cnn-b")
+def imagenet_all_cnn_b(options: ArchitectureConfig, num_classes: int) -> nn.Module:
+    """Return the network; `input_dropout`, `head_padding` and `strided_dropout` do not concern it."""
+    return network(imagenet_layers(options, num_classes))

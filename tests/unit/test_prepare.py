@@ -122,7 +122,9 @@ def test_a_part_is_the_same_for_all_and_more_than_all_is_refused() -> None:
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^dataset must be one of cifar10, cifar100, shapes, got 'mnist'\.$"):
+    with pytest.raises(
+        ValueError, match=r"^dataset must be one of cifar10, cifar100, shapes, imagenet, got 'mnist'\.$"
+    ):
         open_dataset("mnist")
 
 
