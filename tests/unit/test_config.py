@@ -69,7 +69,7 @@ def test_an_architecture_refuses(name: str, value: Any, must: str) -> None:
         ("drops", (0.0, 0.5), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 1.1), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 0.4), "rising fractions of the epochs, above 0 and at most 1"),
-        ("augmentation", "flip", "one of none, flip-shift"),
+        ("augmentation", "flip", "one of none, flip-shift, crop-flip"),
         ("preprocessing", "zca", "one of gcn-zca, standardise"),
         ("precision", "float16", "one of auto, float32, bfloat16"),
         ("memory_format", "nhwc", "one of auto, contiguous, channels_last"),
