@@ -12,8 +12,9 @@ from sweep.cluster import Cluster
 from sweep.driver import Placement
 from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
-from trainables.config import ArchitectureConfig
+from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import DATASETS, Dataset, open_dataset
+from trainables.data.source import IMAGE_SHAPE
 
 MAX_WORKERS = 10_000
 """Workers of a trial: a guard against a slip of the finger."""
@@ -51,15 +52,43 @@ def check_study(study: Study) -> dict[str, int]:
     """Return the parameter count of each cell's network.
 
     Raises:
-        ValueError: a name is unknown, or a network cannot be built as the study says.
+        ValueError: a name is unknown, or a network cannot be built as the study says or takes no images of their size.
     """
     counts = {}
     for cell in study.cells():
         num_classes = DATASETS[cell.dataset].num_classes
         VARIANTS[cell.variant]
         with torch.device("meta"):
-            counts[cell.cell] = count_parameters(_built(cell.variant, cell.architecture, num_classes))
+            model = _built(cell.variant, cell.architecture, num_classes)
+            _check_canvas(model, cell)
+        counts[cell.cell] = count_parameters(model)
     return counts
+
+
+def _check_canvas(model: nn.Module, cell: TrialConfig) -> None:
+    smallest = max(IMAGE_SHAPE[1:])
+    side = cell.canvas or smallest
+    if side < smallest:
+        raise ValueError(f"canvas must be at least {smallest}, the side of the images in px, got {side}.")
+    reason = _why_not(model, side)
+    if reason:
+        raise ValueError(
+            f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
+            f"{side}x{side} px ({reason}); set another canvas or leave out that variant."
+        )
+
+
+def _why_not(model: nn.Module, side: int) -> str:
+    """Return why a network on the meta device takes no images of `side` px, in words, or an empty string."""
+    try:
+        model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        # A user's network may compute what has no shape alone, such as a number of Python's, and still train.
+        return "" if isinstance(error, NotImplementedError) or "meta" in reason else reason
+    except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
+        return ""
+    return ""
 
 
 def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
