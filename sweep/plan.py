@@ -14,6 +14,8 @@ from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, open_dataset
+from trainables.data.images import CROP
+from trainables.data.source import IMAGE_SHAPE
 from trainables.feed import check_share
 
 MAX_WORKERS = 10_000
@@ -52,7 +54,7 @@ def check_study(study: Study) -> dict[str, int]:
     """Return the parameter count of each cell's network.
 
     Raises:
-        ValueError: a name is unknown, or a network cannot be built as the study says.
+        ValueError: a name is unknown, or a network cannot be built as the study says or takes no images of their size.
     """
     counts = {}
     for cell in study.cells():
@@ -60,7 +62,9 @@ def check_study(study: Study) -> dict[str, int]:
         VARIANTS[cell.variant]
         num_classes = count_classes(cell.dataset, cell.data)
         with torch.device("meta"):
-            counts[cell.cell] = count_parameters(_built(cell.variant, cell.architecture, num_classes))
+            model = _built(cell.variant, cell.architecture, num_classes)
+            _check_canvas(model, cell)
+        counts[cell.cell] = count_parameters(model)
     return counts
 
 
@@ -71,17 +75,45 @@ def streams(study: Study) -> bool:
 
 def _check_source(cell: TrialConfig) -> None:
     streamed = isinstance(DATASETS[cell.dataset], StreamSource)
-    fit = ("none", "crop-flip") if streamed else ("none", "flip-shift")
+    fit = ("none", "crop-flip") if streamed else ("none", "flip-shift", "heavy")
     if cell.augmentation not in fit:
         raise ValueError(f"augmentation must be one of {', '.join(fit)} for {cell.dataset}, got {cell.augmentation!r}.")
     if streamed and cell.preprocessing != "standardise":
         raise ValueError(
             f"preprocessing must be standardise for {cell.dataset}, which is streamed, got {cell.preprocessing!r}."
         )
+    if streamed and cell.canvas is not None:
+        raise ValueError(f"canvas must be left out for {cell.dataset}, which is streamed, got {cell.canvas}.")
     if cell.iterations is not None and not streamed:
         raise ValueError(
             f"iterations must be left out for {cell.dataset}, which is not streamed, got {cell.iterations}."
         )
+
+
+def _check_canvas(model: nn.Module, cell: TrialConfig) -> None:
+    smallest = CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:])
+    side = cell.canvas or smallest
+    if side < smallest:
+        raise ValueError(f"canvas must be at least {smallest}, the side of the images in px, got {side}.")
+    reason = _why_not(model, side)
+    if reason:
+        raise ValueError(
+            f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
+            f"{side}x{side} px ({reason}); set another canvas or leave out that variant."
+        )
+
+
+def _why_not(model: nn.Module, side: int) -> str:
+    """Return why a network on the meta device takes no images of `side` px, in words, or an empty string."""
+    try:
+        model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        # A user's network may compute what has no shape alone, such as a number of Python's, and still train.
+        return "" if isinstance(error, NotImplementedError) or "meta" in reason else reason
+    except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
+        return ""
+    return ""
 
 
 def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 
 from sweep.plan import Plan
 
-PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow")
+PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")
 
 
 def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 Source: arXiv 1412.6806v3, section 3.3, through transcriptions; the padding is known from one of them.
 """
 
-from torch import nn
-
-from trainables.architectures import Conv, Dropout, Layer, network, register_variant, scaled
 from trainables.config import ArchitectureConfig
+from trainables.layers import Conv, Dropout, Layer, scaled
 
 IMAGE_SIDE = 224
 """Side in px of the crops that the network is trained on."""
+
+
+NARROWEST = 96
+"""Channels of the narrowest layer that the width scales."""
 
 
 def imagenet_layers(options: ArchitectureConfig, num_classes: int) -> list[Layer]:
@@ -20,7 +22,7 @@ def imagenet_layers(options: ArchitectureConfig, num_classes: int) -> list[Layer
     """
 
     def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0) -> Conv:
-        return Conv(channels=scaled(channels, options.width), kernel=kernel, stride=stride, padding=padding)
+        return Conv(channels=scaled(channels, options.width, NARROWEST), kernel=kernel, stride=stride, padding=padding)
 
     return [
         conv(96, 11, stride=4, padding=1),
@@ -37,9 +39,3 @@ def imagenet_layers(options: ArchitectureConfig, num_classes: int) -> list[Layer
         conv(1024, 1),
         Conv(channels=num_classes, kernel=1, relu=options.class_relu),
     ]
-
-
-@register_variant("imagenet-all-cnn-b")
-def imagenet_all_cnn_b(options: ArchitectureConfig, num_classes: int) -> nn.Module:
-    """Return the network; `input_dropout`, `head_padding` and `strided_dropout` do not concern it."""
-    return network(imagenet_layers(options, num_classes))

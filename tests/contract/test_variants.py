@@ -10,7 +10,7 @@ from trainables.config import ArchitectureConfig
 OPTIONS = ArchitectureConfig(width=0.1, class_relu=False)
 
 
-SIDES = {"imagenet-all-cnn-b": 224}
+SIDES = {"imagenet-all-cnn-b": 224, "large-all-cnn": 126}
 """Sides in px of images for networks that take larger ones than 32 px."""
 
 

@@ -98,8 +98,17 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         ),
         (
             ["quickstart", "--augmentations", "flip"],
-            "augmentation must be one of none, flip-shift, crop-flip, got 'flip'",
+            "augmentation must be one of none, flip-shift, crop-flip, heavy, got 'flip'",
         ),
+        (["quickstart", "--canvas", "20"], "canvas must be at least 32, the side of the images in px, got 20."),
+        (["quickstart", "--canvas", "0"], "canvas must be at least 1 and at most 4096, got 0."),
+        (["quickstart", "--canvas", "none"], "it must be a whole number, got 'none'"),
+        (
+            ["quickstart", "--variants", "large-all-cnn"],
+            "canvas must make images that large-all-cnn can take, got None",
+        ),
+        (["cifar10", "--augmentations", "heavy"], "preprocessing must be standardise for the augmentation heavy"),
+        (["cifar10-large", "--max-scale", "0.5"], "max_scale must be at least min_scale, 0.7, and at most 16, got 0.5"),
         (["quickstart", "--workers-per-trial", "AUTO"], "it must be auto or a whole number, got 'AUTO'"),
         (["quickstart", "once", "more"], "must hold one study and then options, got 'once' 'more' besides"),
         (["cifar10", "--data", ""], "data must be a folder or a URI, got ''"),
@@ -415,7 +424,10 @@ def test_a_streamed_study(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--augmentations", "crop-flip"], "augmentation must be one of none, flip-shift for shapes, got 'crop-flip'."),
+        (
+            ["--augmentations", "crop-flip"],
+            "augmentation must be one of none, flip-shift, heavy for shapes, got 'crop-flip'.",
+        ),
         (["--iterations", "20"], "iterations must be left out for shapes, which is not streamed, got 20."),
     ],
 )
