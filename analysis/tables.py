@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
-from analysis.published import PUBLISHED, Published, differences, published_error
+from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
 
 Row = dict[str, str]
 MISSING = "-"
@@ -81,9 +81,7 @@ def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[st
     published = [entry for entry in _published(results, study) if entry]
     if published:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
-        different = differences(study["study"], max(images[result.dataset] for result in results))
-        if different:
-            found.append(f"Not comparable with the paper's numbers: {', '.join(different)}.")
+        found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
     found += [f"The data set {name} is generated: its errors say nothing about natural images." for name in generated]
     at_chance = [r.variant for r in results if r.error is not None and _is_at_chance(r.error, study["data"][r.dataset])]
     if at_chance:
@@ -123,6 +121,25 @@ def _published(results: Sequence[VariantResult], study: Mapping[str, Any]) -> li
         return [None] * len(results)
     protocol = study["study"]["protocol"]
     return [published_error(result.dataset, result.augmentation, result.variant, protocol) for result in results]
+
+
+def _comparability(published: Sequence[Published], study: Mapping[str, Any], train_images: int) -> list[str]:
+    recipes: list[Mapping[str, Any]] = []
+    for entry in published:
+        if settings_of(entry) not in recipes:
+            recipes.append(settings_of(entry))
+    found = []
+    for settings in recipes:
+        number = "number of large-all-cnn" if settings is LARGE_SETTINGS else "numbers"
+        different = differences(study, train_images, settings)
+        if different:
+            found.append(f"Not comparable with the paper's {number}: {', '.join(different)}.")
+        if settings is LARGE_SETTINGS:
+            found.append(
+                "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch "
+                "size, weight decay, preprocessing and the strengths of the augmentation are the study's own."
+            )
+    return found
 
 
 def _markdown(rows: Sequence[Row], remarks: Sequence[str]) -> str:

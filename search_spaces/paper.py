@@ -9,6 +9,9 @@ from search_spaces.space import Choice, LogUniform
 LEARNING_RATES = Choice((0.25, 0.1, 0.05, 0.01))
 """The paper's gamma, searched for each model; which one won is not disclosed."""
 
+LARGE_LEARNING_RATES = Choice((0.05, 0.02, 0.01))
+"""For the Large ALL-CNN, of which the paper does not say how it was trained: this project's choice."""
+
 LEARNING_RATE_RANGE = LogUniform(0.001, 0.25)
 """Where TPE and random search look when the study names no range: the paper's grid and a decade below it."""
 

@@ -39,7 +39,8 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     lines = {
         "learning rates": f"{study.learning_rates}, {study.search} search, "
         f"{_count(study.seeds, 'seed')} from {base.seed}",
-        "images": f"{images} (training + test), {base.preprocessing}",
+        "images": f"{images} (training + test), {base.preprocessing}"
+        + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
         "arithmetic": f"{base.precision}, {base.memory_format}"
         + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else ""),
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "

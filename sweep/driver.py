@@ -2,13 +2,15 @@
 
 import json
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import ray.train
 import ray.tune
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.queue import Queue
 
 from sweep.store import Store
 from trainables.worker import train_in_group, train_worker
@@ -29,6 +31,9 @@ class Placement:
     cpus_per_worker: int = 1
     """CPU cores of each worker, and threads that torch may use there."""
 
+    cpus_for_data: float = 0.0
+    """CPU cores of each worker that it does not claim, since Ray Data's tasks run on them."""
+
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction where workers share one."""
 
@@ -36,6 +41,11 @@ class Placement:
     def cpus(self) -> int:
         """CPU cores of a trial."""
         return self.cpus_per_worker * max(1, self.workers)
+
+    @property
+    def claimed_cpus(self) -> float:
+        """CPU cores that Ray sets aside for each worker."""
+        return self.cpus_per_worker - self.cpus_for_data
 
     @property
     def gpus(self) -> float:
@@ -46,7 +56,61 @@ class Placement:
         """Return what Tune reserves for the trial's driver."""
         if self.workers:
             return ray.tune.PlacementGroupFactory([HEAD])
-        return ray.tune.PlacementGroupFactory([{"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}])
+        return ray.tune.PlacementGroupFactory([{"CPU": self.claimed_cpus, "GPU": self.gpus_per_worker}])
+
+
+class Reports(Protocol):
+    """A queue of reports, which `None` ends."""
+
+    def put(self, item: dict[str, Any] | None) -> None:
+        """Add a report, waiting for room."""
+
+    def get(self) -> dict[str, Any] | None:
+        """Take a report, waiting for one."""
+
+
+@final
+class _Forward(ray.train.UserCallback):  # type: ignore[misc]
+    """Puts what the first worker reports into a queue.
+
+    Ray's own TuneReportCallback loses an epoch now and then: its queue is looked into by turns with a second one, and a
+    group that ends between the two looks takes its last report with it (Ray 2.60).
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
+        self._reports.put(metrics[0])
+
+
+def forward_reports(work: Callable[[], object], reports: Reports, send: Callable[[dict[str, Any]], object]) -> None:
+    """Do `work` in a thread beside this one, and send here each report that it puts into `reports`, to the last one.
+
+    Args:
+        work: returns once all its reports are in the queue.
+        reports: empty, and for this call alone.
+        send: may block, as Tune's does until it wants to go on; `work` then waits for room in the queue.
+
+    Raises:
+        BaseException: what `work` raised, after its reports have been sent.
+    """
+    raised: list[BaseException] = []
+
+    def work_to_the_end() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+        finally:
+            reports.put(None)
+
+    # A daemon: a trial that Tune stops early must not wait for its training to end.
+    threading.Thread(target=work_to_the_end, daemon=True).start()
+    while (report := reports.get()) is not None:
+        send(report)
+    if raised:
+        raise raised[0]
 
 
 def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, execution: str) -> None:
@@ -82,10 +146,12 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
     # The dashboard's Train page shows nothing without this.
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    per_worker = {"CPU": float(placement.cpus_per_worker)}
+    per_worker = {"CPU": placement.claimed_cpus}
     if placement.gpus_per_worker:
         per_worker["GPU"] = placement.gpus_per_worker
-    TorchTrainer(
+    # One place: workers that are ahead of Tune's decision wait, and are not ahead by more than an epoch or two.
+    reports = Queue(maxsize=1, actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
         train_in_group,
         train_loop_config={
             "trial": json.dumps(parameters["config"]),
@@ -96,6 +162,7 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
             num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
         ),
         run_config=ray.train.RunConfig(
-            storage_path=storage, name=f"train-{parameters['trial_id']}", callbacks=[TuneReportCallback()]
+            storage_path=storage, name=f"train-{parameters['trial_id']}", callbacks=[_Forward(reports)]
         ),
-    ).fit()
+    )
+    forward_reports(trainer.fit, reports, ray.tune.report)

@@ -14,6 +14,7 @@ from search_spaces import paper as paper_space
 from sweep.studies import EarlyStopping, Protocol, Search, Study
 from trainables.config import (
     ArchitectureConfig,
+    HeavyConfig,
     Initialisation,
     MemoryFormat,
     Precision,
@@ -59,6 +60,7 @@ Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_mu
 Numbers = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers, consume_multiple=True, negative=())]
 
 _ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
+_HEAVY_FIELDS = {item.name for item in fields(HeavyConfig)}
 _TRIAL_FIELDS = {item.name for item in fields(TrialConfig)} - {"dataset", "augmentation", "variant", "lr"}
 _STUDY_FIELDS = {item.name for item in fields(Study)} - {"name", "base", "learning_rates"}
 
@@ -82,16 +84,18 @@ class RunOptions:
     """Read the data, print the plan and stop."""
 
     datasets: Words = None
-    """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, or your own."""
+    """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, imagenet, or your own."""
     augmentations: Words = None
-    """Augmentations to train with: none, flip-shift, or both."""
+    """Augmentations to train with, separated by spaces: none, flip-shift, heavy; none, crop-flip for imagenet."""
     variants: Words = None
     """Architecture variants to compare, separated by spaces: model-, strided-cnn-, convpool-cnn- or all-cnn- with the
-    letter a, b or c, such as all-cnn-c, or your own."""
+    letter a, b or c, such as all-cnn-c; large-all-cnn; or your own."""
     learning_rates: Numbers = None
     """Learning rates that each variant tries, separated by spaces; default of tpe and random search: 0.001 to 0.25."""
     epochs: Whole = None
     """Epochs of each trial; the schedule's drops scale with it."""
+    iterations: Whole = None
+    """Steps of each trial on a streamed data set, cut into epochs; default: each epoch is one pass over the images."""
     train_size: Whole = None
     """Number of training images, the same ones for all trials."""
     batch_size: Whole = None
@@ -102,6 +106,24 @@ class RunOptions:
     """Epochs over which the learning rate rises from 0."""
     preprocessing: Preprocessing | None = None
     """How images are normalised."""
+    canvas: Whole = None
+    """Side in px of the square of zeros that images are placed into the middle of; large-all-cnn needs 126."""
+    rotation: Number = None
+    """Largest rotation by the augmentation heavy, in degrees, either way."""
+    min_scale: Number = None
+    """Smallest factor on an image's size by the augmentation heavy."""
+    max_scale: Number = None
+    """Largest factor on an image's size by the augmentation heavy."""
+    translation: Number = None
+    """Largest shift by the augmentation heavy, either way, as a fraction of the side of the image with its canvas."""
+    brightness: Number = None
+    """Largest value that the augmentation heavy adds to pixels in [0, 1], either way."""
+    contrast: Number = None
+    """Largest change, by the augmentation heavy, of the factor on pixels, either way."""
+    saturation: Number = None
+    """Largest change, by the augmentation heavy, of the factor on the saturation, either way."""
+    hue: Number = None
+    """Largest change of hue by the augmentation heavy, either way, as a fraction of the colour circle."""
     precision: Precision | None = None
     """Arithmetic of the forward pass."""
     memory_format: MemoryFormat | None = None
@@ -123,6 +145,8 @@ class RunOptions:
     """ReLU on the class layer."""
     head_padding: Whole = None
     """Padding of the head's 3x3 convolution: 0 or 1."""
+    leaky_slope: Number = None
+    """Slope below zero of large-all-cnn's ReLUs."""
     initialisation: Initialisation | None = None
     """How weights start."""
 
@@ -149,7 +173,7 @@ class RunOptions:
 
     def study_options(self) -> dict[str, Any]:
         """Return the options that were given and that change what is computed, by name."""
-        known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | {"learning_rates"}
+        known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | _HEAVY_FIELDS | {"learning_rates"}
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
         if self.data is not None and "://" not in self.data:
             if not self.data.strip():
@@ -167,7 +191,8 @@ class RunOptions:
         """
         given = self.study_options()
         architecture = replace(study.base.architecture, **_only(given, _ARCHITECTURE_FIELDS))
-        base = replace(study.base, architecture=architecture, **_only(given, _TRIAL_FIELDS))
+        heavy = replace(study.base.heavy, **_only(given, _HEAVY_FIELDS))
+        base = replace(study.base, architecture=architecture, heavy=heavy, **_only(given, _TRIAL_FIELDS))
         changed = _only(given, _STUDY_FIELDS)
         search = given.get("search", study.search)
         if "learning_rates" in given:
@@ -185,7 +210,8 @@ class RunOptions:
     def describe(study: Study) -> dict[str, Any]:
         """Return each of the study's settings under the name of the option that changes it."""
         values = {name: getattr(study, name) for name in (*_STUDY_FIELDS, "learning_rates")}
-        values |= {name: getattr(study.base, name) for name in _TRIAL_FIELDS - {"architecture"}}
+        values |= {name: getattr(study.base, name) for name in _TRIAL_FIELDS - {"architecture", "heavy"}}
+        values |= {name: getattr(study.base.heavy, name) for name in _HEAVY_FIELDS}
         return values | {name: getattr(study.base.architecture, name) for name in _ARCHITECTURE_FIELDS}
 
 
@@ -210,8 +236,8 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         """Run a study.
 
         Args:
-            study: quickstart, cifar10, cifar10-augmented, cifar100, pooling, or one of your own; default: cifar10
-                where there is a GPU, else quickstart.
+            study: quickstart, cifar10, cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, or one of your
+                own; default: cifar10 where there is a GPU, else quickstart.
             options: what differs from the study.
         """
         return study, options

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -12,8 +12,11 @@ from sweep.cluster import Cluster
 from sweep.driver import Placement
 from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
-from trainables.config import ArchitectureConfig
-from trainables.data import DATASETS, Dataset, open_dataset
+from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, open_dataset
+from trainables.data.images import CROP
+from trainables.data.source import IMAGE_SHAPE
+from trainables.feed import check_share
 
 MAX_WORKERS = 10_000
 """Workers of a trial: a guard against a slip of the finger."""
@@ -25,8 +28,8 @@ class Plan:
     """A study, checked against its data and the cluster it is to run on."""
 
     study: Study
-    datasets: dict[str, Dataset]
-    """The study's data sets by name, decoded."""
+    datasets: dict[str, Dataset | StreamedDataset]
+    """The study's data sets by name, decoded or to be streamed."""
     parameters: dict[str, int]
     """Parameter count by cell."""
     placement: Placement
@@ -51,15 +54,66 @@ def check_study(study: Study) -> dict[str, int]:
     """Return the parameter count of each cell's network.
 
     Raises:
-        ValueError: a name is unknown, or a network cannot be built as the study says.
+        ValueError: a name is unknown, or a network cannot be built as the study says or takes no images of their size.
     """
     counts = {}
     for cell in study.cells():
-        num_classes = DATASETS[cell.dataset].num_classes
+        _check_source(cell)
         VARIANTS[cell.variant]
+        num_classes = count_classes(cell.dataset, cell.data)
         with torch.device("meta"):
-            counts[cell.cell] = count_parameters(_built(cell.variant, cell.architecture, num_classes))
+            model = _built(cell.variant, cell.architecture, num_classes)
+            _check_canvas(model, cell)
+        counts[cell.cell] = count_parameters(model)
     return counts
+
+
+def streams(study: Study) -> bool:
+    """Return whether the study reads a streamed data set."""
+    return any(isinstance(DATASETS[name], StreamSource) for name in study.datasets)
+
+
+def _check_source(cell: TrialConfig) -> None:
+    streamed = isinstance(DATASETS[cell.dataset], StreamSource)
+    fit = ("none", "crop-flip") if streamed else ("none", "flip-shift", "heavy")
+    if cell.augmentation not in fit:
+        raise ValueError(f"augmentation must be one of {', '.join(fit)} for {cell.dataset}, got {cell.augmentation!r}.")
+    if streamed and cell.preprocessing != "standardise":
+        raise ValueError(
+            f"preprocessing must be standardise for {cell.dataset}, which is streamed, got {cell.preprocessing!r}."
+        )
+    if streamed and cell.canvas is not None:
+        raise ValueError(f"canvas must be left out for {cell.dataset}, which is streamed, got {cell.canvas}.")
+    if cell.iterations is not None and not streamed:
+        raise ValueError(
+            f"iterations must be left out for {cell.dataset}, which is not streamed, got {cell.iterations}."
+        )
+
+
+def _check_canvas(model: nn.Module, cell: TrialConfig) -> None:
+    smallest = CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:])
+    side = cell.canvas or smallest
+    if side < smallest:
+        raise ValueError(f"canvas must be at least {smallest}, the side of the images in px, got {side}.")
+    reason = _why_not(model, side)
+    if reason:
+        raise ValueError(
+            f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
+            f"{side}x{side} px ({reason}); set another canvas or leave out that variant."
+        )
+
+
+def _why_not(model: nn.Module, side: int) -> str:
+    """Return why a network on the meta device takes no images of `side` px, in words, or an empty string."""
+    try:
+        model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        # A user's network may compute what has no shape alone, such as a number of Python's, and still train.
+        return "" if isinstance(error, NotImplementedError) or "meta" in reason else reason
+    except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
+        return ""
+    return ""
 
 
 def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
@@ -75,7 +129,7 @@ def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Mo
     return model
 
 
-def open_data(study: Study) -> dict[str, Dataset]:
+def open_data(study: Study) -> dict[str, Dataset | StreamedDataset]:
     """Return the study's data sets, decoded, so that bad data is refused before anything starts.
 
     Raises:
@@ -88,7 +142,7 @@ def make_plan(
     study: Study,
     *,
     parameters: dict[str, int],
-    datasets: dict[str, Dataset],
+    datasets: dict[str, Dataset | StreamedDataset],
     cluster: Cluster,
     workers: int | None = None,
     gpus: float | None = None,
@@ -102,6 +156,10 @@ def make_plan(
         ValueError: one trial does not fit the cluster.
     """
     placement, slots = place(cluster, workers=workers, gpus=gpus, max_concurrent=max_concurrent)
+    if streams(study):
+        check_share(study.base.batch_size, max(1, placement.workers))
+        # Half of each worker's CPU is left to the tasks that decode its images: they can always start.
+        placement = replace(placement, cpus_for_data=0.5)
     return Plan(
         study=study,
         datasets=datasets,

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from sweep.plan import Plan
-from trainables.data import DATASETS
 
-PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow")
+PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")
 
 
 def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
                 "train_images": len(data.train),
                 "test_images": len(data.test),
                 "num_classes": data.num_classes,
-                "generated": DATASETS[name].generated,
+                "generated": data.generated,
             }
             for name, data in plan.datasets.items()
         },

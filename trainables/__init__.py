@@ -3,6 +3,6 @@
 Importing this package loads the configuration only; torch is loaded by the modules that compute with it.
 """
 
-from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.config import ArchitectureConfig, HeavyConfig, TrialConfig
 
-__all__ = ["ArchitectureConfig", "TrialConfig"]
+__all__ = ["ArchitectureConfig", "HeavyConfig", "TrialConfig"]

@@ -5,52 +5,16 @@ is a function from list to list and sizes and counts can be worked out by hand.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import nn
 
 from trainables.config import ArchitectureConfig
+from trainables.imagenet import imagenet_layers
 from trainables.initialisation import initialise
-from trainables.pooling import PNormPool2d
+from trainables.large import large_layers
+from trainables.layers import Conv, Dropout, Layer, MaxPool, PNormPool, network, scaled
 from trainables.registry import Registry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conv:
-    """A square convolution with bias, then ReLU unless `relu` is False. `(N, C, H, W)` to `(N, channels, H', W')`."""
-
-    channels: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    relu: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool:
-    """Max-pooling that rounds sizes up, as Caffe does: 32 -> 16 -> 8 with a 3x3 window and stride 2."""
-
-    kernel: int = 3
-    stride: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dropout:
-    """Elementwise dropout, in training only."""
-
-    probability: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PNormPool:
-    """Pooling by a p-norm, in a max-pool's place; `p` is None where it is learned."""
-
-    kernel: int
-    stride: int
-    p: float | None
-
-
-Layer = Conv | MaxPool | PNormPool | Dropout
 
 BASES = ("a", "b", "c")
 """The paper's three base networks."""
@@ -67,10 +31,9 @@ def base_layers(base: str, options: ArchitectureConfig, num_classes: int) -> lis
     """
     layers: list[Layer] = [Dropout(probability=options.input_dropout)]
     for channels in STAGE_CHANNELS:
-        scaled = _scaled(channels, options.width)
-        layers += _stage(base, scaled)
+        layers += _stage(base, _of_width(channels, options))
         layers += [MaxPool(), Dropout(probability=options.dropout)]
-    head = _scaled(STAGE_CHANNELS[-1], options.width)
+    head = _of_width(STAGE_CHANNELS[-1], options)
     return [
         *layers,
         Conv(channels=head, kernel=3, padding=options.head_padding),
@@ -139,28 +102,10 @@ RULES: dict[str, Rule] = {
 """The paper's four rows of Table 3, by the first part of a variant's name."""
 
 
-def network(layers: list[Layer], in_channels: int = 3) -> nn.Sequential:
-    """Build a layer list, closed by the average over the map: `(N, in_channels, H, W)` to logits `(N, classes)`."""
-    modules: list[nn.Module] = []
-    channels = in_channels
-    for layer in layers:
-        match layer:
-            case Conv():
-                modules.append(nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, layer.padding))
-                channels = layer.channels
-                if layer.relu:
-                    modules.append(nn.ReLU(inplace=True))
-            case MaxPool():
-                modules.append(nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=True))
-            case PNormPool():
-                modules.append(PNormPool2d(layer.kernel, layer.stride, layer.p))
-            case Dropout():
-                modules.append(nn.Dropout(layer.probability))
-    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
 Builder = Callable[[ArchitectureConfig, int], nn.Module]
-"""What is registered: (options, number of classes) -> a module from `(N, 3, 32, 32)` to logits `(N, classes)`."""
+"""What is registered: (options, number of classes) -> a module from `(N, 3, H, W)` to logits `(N, classes)`.
+
+Images are 32x32 px, or as large as the trial's `canvas`."""
 
 VARIANTS: Registry[Builder] = Registry("variant")
 """Every variant by name, the paper's twelve first and in its order."""
@@ -204,14 +149,8 @@ def _stage(base: str, channels: int) -> list[Layer]:
     raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}.")
 
 
-def _scaled(channels: int, width: float) -> int:
-    scaled = round(channels * width)
-    if scaled < 1:
-        raise ValueError(
-            f"width must leave every layer at least one channel, got {width:g}, which leaves {channels} channels none; "
-            f"use at least {1 / min(STAGE_CHANNELS):.3f}."
-        )
-    return scaled
+def _of_width(channels: int, options: ArchitectureConfig) -> int:
+    return scaled(channels, options.width, min(STAGE_CHANNELS))
 
 
 def _before_each_pool(layers: list[Layer], rewrite: Callable[[int, MaxPool], list[Layer]]) -> list[Layer]:
@@ -257,7 +196,17 @@ def register_norm(variant: str, p: float | None) -> str:
     return name
 
 
+def _large_all_cnn(options: ArchitectureConfig, num_classes: int) -> nn.Module:
+    return network(large_layers(options, num_classes))
+
+
+def _imagenet_all_cnn_b(options: ArchitectureConfig, num_classes: int) -> nn.Module:
+    return network(imagenet_layers(options, num_classes))
+
+
 _register_paper()
+register_variant("large-all-cnn")(_large_all_cnn)
+register_variant("imagenet-all-cnn-b")(_imagenet_all_cnn_b)
 for _prefix in POOLING_PREFIXES:
     for _base in BASES:
         for _p in (1.0, 2.0, 3.0, None):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
-Augmentation = Literal["none", "flip-shift"]
+Augmentation = Literal["none", "flip-shift", "crop-flip", "heavy"]
 Preprocessing = Literal["gcn-zca", "standardise"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -16,6 +16,12 @@ PAPER_DROPS = (200 / 350, 250 / 350, 300 / 350)
 
 MAX_WIDTH = 64
 """Twelve thousand channels in the widest layer: beyond any machine, and still a network that can be described."""
+
+MAX_SCALE = 16
+"""Times an image's size that `heavy` may make of it: more shows a patch of two pixels."""
+
+MAX_CANVAS = 4096
+"""Px: beyond any network here, and a guard against a slip of the finger."""
 
 SEED_LIMIT = 2**32
 """Seeds are below this, as numpy's and Optuna's generators want them."""
@@ -43,6 +49,10 @@ class ArchitectureConfig:
     head_padding: int = 0
     """Padding of the head's 3x3 convolution: 0 gives the paper's 6x6 maps, 1 gives 8x8."""
 
+    leaky_slope: float = 1 / 3
+    """Slope below zero of `large-all-cnn`'s ReLUs; the paper gives none, and 1/3 is the very leaky one of the spatially
+    sparse CNN (Graham 2014) beside which the paper sets its result, as far as it is remembered."""
+
     initialisation: Initialisation = "he"
     """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
 
@@ -51,8 +61,55 @@ class ArchitectureConfig:
         for name in ("input_dropout", "dropout"):
             value = getattr(self, name)
             _check(name, value, 0 <= value < 1, "at least 0 and below 1")
+        _check("leaky_slope", self.leaky_slope, 0 <= self.leaky_slope < 1, "at least 0 and below 1")
         _check("head_padding", self.head_padding, self.head_padding in (0, 1), "0 or 1")
         _check_choice("initialisation", self.initialisation, get_args(Initialisation))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeavyConfig:
+    """How far the augmentation `heavy` goes. The paper gives no strengths: all of these are this project's choice.
+
+    Each image draws its own values, evenly between the bounds.
+
+    Raises:
+        ValueError: a field does not hold what its description says.
+    """
+
+    rotation: float = 30.0
+    """Largest rotation about the middle, in degrees, either way."""
+
+    min_scale: float = 0.7
+    """Smallest factor on an image's size."""
+
+    max_scale: float = 1.5
+    """Largest factor on an image's size."""
+
+    translation: float = 0.1
+    """Largest shift along each axis, either way, as a fraction of the side of the image with its canvas."""
+
+    brightness: float = 0.2
+    """Largest value that is added to all pixels in [0, 1], either way."""
+
+    contrast: float = 0.2
+    """Largest change of the factor 1 on all pixels in [0, 1], either way."""
+
+    saturation: float = 0.2
+    """Largest change of the factor 1 on the saturation, either way."""
+
+    hue: float = 0.05
+    """Largest change of the hue, either way, as a fraction of the colour circle."""
+
+    def __post_init__(self) -> None:
+        _check("rotation", self.rotation, 0 <= self.rotation <= 180, "at least 0 and at most 180")
+        _check("min_scale", self.min_scale, 0 < self.min_scale <= MAX_SCALE, f"above 0 and at most {MAX_SCALE}")
+        in_order = self.min_scale <= self.max_scale <= MAX_SCALE
+        _check(
+            "max_scale", self.max_scale, in_order, f"at least min_scale, {self.min_scale:g}, and at most {MAX_SCALE}"
+        )
+        for name in ("translation", "brightness", "contrast", "saturation"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "at least 0 and at most 1")
+        _check("hue", self.hue, 0 <= self.hue <= 0.5, "at least 0 and at most 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +127,16 @@ class TrialConfig:
     """Folder or URI that holds the data set; None downloads it, or generates it for `shapes`."""
 
     augmentation: Augmentation = "none"
-    """`flip-shift`: horizontal flip and a shift of up to 5 px per axis, as in the paper's augmented runs."""
+    """`flip-shift`: horizontal flip and a shift of up to 5 px per axis, as in the paper's augmented runs;
+    `crop-flip`: a random square of a streamed image, mirrored with probability 1/2; `heavy`: rotated, scaled, shifted
+    and colour-shifted, as far as the field `heavy` says, with `standardise` only."""
+
+    heavy: HeavyConfig = field(default_factory=HeavyConfig)
+    """Strengths of the augmentation `heavy`."""
+
+    canvas: int | None = None
+    """Side of the square, in px, that images are placed into the middle of, over zeros, in training and evaluation;
+    None leaves them as they are. `flip-shift` acts before, `heavy` moves images about within it."""
 
     preprocessing: Preprocessing = "gcn-zca"
     """`gcn-zca`: global contrast normalisation and ZCA whitening as in the paper; `standardise`: per channel."""
@@ -97,7 +163,10 @@ class TrialConfig:
     """Images per step over all workers; the paper does not say, reproductions use 128 or 256."""
 
     epochs: int = 350
-    """Passes over the training images."""
+    """Passes over the training images, or the parts that `iterations` are cut into: a report follows each."""
+
+    iterations: int | None = None
+    """Steps of training over all epochs, for streamed data sets; None makes an epoch one pass over the images."""
 
     drops: tuple[float, ...] = PAPER_DROPS
     """Where the learning rate is multiplied by `drop_factor`, as fractions of `epochs`."""
@@ -130,7 +199,12 @@ class TrialConfig:
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
         for name in ("batch_size", "epochs"):
             _check(name, getattr(self, name), 1 <= getattr(self, name) <= 10**6, "at least 1 and at most 1000000")
+        if self.iterations is not None:
+            whole = self.iterations >= 1 and self.iterations % self.epochs == 0
+            _check("iterations", self.iterations, whole, f"a multiple of epochs, {self.epochs}")
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
+        if self.canvas is not None:
+            _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
         _check("seed", self.seed, 0 <= self.seed < SEED_LIMIT, f"at least 0 and below {SEED_LIMIT}")
@@ -140,6 +214,11 @@ class TrialConfig:
         _check_choice("preprocessing", self.preprocessing, get_args(Preprocessing))
         _check_choice("precision", self.precision, get_args(Precision))
         _check_choice("memory_format", self.memory_format, get_args(MemoryFormat))
+        if self.augmentation == "heavy" and self.preprocessing != "standardise":
+            raise ValueError(
+                f"preprocessing must be standardise for the augmentation heavy, whose colour shifts act on pixels, "
+                f"got {self.preprocessing!r}; add --preprocessing standardise."
+            )
 
     @property
     def cell(self) -> str:
@@ -162,12 +241,17 @@ class TrialConfig:
         Raises:
             ValueError: a name is unknown, or a value does not hold.
         """
-        for kind, given in ((cls, values), (ArchitectureConfig, values.get("architecture", {}))):
+        parts: dict[str, type[ArchitectureConfig | HeavyConfig]] = {
+            "architecture": ArchitectureConfig,
+            "heavy": HeavyConfig,
+        }
+        kinds = [(cls, values), *((kind, values.get(name, {})) for name, kind in parts.items())]
+        for kind, given in kinds:
             unknown = sorted(set(given) - {item.name for item in fields(kind)})
             if unknown:
                 raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
         plain = dict(values)
-        plain["architecture"] = ArchitectureConfig(**plain.get("architecture", {}))
+        plain |= {name: kind(**plain.get(name, {})) for name, kind in parts.items()}
         for name in ("drops", "plugins"):
             if name in plain:
                 plain[name] = tuple(plain[name])

@@ -8,11 +8,11 @@ from typing import final
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data.augmentation import flip_and_shift
+from trainables.data.augmentation import augmented, placed
 from trainables.data.prepare import Prepared
 
 EVALUATION_BATCH = 500
-"""Images per forward pass of an evaluation."""
+"""Images per forward pass of an evaluation, fewer on a canvas."""
 
 
 @final
@@ -26,6 +26,16 @@ class Batch:
     """int64 `(n,)`."""
     whole: int
     """Images of the batch over all workers."""
+
+
+def check_share(batch_size: int, workers: int) -> None:
+    """Refuse batches that the workers of a streaming trial cannot share evenly.
+
+    Raises:
+        ValueError: the batch size is no multiple of the number of workers.
+    """
+    if batch_size % workers:
+        raise ValueError(f"batch_size must be a multiple of the {workers} workers of a trial, got {batch_size}.")
 
 
 class Feed(ABC):
@@ -81,14 +91,19 @@ class MemoryFeed(Feed):
         for batch in torch.split(torch.randperm(len(self._images), generator=self._draws), self._config.batch_size):
             batch = batch.to(self._device)
             images, labels = self._images[batch], self._labels[batch]
-            if self._config.augmentation == "flip-shift":
-                images = flip_and_shift(images, self._draws)
+            images = augmented(images, self._config, self._data, self._draws)
             share = slice(self._rank, None, self._size)
             yield Batch(images=images[share], labels=labels[share], whole=len(batch))
 
     def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return the worker's share of the test images."""
         share = torch.arange(len(self._data.test_images))[self._rank :: self._size]
-        for batch in torch.split(share, EVALUATION_BATCH):
+        for batch in torch.split(share, self._evaluation_batch()):
             if len(batch):  # fewer images than workers
-                yield self._data.test_images[batch].to(self._device), self._data.test_labels[batch].to(self._device)
+                images, labels = self._data.test_images[batch].to(self._device), self._data.test_labels[batch]
+                yield placed(images, self._config.canvas), labels.to(self._device)
+
+    def _evaluation_batch(self) -> int:
+        # As many pixels on a canvas as without one: what a forward pass takes of memory goes by them.
+        pixels = self._data.test_images[0, 0].numel()
+        return max(1, EVALUATION_BATCH * pixels // (self._config.canvas**2 if self._config.canvas else pixels))

@@ -1,6 +1,7 @@
 """How weights start. The paper does not say, and it decides which of the deep plain networks train at all."""
 
 import math
+from itertools import pairwise
 
 from torch import nn
 
@@ -10,7 +11,8 @@ from trainables.config import Initialisation
 def initialise(model: nn.Module, name: Initialisation) -> None:
     """Draw every convolution's and linear layer's weights anew, in place; biases become 0.
 
-    `he`: normal, variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), which keeps the signal's size through ReLUs.
+    `he`: normal, variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), which keeps the signal's size through ReLUs;
+    2 / (fan-in (1 + a^2)) before a leaky ReLU of slope a, as there.
     `xavier-caffe`: uniform, variance 1 / fan-in, what Caffe calls xavier. `glorot`: uniform, variance
     2 / (fan-in + fan-out) (Glorot and Bengio 2010). `normal-0.05`: normal, standard deviation 0.05.
     `pytorch`: what torch's layers do by themselves, biases included.
@@ -20,14 +22,15 @@ def initialise(model: nn.Module, name: Initialisation) -> None:
     """
     if name == "pytorch":
         return
-    for module in model.modules():
+    for module, after in pairwise((*model.modules(), nn.Identity())):
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
         weight = module.weight
         fan_in = weight[0].numel()
         match name:
             case "he":
-                nn.init.kaiming_normal_(weight, nonlinearity="relu")
+                slope = after.negative_slope if isinstance(after, nn.LeakyReLU) else 0.0
+                nn.init.kaiming_normal_(weight, a=slope, nonlinearity="leaky_relu")
             case "xavier-caffe":
                 bound = math.sqrt(3 / fan_in)
                 nn.init.uniform_(weight, -bound, bound)

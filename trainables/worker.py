@@ -12,8 +12,8 @@ from torch import nn
 
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
-from trainables.data import open_dataset, prepare
-from trainables.feed import MemoryFeed
+from trainables.data import StreamedDataset, open_dataset, prepare
+from trainables.feed import Feed, MemoryFeed
 from trainables.hardware import Arithmetic, choose_arithmetic
 from trainables.loop import EpochReport, Ranks, stream_seed, train
 from trainables.registry import load_plugins
@@ -39,11 +39,9 @@ def train_worker(
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     device = ray.train.torch.get_device()
-    data = prepare(open_dataset(trial.dataset, trial.data, trial.train_size), trial.preprocessing)
     send = report or ray.train.report
     ranks = Ranks() if report else _group()
-    draws = torch.Generator().manual_seed(stream_seed(trial.seed, "order and augmentation"))
-    feed = MemoryFeed(data, trial, draws, device, ranks.rank, ranks.size)
+    feed = _feed(trial, device, ranks)
 
     def pass_on(epoch: EpochReport) -> None:
         send(epoch.to_dict())
@@ -59,6 +57,18 @@ def train_worker(
 def train_in_group(loop_config: dict[str, Any]) -> None:
     """Run `train_worker` with what the driver packed: Ray Train hands a worker one dictionary."""
     train_worker(json.loads(loop_config["trial"]), loop_config["checkpoint"], cpus=loop_config["cpus"])
+
+
+def _feed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Feed:
+    data = open_dataset(trial.dataset, trial.data, trial.train_size)
+    seed = stream_seed(trial.seed, "order and augmentation")
+    if isinstance(data, StreamedDataset):
+        # Here, since Ray Data takes a second to load that most trials need not spend.
+        from trainables.data.stream import StreamFeed
+
+        return StreamFeed(data, trial, seed, device, ranks.rank, ranks.size)
+    draws = torch.Generator().manual_seed(seed)
+    return MemoryFeed(prepare(data, trial.preprocessing), trial, draws, device, ranks.rank, ranks.size)
 
 
 def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Arithmetic:

@@ -59,8 +59,9 @@ def test_trainables_know_none_of_the_other_packages() -> None:
         assert not wrong, f"{file}: {wrong}"
 
 
-def test_only_the_worker_of_trainables_knows_ray() -> None:
-    assert {file for file in users("ray") if file.startswith("trainables/")} == {"trainables/worker.py"}
+def test_only_the_worker_and_the_stream_of_trainables_know_ray() -> None:
+    knowing = {file for file in users("ray") if file.startswith("trainables/")}
+    assert knowing == {"trainables/worker.py", "trainables/data/stream.py"}
 
 
 def test_analysis_knows_the_record_and_the_store_only() -> None:

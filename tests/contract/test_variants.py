@@ -10,8 +10,13 @@ from trainables.config import ArchitectureConfig
 OPTIONS = ArchitectureConfig(width=0.1, class_relu=False)
 
 
-def images(count: int = 4) -> torch.Tensor:
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+SIDES = {"imagenet-all-cnn-b": 224, "large-all-cnn": 126}
+"""Sides in px of images for networks that take larger ones than 32 px."""
+
+
+def images(variant: str, count: int = 4) -> torch.Tensor:
+    side = SIDES.get(variant, 32)
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def built(variant: str, seed: int = 0, num_classes: int = 10) -> nn.Module:
@@ -22,17 +27,17 @@ def built(variant: str, seed: int = 0, num_classes: int = 10) -> nn.Module:
 def check(variant: str) -> None:
     """Assert the contract of a variant."""
     for classes in (10, 100):
-        logits = built(variant, num_classes=classes).eval()(images())
+        logits = built(variant, num_classes=classes).eval()(images(variant))
         assert logits.shape == (4, classes)
         assert logits.dtype == torch.float32
         assert torch.isfinite(logits).all()
     model = built(variant).eval()
-    together, alone = model(images()), torch.cat([model(image[None]) for image in images()])
+    together, alone = model(images(variant)), torch.cat([model(image[None]) for image in images(variant)])
     assert torch.allclose(together, alone, atol=1e-5), "an image's logits must not depend on its batch"
     built_again, other = built(variant), built(variant, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), built_again.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    nn.functional.cross_entropy(model(images()), torch.arange(4)).backward()
+    nn.functional.cross_entropy(model(images(variant)), torch.arange(4)).backward()
     assert count_parameters(model) > 0
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -48,9 +53,9 @@ def test_contract(variant: str) -> None:
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_dropout_acts_in_training_only(variant: str) -> None:
     model = built(variant)
-    assert not torch.equal(model(images()), model(images()))
+    assert not torch.equal(model(images(variant)), model(images(variant)))
     model.eval()
-    assert torch.equal(model(images()), model(images()))
+    assert torch.equal(model(images(variant)), model(images(variant)))
 
 
 @pytest.mark.usefixtures("registries")

@@ -62,7 +62,7 @@ class Broken(nn.Module):
         self.weight = nn.Parameter(nn.init.ones_(nn.Parameter(__import__("torch").empty(1)).data))
 
     def forward(self, images):
-        raise RuntimeError("this network cannot go forward")
+        raise OSError("this network cannot go forward")
 
 @register_variant("broken-net")
 def broken_net(options, num_classes):

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from search_spaces import paper
-from trainables.architectures import VARIANTS, build, count_parameters
+from trainables.architectures import VARIANTS, build, count_parameters, network
 from trainables.config import ArchitectureConfig
+from trainables.imagenet import IMAGE_SIDE, imagenet_layers
 
 # Exact counts with biases, computed from the paper's layer lists, for 10 and for 100 classes.
 COUNTS = {
@@ -80,3 +81,24 @@ def test_width_scales_every_layer_but_the_last() -> None:
     model = build("all-cnn-c", ArchitectureConfig(width=0.25), 10)
     channels = [module.out_channels for module in model if isinstance(module, nn.Conv2d)]
     assert channels == [24, 24, 24, 48, 48, 48, 48, 48, 10]
+
+
+def test_the_imagenet_network_has_the_papers_sizes_and_under_10_million_parameters() -> None:
+    with torch.device("meta"):
+        model = network(imagenet_layers(ArchitectureConfig(), 1000)).eval()
+        sides: list[int] = []
+        for module in model:
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda _m, _i, out: sides.append(out.shape[-1]))
+        logits = model(torch.empty(2, 3, IMAGE_SIDE, IMAGE_SIDE))
+    assert count_parameters(model) == 9_372_840
+    assert sides == [54, 54, 27, 23, 23, 12, 12, 12, 6, 6, 6, 6]
+    assert logits.shape == (2, 1000)
+
+
+def test_the_imagenet_network_drops_out_after_its_ninth_convolution_only() -> None:
+    model = network(imagenet_layers(ArchitectureConfig(width=0.05), 1000))
+    kinds = [type(module) for module in model if isinstance(module, nn.Conv2d | nn.Dropout)]
+    assert kinds.index(nn.Dropout) == 9
+    assert kinds.count(nn.Dropout) == 1
+    assert kinds.count(nn.Conv2d) == 12

@@ -19,6 +19,7 @@ from sweep.records import TRIALS
 from sweep.run import main
 from sweep.store import Store
 from sweep.studies import STUDIES
+from tests.image_sets import class_folders
 
 TINY = ["--train-size", "64", "--epochs", "1", "--width", "0.05"]
 
@@ -95,7 +96,19 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
             ["quickstart", "--augmentations", "none", "none"],
             "augmentations must differ from each other, got none, none",
         ),
-        (["quickstart", "--augmentations", "flip"], "augmentation must be one of none, flip-shift, got 'flip'"),
+        (
+            ["quickstart", "--augmentations", "flip"],
+            "augmentation must be one of none, flip-shift, crop-flip, heavy, got 'flip'",
+        ),
+        (["quickstart", "--canvas", "20"], "canvas must be at least 32, the side of the images in px, got 20."),
+        (["quickstart", "--canvas", "0"], "canvas must be at least 1 and at most 4096, got 0."),
+        (["quickstart", "--canvas", "none"], "it must be a whole number, got 'none'"),
+        (
+            ["quickstart", "--variants", "large-all-cnn"],
+            "canvas must make images that large-all-cnn can take, got None",
+        ),
+        (["cifar10", "--augmentations", "heavy"], "preprocessing must be standardise for the augmentation heavy"),
+        (["cifar10-large", "--max-scale", "0.5"], "max_scale must be at least min_scale, 0.7, and at most 16, got 0.5"),
         (["quickstart", "--workers-per-trial", "AUTO"], "it must be auto or a whole number, got 'AUTO'"),
         (["quickstart", "once", "more"], "must hold one study and then options, got 'once' 'more' besides"),
         (["cifar10", "--data", ""], "data must be a folder or a URI, got ''"),
@@ -381,3 +394,51 @@ def test_no_study_named_says_which_runs_and_why(tmp_path: Path, capsys: pytest.C
     else:
         assert status == 2
         assert "No study was named: running cifar10, since this machine has" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [],
+            "imagenet must come from --data PATH or the variable SWEEP_DATA, got neither; PATH is a folder ",
+        ),
+        (
+            ["--augmentations", "flip-shift"],
+            "augmentation must be one of none, crop-flip for imagenet, got 'flip-shift'.",
+        ),
+        (
+            ["--preprocessing", "gcn-zca"],
+            "preprocessing must be standardise for imagenet, which is streamed, got 'gcn-zca'.",
+        ),
+        (["--iterations", "100"], "iterations must be a multiple of epochs, 45, got 100."),
+        (["--iterations", "0"], "iterations must be a multiple of epochs, 45, got 0."),
+    ],
+)
+def test_a_streamed_study(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(tmp_path, capsys, "imagenet", *arguments).startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--augmentations", "crop-flip"],
+            "augmentation must be one of none, flip-shift, heavy for shapes, got 'crop-flip'.",
+        ),
+        (["--iterations", "20"], "iterations must be left out for shapes, which is not streamed, got 20."),
+    ],
+)
+def test_settings_of_streams_elsewhere(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(tmp_path, capsys, "quickstart", *arguments) == f"error: {message}\n"
+
+
+def test_a_streamed_batch_that_the_workers_cannot_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = class_folders(tmp_path / "images", train=10, val=10)
+    options = ["--data", str(folder), "--width", "0.05", "--batch-size", "7", "--workers-per-trial", "2"]
+    message = "batch_size must be a multiple of the 2 workers of a trial, got 7."
+    assert refused(tmp_path, capsys, "imagenet", *options, "--gpus-per-trial", "0") == f"error: {message}\n"

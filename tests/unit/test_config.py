@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainables import ArchitectureConfig, TrialConfig
+from trainables import ArchitectureConfig, HeavyConfig, TrialConfig
 from trainables.config import learning_rate
 
 
@@ -36,6 +36,8 @@ def test_the_defaults_are_the_paper_s() -> None:
         ("input_dropout", -0.1, "at least 0 and below 1"),
         ("dropout", 1.0, "at least 0 and below 1"),
         ("dropout", math.nan, "at least 0 and below 1"),
+        ("leaky_slope", -0.1, "at least 0 and below 1"),
+        ("leaky_slope", 1.0, "at least 0 and below 1"),
         ("head_padding", 2, "0 or 1"),
         ("initialisation", "He", "one of he, xavier-caffe, glorot, normal-0.05, pytorch"),
     ],
@@ -43,6 +45,34 @@ def test_the_defaults_are_the_paper_s() -> None:
 def test_an_architecture_refuses(name: str, value: Any, must: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'{name} must be {must}, got {value!r}.')}$"):
         ArchitectureConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("rotation", -1.0, "at least 0 and at most 180"),
+        ("rotation", math.nan, "at least 0 and at most 180"),
+        ("min_scale", 0.0, "above 0 and at most 16"),
+        ("min_scale", math.nan, "above 0 and at most 16"),
+        ("max_scale", 0.6, "at least min_scale, 0.7, and at most 16"),
+        ("max_scale", 17.0, "at least min_scale, 0.7, and at most 16"),
+        ("translation", 1.1, "at least 0 and at most 1"),
+        ("brightness", -0.1, "at least 0 and at most 1"),
+        ("contrast", 2.0, "at least 0 and at most 1"),
+        ("saturation", math.inf, "at least 0 and at most 1"),
+        ("hue", 0.6, "at least 0 and at most 0.5"),
+    ],
+)
+def test_the_strengths_of_the_augmentation_heavy_refuse(name: str, value: Any, must: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{name} must be {must}, got {value!r}.')}$"):
+        HeavyConfig(**{name: value})
+
+
+def test_heavy_augmentation_of_whitened_images_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^preprocessing must be standardise for the augmentation heavy") as caught:
+        trial(augmentation="heavy")
+    assert str(caught.value).endswith("act on pixels, got 'gcn-zca'; add --preprocessing standardise.")
+    assert trial(augmentation="heavy", preprocessing="standardise").cell == "shapes/heavy/all-cnn-c"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +99,9 @@ def test_an_architecture_refuses(name: str, value: Any, must: str) -> None:
         ("drops", (0.0, 0.5), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 1.1), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 0.4), "rising fractions of the epochs, above 0 and at most 1"),
-        ("augmentation", "flip", "one of none, flip-shift"),
+        ("augmentation", "flip", "one of none, flip-shift, heavy"),
+        ("canvas", 0, "at least 1 and at most 4096"),
+        ("canvas", 4097, "at least 1 and at most 4096"),
         ("preprocessing", "zca", "one of gcn-zca, standardise"),
         ("precision", "float16", "one of auto, float32, bfloat16"),
         ("memory_format", "nhwc", "one of auto, contiguous, channels_last"),
@@ -132,6 +164,8 @@ def test_a_configuration_comes_back_from_json() -> None:
         data="s3://bucket/images",
         augmentation="flip-shift",
         train_size=500,
+        canvas=126,
+        heavy=HeavyConfig(rotation=10.0, hue=0.1),
         architecture=ArchitectureConfig(width=0.25, class_relu=False, initialisation="glorot"),
         lr=0.1 + 0.2,
         drops=(1 / 3, 2 / 3),
@@ -161,6 +195,11 @@ def test_a_wrong_value_in_a_dictionary_is_refused() -> None:
 def test_an_unknown_field_of_the_architecture_is_refused_as_a_user_s_error() -> None:
     with pytest.raises(ValueError, match=r"must hold known fields only, got 'widht'\.$"):
         TrialConfig.from_dict({**trial().to_dict(), "architecture": {"widht": 0.5}})
+
+
+def test_an_unknown_strength_is_refused_as_a_user_s_error() -> None:
+    with pytest.raises(ValueError, match=r"must hold known fields only, got 'rotatoin'\.$"):
+        TrialConfig.from_dict({**trial().to_dict(), "heavy": {"rotatoin": 1.0}})
 
 
 def test_the_configuration_imports_nothing_heavy() -> None:

@@ -34,6 +34,15 @@ def test_weights_have_the_spread_of_the_formula(name: str) -> None:
         assert weights.abs().max().item() <= bound * (1 + 1e-6)
 
 
+def test_he_allows_for_a_leaky_relu_s_slope() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(IN, OUT, KERNEL), nn.LeakyReLU(0.5), nn.Conv2d(OUT, IN, KERNEL))
+    initialise(model, "he")
+    # 2 / (1 + 0.5^2) = 1.6
+    assert model[0].weight.std().item() == pytest.approx(math.sqrt(1.6 / FAN_IN), rel=0.02)
+    assert model[2].weight.std().item() == pytest.approx(math.sqrt(2 / FAN_OUT), rel=0.02)
+
+
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_biases_start_at_zero_also_those_of_linear_layers(name: str) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 2, bias=False))

@@ -8,6 +8,7 @@ from search_spaces import Choice, LogUniform
 from search_spaces.paper import LEARNING_RATE_RANGE
 from sweep.options import RunOptions, parse
 from sweep.studies import STUDIES, Study
+from trainables.config import HeavyConfig
 
 
 def options(*arguments: str) -> RunOptions:
@@ -103,6 +104,15 @@ def test_options_take_the_place_of_the_studys_settings() -> None:
     assert (study.base.architecture.width, study.base.architecture.class_relu) == (0.5, True)
     assert study.base.architecture.initialisation == "glorot"
     assert study.base.architecture.dropout == STUDIES["quickstart"]().base.architecture.dropout
+
+
+def test_the_strengths_of_heavy_and_the_canvas_are_options() -> None:
+    study = applied("--canvas", "64", "--rotation", "0", "--max-scale", "2", "--hue", "0.1", "--leaky-slope", "0.1")
+    assert (study.base.canvas, study.base.architecture.leaky_slope) == (64, 0.1)
+    assert study.base.heavy == HeavyConfig(rotation=0.0, max_scale=2.0, hue=0.1)
+    values = RunOptions.describe(study)
+    assert (values["canvas"], values["rotation"], values["translation"]) == (64, 0.0, HeavyConfig().translation)
+    assert "heavy" not in values
 
 
 def test_a_falsy_value_is_a_value() -> None:

@@ -1,11 +1,15 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from sweep.cluster import Cluster
 from sweep.driver import HEAD, Placement
 from sweep.plan import Plan, check_study, place
 from sweep.studies import STUDIES
+from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
 
 
@@ -139,6 +143,50 @@ def test_parameters_of_the_papers_all_cnn_c() -> None:
 def test_unknown_names_are_refused(change: dict[str, tuple[str, ...]], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         check_study(replace(STUDIES["quickstart"](), **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("canvas", [None, 32, 125])
+def test_a_network_that_cannot_take_images_of_their_size_is_refused(canvas: int | None) -> None:
+    study = STUDIES["cifar10-large"]()
+    side = canvas or 32
+    with pytest.raises(ValueError, match="must") as caught:
+        check_study(replace(study, base=replace(study.base, canvas=canvas)))
+    assert str(caught.value).startswith(
+        f"canvas must make images that large-all-cnn can take, got {canvas}, which makes them {side}x{side} px ("
+    )
+    assert str(caught.value).endswith("); set another canvas or leave out that variant.")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_canvas_smaller_than_the_images_is_refused() -> None:
+    study = STUDIES["quickstart"]()
+    with pytest.raises(ValueError, match=r"^canvas must be at least 32, the side of the images in px, got 31\.$"):
+        check_study(replace(study, base=replace(study.base, canvas=31)))
+    assert check_study(replace(study, base=replace(study.base, canvas=33)))
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda images: images.sum().item(),  # no number without data
+        lambda images: torch.from_numpy(images.numpy()),
+        lambda images: torch.ones(1, device="cpu") * images.mean((1, 2, 3)) + images.flatten(1)[:, 0],
+        lambda images: {}["nothing"],  # its trial fails and says so
+    ],
+)
+def test_what_a_user_s_network_does_only_with_data_is_left_to_its_trial(compute: Callable[..., object]) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images: torch.Tensor) -> object:
+            return compute(images)
+
+    register_variant("own-net")(lambda options, num_classes: Own())
+    study = replace(STUDIES["quickstart"](), variants=("own-net",))
+    assert check_study(study) == {"shapes/none/own-net": 1}
 
 
 def test_a_width_that_leaves_a_layer_without_channels_is_refused() -> None:

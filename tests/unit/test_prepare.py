@@ -122,7 +122,9 @@ def test_a_part_is_the_same_for_all_and_more_than_all_is_refused() -> None:
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^dataset must be one of cifar10, cifar100, shapes, got 'mnist'\.$"):
+    with pytest.raises(
+        ValueError, match=r"^dataset must be one of cifar10, cifar100, shapes, imagenet, got 'mnist'\.$"
+    ):
         open_dataset("mnist")
 
 
@@ -136,3 +138,25 @@ def test_real_cifar10(real_data: str) -> None:
     assert np.bincount(whole.train.labels).tolist() == [5000] * 10
     assert whole.checksum == data.checksum
     assert whole.train.images.mean(axis=(0, 2, 3)) / 255 == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)
+
+
+def test_1000_real_images_are_whitened_as_a_double_precision_reference_does(real_data: str) -> None:
+    data = open_dataset("cifar10", real_data, 1000)
+    prepared = prepare(data, "gcn-zca")
+    # Another way to the same: the singular values of the images themselves, all in double precision.
+    pixels = data.train.images.reshape(1000, 3072).astype(np.float64)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels *= 55.0 / np.sqrt((pixels**2).sum(axis=1, keepdims=True))
+    centred = pixels - pixels.mean(axis=0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=True)
+    eigenvalues = np.zeros(3072)
+    eigenvalues[:1000] = singular**2 / 1000
+    matrix = (directions.T * (eigenvalues + 0.1) ** -0.5) @ directions
+    reference = centred @ matrix
+    got = prepared.train_images.reshape(1000, 3072).numpy().astype(np.float64)
+    assert np.linalg.norm(got - reference) / np.linalg.norm(reference) < 1e-5
+    assert (np.linalg.norm(got - reference, axis=1) / np.linalg.norm(reference, axis=1)).max() < 1e-5
+    # P C P has the eigenvalues e / (e + 0.1) in the same directions: its diagonal is what whitening leaves per pixel.
+    predicted = (directions**2 * (eigenvalues / (eigenvalues + 0.1))[:, None]).sum(axis=0)
+    whitened = got - got.mean(axis=0)
+    assert (whitened**2).mean(axis=0) == pytest.approx(predicted, rel=1e-4)

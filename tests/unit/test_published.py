@@ -63,5 +63,6 @@ def test_no_number_stands_twice_and_each_says_how_it_is_known() -> None:
 def test_a_number_from_memory_says_so_wherever_its_source_is_printed() -> None:
     large = next(entry for entry in PUBLISHED if entry.method == "Large ALL-CNN")
     assert (large.error_percent, large.augmentation) == (4.41, "heavy")
+    assert published_error("cifar10", "heavy", "large-all-cnn", "paper") == large
     assert large.source == "Springenberg et al. 2015, arXiv 1412.6806v3 (memory only)"
     assert next(entry for entry in PUBLISHED if entry.method == "dasNet").source.endswith("Table 4 (one source only)")

@@ -43,6 +43,7 @@ def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None
 
 def test_the_studies_are_the_documented_ones() -> None:
     assert list(STUDIES)[:5] == ["quickstart", "cifar10", "cifar10-augmented", "cifar100", "pooling"]
+    assert "cifar10-large" in STUDIES
 
 
 def test_the_papers_study_is_its_table_3() -> None:
@@ -53,6 +54,14 @@ def test_the_papers_study_is_its_table_3() -> None:
     assert (study.base.epochs, study.base.drop_epochs, study.base.drop_factor) == (350, (200, 250, 300), 0.1)
     assert (study.base.weight_decay, study.base.momentum, study.base.preprocessing) == (0.001, 0.9, "gcn-zca")
     assert len(study.cells()) * study.points_per_cell == 48
+
+
+def test_the_large_network_s_study_is_what_the_paper_gives_of_it() -> None:
+    study = STUDIES["cifar10-large"]()
+    (cell,) = study.cells()
+    assert cell.cell == "cifar10/heavy/large-all-cnn"
+    assert (cell.canvas, cell.preprocessing) == (126, "standardise")
+    assert (cell.architecture.width, cell.architecture.input_dropout, cell.architecture.dropout) == (1.0, 0.0, 0.5)
 
 
 def test_cells_span_data_sets_augmentations_and_variants() -> None:

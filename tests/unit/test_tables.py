@@ -145,6 +145,35 @@ def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any
     assert note == f"Not comparable with the paper's numbers: {text}."
 
 
+def large_study(**options: Any) -> dict[str, Any]:
+    """Return a study.json of the Large ALL-CNN's study, but for the options given."""
+    written = RunOptions(**options).apply(STUDIES["cifar10-large"]()).to_dict()
+    return study() | {"study": json.loads(json.dumps(written))}
+
+
+def test_the_large_networks_row_claims_no_recipe_that_the_paper_does_not_give() -> None:
+    large = result("large-all-cnn", augmentation="heavy", lr=0.01)
+    (row,) = table_rows([large], large_study())
+    assert row["paper %"] == "4.41"
+    found = notes([large], large_study(epochs=3))
+    assert "Paper: Springenberg et al. 2015, arXiv 1412.6806v3 (memory only)." in found
+    assert not any("paper:" in note for note in found)
+    assert any(
+        note.startswith("The paper does not say how it trained and augmented for large-all-cnn") for note in found
+    )
+    (note,) = [n for n in notes([large], large_study(width=0.1, canvas=130)) if n.startswith("Not comparable")]
+    assert note == (
+        "Not comparable with the paper's number of large-all-cnn: canvas 130 (paper: 126), width 0.1 (paper: 1)."
+    )
+
+
+def test_a_run_recorded_before_there_was_a_canvas_is_comparable() -> None:
+    old = study()
+    del old["study"]["base"]["canvas"]
+    assert not any("Not comparable" in note for note in notes([result()], old))
+    assert any("canvas 64 (paper: none)" in note for note in notes([result()], study(canvas=64)))
+
+
 def test_what_the_paper_leaves_open_makes_no_run_incomparable() -> None:
     open_points = study(batch_size=256, initialisation="glorot", strided_dropout=False, seed=3, seeds=2)
     assert not any("Not comparable" in note for note in notes([result()], open_points))

@@ -1,10 +1,54 @@
-"""Augmentation of a batch on its device."""
+"""Augmentation of a batch on its device, and its place on a canvas."""
 
 import torch
 from torch.nn import functional
 
+from trainables.config import TrialConfig
+from trainables.data import heavy
+from trainables.data.prepare import Prepared
+
 MAX_SHIFT = 5
 """Pixels, each way on each axis, as in the paper."""
+
+
+def augmented(images: torch.Tensor, config: TrialConfig, data: Prepared, generator: torch.Generator) -> torch.Tensor:
+    """Return a training batch as the network is to see it: augmented and on its canvas.
+
+    Args:
+        images: `(N, 3, H, W)`, normalised as `data` is.
+        config: which augmentation, how strong, and the canvas.
+        data: what the images are of.
+        generator: on the CPU, so that every device draws the same numbers.
+    """
+    match config.augmentation:
+        case "flip-shift":
+            return placed(flip_and_shift(images, generator), config.canvas)
+        case "heavy":
+            assert data.mean is not None, "a trial refuses heavy with what cannot be taken back to pixels"
+            assert data.deviation is not None, "it comes with the mean"
+            strengths = config.heavy
+            shifted = heavy.shift_colours(images, strengths, data.mean, data.deviation, generator)
+            return heavy.move(
+                placed(shifted, config.canvas),
+                generator,
+                degrees=(-strengths.rotation, strengths.rotation),
+                scale=(strengths.min_scale, strengths.max_scale),
+                translation=strengths.translation,
+            )
+    return placed(images, config.canvas)
+
+
+def placed(images: torch.Tensor, canvas: int | None) -> torch.Tensor:
+    """Return `(N, 3, canvas, canvas)`: each image in the middle of a square of zeros; None leaves images as they are.
+
+    Where the margins cannot be equal, those above and left are a pixel narrower. The canvas is no smaller than the
+    images, which the study's check has made sure of.
+    """
+    if canvas is None:
+        return images
+    height, width = images.shape[-2:]
+    top, left = (canvas - height) // 2, (canvas - width) // 2
+    return functional.pad(images, [left, canvas - width - left, top, canvas - height - top])
 
 
 def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

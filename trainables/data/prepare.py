@@ -11,7 +11,7 @@ from trainables.data.cache import cached_arrays
 from trainables.data.source import Dataset
 from trainables.data.whitening import Whitening, global_contrast_normalise
 
-_VERSION = 2
+_VERSION = 3
 """Part of the cache's key: raise it when the arithmetic changes."""
 
 
@@ -28,6 +28,9 @@ class Prepared:
     """int64 `(N,)`."""
     test_images: torch.Tensor
     test_labels: torch.Tensor
+    mean: torch.Tensor | None = None
+    """float32 `(3, 1, 1)`: pixels from 0 to 255 are image x deviation + mean. None where they cannot be had again."""
+    deviation: torch.Tensor | None = None
 
 
 def prepare(dataset: Dataset, preprocessing: Preprocessing) -> Prepared:
@@ -48,6 +51,7 @@ def prepare(dataset: Dataset, preprocessing: Preprocessing) -> Prepared:
         train_labels=torch.from_numpy(dataset.train.labels),
         test_images=torch.from_numpy(arrays["test"]),
         test_labels=torch.from_numpy(dataset.test.labels),
+        **{name: torch.from_numpy(arrays[name]) for name in ("mean", "deviation") if name in arrays},
     )
 
 
@@ -65,6 +69,7 @@ def _standardised(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     train = dataset.train.images
     mean = train.mean(axis=(0, 2, 3), dtype=np.float64)[:, None, None]
     deviation = train.std(axis=(0, 2, 3), dtype=np.float64)[:, None, None].clip(min=1e-8)
-    return {
+    images = {
         split.name: ((split.images - mean) / deviation).astype(np.float32) for split in (dataset.train, dataset.test)
     }
+    return images | {"mean": mean.astype(np.float32), "deviation": deviation.astype(np.float32)}

@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, final
 
 import numpy as np
+import pyarrow as pa
 
 from trainables.data.cache import cached_arrays
 from trainables.registry import Registry
@@ -73,10 +74,88 @@ class Dataset:
     test: Split
     checksum: str
     """SHA-256 over all images and labels that the source holds, wherever they were read from."""
+    generated: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImageIndex:
+    """Where each image of one split lies, without its pixels: some tens of bytes an image.
+
+    Raises:
+        ValueError: there is no image.
+    """
+
+    name: str
+    """`train` or `val`, for messages."""
+    classes: tuple[str, ...]
+    """Names by label; the labels themselves as text where Parquet holds no names."""
+    paths: pa.Array
+    """Path of each file."""
+    files: np.ndarray[Any, Any]
+    """int32 `(N,)`: each image's file."""
+    rows: np.ndarray[Any, Any]
+    """int32 `(N,)`: its row in a Parquet file, 0 in a file of its own."""
+    groups: np.ndarray[Any, Any]
+    """int32 `(N,)`: that row's row group, which is read as a whole; 0 in a file of its own."""
+    labels: np.ndarray[Any, Any]
+    """int64 `(N,)`."""
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            raise ValueError(f"The {self.name} images must be at least one, got none.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, size: int, dataset: str) -> "ImageIndex":
+        """Return `size` of the images, drawn from all by a fixed seed.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        chosen = _drawn(len(self), size, dataset)
+        return replace(
+            self,
+            files=self.files[chosen],
+            rows=self.rows[chosen],
+            groups=self.groups[chosen],
+            labels=self.labels[chosen],
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StreamedDataset:
+    """A data set too large for memory: where its images lie."""
+
+    name: str
+    num_classes: int
+    train: ImageIndex
+    test: ImageIndex
+    """The validation images, which stand in for test images where those have no public labels."""
+    checksum: str
+    """SHA-256 over the names of all files and all labels, not over pixels."""
+    location: str
+    generated: bool
+
+
+class StreamSource(ABC):
+    """One data set that is streamed. Subclasses are final."""
+
+    name: str
+
+    @abstractmethod
+    def open(self, location: str | None, train_size: int | None) -> StreamedDataset:
+        """Return where the images lie.
+
+        Raises:
+            ValueError: they are not there, or not as they should be.
+        """
 
 
 class Source(ABC):
-    """One data set and the places it can be read from. Subclasses are final."""
+    """One data set that fits into memory and the places it can be read from. Subclasses are final."""
 
     name: str
     num_classes: int
@@ -102,21 +181,25 @@ class Source(ABC):
         """
 
 
-DATASETS: Registry[Source] = Registry("dataset")
+DATASETS: Registry[Source | StreamSource] = Registry("dataset")
 """Every source by name."""
 
 
-def register_dataset(source: Source) -> Source:
+AnySource = TypeVar("AnySource", bound=Source | StreamSource)
+
+
+def register_dataset(source: AnySource) -> AnySource:
     """Make a source known by its name.
 
     Raises:
         ValueError: the name is taken or badly formed.
     """
-    return DATASETS.register(source.name)(source)
+    DATASETS.register(source.name)(source)
+    return source
 
 
-def open_dataset(name: str, location: str | None = None, train_size: int | None = None) -> Dataset:
-    """Return a registered data set with `train_size` training images, decoded once per machine.
+def open_dataset(name: str, location: str | None = None, train_size: int | None = None) -> Dataset | StreamedDataset:
+    """Return a registered data set with `train_size` training images: decoded once per machine, or to be streamed.
 
     The images of a part are drawn from all by a fixed seed, so that every trial of every run gets the same ones.
 
@@ -124,6 +207,8 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
         ValueError: the name is unknown, the data cannot be had, or it holds fewer images than asked for.
     """
     source = DATASETS[name]
+    if isinstance(source, StreamSource):
+        return source.open(location, train_size)
     identity = source.locate(location, train_size)
 
     def decode() -> dict[str, np.ndarray[Any, Any]]:
@@ -142,15 +227,36 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
     if train_size is not None and train_size != len(train):
         train = _part(train, train_size, name)
     checksum = arrays["checksum"].tobytes().hex()
-    return Dataset(name=name, num_classes=source.num_classes, train=train, test=test, checksum=checksum)
+    return Dataset(
+        name=name,
+        num_classes=source.num_classes,
+        train=train,
+        test=test,
+        checksum=checksum,
+        generated=source.generated,
+    )
+
+
+def count_classes(name: str, location: str | None) -> int:
+    """Return the number of classes of a registered data set, which a streamed one's own folders or labels tell.
+
+    Raises:
+        ValueError: the name is unknown, or a streamed data set is not there.
+    """
+    source = DATASETS[name]
+    return source.open(location, None).num_classes if isinstance(source, StreamSource) else source.num_classes
 
 
 def _part(train: Split, size: int, dataset: str) -> Split:
-    if size > len(train):
-        raise ValueError(
-            f"train_size must be at most the {len(train)} training images that {dataset} holds here, got {size}."
-        )
-    chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(train))[:size])
+    chosen = _drawn(len(train), size, dataset)
     return Split(
         name=train.name, images=train.images[chosen], labels=train.labels[chosen], num_classes=train.num_classes
     )
+
+
+def _drawn(count: int, size: int, dataset: str) -> np.ndarray[Any, Any]:
+    if size > count:
+        raise ValueError(
+            f"train_size must be at most the {count} training images that {dataset} holds here, got {size}."
+        )
+    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(count)[:size])
