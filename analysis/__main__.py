@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from analysis.aggregate import By, summarise
 from analysis.published import PAPER
-from analysis.tables import notes, published_rows, render, table_rows
+from analysis.tables import generated_notes, notes, published_rows, render, table_rows
 from sweep.records import FINAL_STATES
 from sweep.store import Store
 
@@ -109,7 +109,8 @@ def shift(
         for row in measure(subject, load_images(subject, data, images), max_shift)
     ]
     written = [write_file(folder, "shift.png", draw_shift(rows)), write_file(folder, "shift.csv", shift_csv(rows))]
-    remarks = [f"{rows[0].images:,} test images.", *REMARKS, f"Written: {', '.join(map(str, written))}."]
+    remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_study())]
+    remarks.append(f"Written: {', '.join(map(str, written))}.")
     print(render(shift_table(rows), remarks, format))
 
 

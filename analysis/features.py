@@ -196,7 +196,9 @@ def page_without_image(looked: Looked, layers: Sequence[ConvLayer], filters: int
     """
     tiles, labels, top = [], [], 0.0
     for layer in layers:
-        passed, units = without_image(looked.part(layer, "deconvnet"), filters, IMAGE_SHAPE[1])
+        # Large enough for the middle unit to see nothing of the border.
+        side = max(IMAGE_SHAPE[1], 3 * layer.field)
+        passed, units = without_image(looked.part(layer, "deconvnet"), filters, side)
         labels.append(Label(x=0, y=top - 0.15, text=f"{layer.name}, {layer.field} x {layer.field} px", align="left"))
         for index, (signal, unit) in enumerate(zip(passed, units, strict=True)):
             row, column = divmod(index, 8)

@@ -15,7 +15,8 @@ from analysis.select import best_configuration
 from sweep.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
-from trainables.data import DATASETS, open_dataset, prepare
+from trainables.data import StreamedDataset, open_dataset, prepare
+from trainables.data.augmentation import placed
 from trainables.files import filesystem_of, write_whole
 from trainables.registry import load_plugins
 
@@ -90,7 +91,7 @@ def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
 
 
 def load_images(subject: Subject, data: str | None, count: int) -> Images:
-    """Return the first `count` test images, or all where there are fewer, normalised as the trial's were.
+    """Return the first `count` test images, or all where there are fewer, as the trial's network was given them.
 
     Args:
         subject: whose data set.
@@ -104,6 +105,11 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
         raise ValueError(f"images must be at least 1, got {count}.")
     config = subject.config
     dataset = open_dataset(config.dataset, data or config.data, config.train_size)
+    if isinstance(dataset, StreamedDataset):
+        raise ValueError(
+            f"The data set must be one that fits into memory, got {config.dataset}, which is streamed; "
+            "features with --without-image needs no images."
+        )
     if dataset.num_classes != subject.num_classes or subject.checksum not in (None, dataset.checksum):
         raise ValueError(
             f"The data set {config.dataset} must be the one that the run was trained on, got one of another checksum; "
@@ -111,10 +117,10 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
         )
     prepared = prepare(dataset, config.preprocessing)
     return Images(
-        pixels=dataset.test.images[:count],
-        normalised=prepared.test_images[:count],
+        pixels=placed(torch.from_numpy(dataset.test.images[:count]), config.canvas).numpy(),
+        normalised=placed(prepared.test_images[:count], config.canvas),
         labels=prepared.test_labels[:count],
-        class_names=DATASETS[config.dataset].class_names,
+        class_names=dataset.class_names,
     )
 
 

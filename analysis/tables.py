@@ -71,7 +71,6 @@ def published_rows() -> list[Row]:
 def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know of the table: how errors were chosen, and how far the paper's numbers apply."""
     images = {name: data["train_images"] for name, data in study["data"].items()}
-    generated = _generated(study)
     found = []
     if study["study"]["protocol"] == "paper":
         found.append(
@@ -82,7 +81,7 @@ def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[st
     if published:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
         found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
-    found += [f"The data set {name} is generated: its errors say nothing about natural images." for name in generated]
+    found += generated_notes(study)
     at_chance = [r.variant for r in results if r.error is not None and _is_at_chance(r.error, study["data"][r.dataset])]
     if at_chance:
         found.append(
@@ -109,6 +108,17 @@ def _is_at_chance(error: float, data: Mapping[str, Any]) -> bool:
     """Whether a guess among the classes would be as good, but for two standard errors of the test set."""
     guess = 1 - 1 / data["num_classes"]
     return bool(error > guess - 2 * math.sqrt(guess * (1 - guess) / data["test_images"]))
+
+
+def generated_notes(study: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each data set that is not one of photographs.
+
+    Args:
+        study: contents of the run's study.json.
+    """
+    return [
+        f"The data set {name} is generated: its errors say nothing about natural images." for name in _generated(study)
+    ]
 
 
 def _generated(study: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from analysis.__main__ import main
 from sweep.records import SCHEMA_VERSION, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
+from tests.looked_at import make_run
 
 
 def trial(number: int, **values: Any) -> dict[str, Any]:
@@ -129,3 +130,67 @@ def test_a_damaged_record_is_one_line_and_status_2(run: Store, capsys: pytest.Ca
     (Path(run.location) / "trials.parquet").write_bytes(b"PAR1")
     assert main(["table", run.location]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_shift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(str(tmp_path / "looked"))
+    assert main(["shift", run.location, "--max-shift", "2", "--images", "30", "--variants", "model-c"]) == 0
+    out = capsys.readouterr().out
+    assert "| unchanged % | model-c   |              4 | 100.00 |" in out
+    assert "all-cnn-c" not in out
+    assert "30 test images." in out
+    # Generated images say nothing about natural ones.
+    assert "The data set shapes is generated" in out
+    report = Path(run.location) / "report"
+    assert sorted(file.name for file in report.iterdir()) == ["shift.csv", "shift.png"]
+    assert f"Written: {report}/shift.png, {report}/shift.csv." in out
+
+
+def test_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(str(tmp_path / "looked"))
+    options = ["--images", "20", "--filters", "1", "--patches", "2", "--layer", "conv1", "--output", f"{tmp_path}/out"]
+    assert main(["features", run.location, *options]) == 0
+    names = ["model-c-conv1-guided.png", "all-cnn-c-conv1-guided.png", "compare.png"]
+    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/out/{name}" for name in names]
+    assert main(["features", run.location, "--without-image", "--filters", "1", "--variant", "all-cnn-c"]) == 0
+    assert capsys.readouterr().out == f"{run.location}/report/features/all-cnn-c-without-image.png\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["shift", "{run}", "--max-shift", "32"], "max_shift must be at least 0 and below the images' 32 px, got 32."),
+        (["shift", "{run}", "--max-shift", "-1"], "max_shift must be at least 0 and below the images' 32 px, got -1."),
+        (["shift", "{run}", "--images", "0"], "images must be at least 1, got 0."),
+        (["shift", "{run}", "--variants", "model-a"], "variant must be one of the run's, model-c, all-cnn-c, got"),
+        (["shift", "{run}", "--format", "png"], "png"),
+        (["shift", "{run}/missing"], "A run's folder must exist and hold study.json, got "),
+        (["shift", "{run}", "--output", "{run}/study.json/x"], "output must be a folder that can be written to, got"),
+        (["features", "{run}", "--layer", "conv8"], "for model-c conv1, conv2, conv3, conv4, conv5, conv6, conv7, got"),
+        (["features", "{run}", "--method", "gradcam"], "gradcam"),
+        (["features", "{run}", "--filters", "0"], "filters must be at least 1, got 0."),
+        (["features", "{run}", "--patches", "-2"], "patches must be at least 1, got -2."),
+        (["features", "{run}", "--variant", "nope"], "variant must be one of the run's, model-c, all-cnn-c, got"),
+        (["features", "{run}", "--layer", "conv5", "--without-image"], "layer must lie below every pool"),
+    ],
+)
+def test_bad_input_to_what_looks_into_networks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    run = make_run(str(tmp_path / "looked"))
+    before = sorted(tmp_path.rglob("*"))
+    assert main([argument.format(run=run.location) for argument in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert text in said.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_damaged_checkpoint_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(str(tmp_path / "looked"))
+    Path(run.checkpoint("t-all-cnn-c")).write_bytes(b"PK")
+    for command in ("shift", "features"):
+        assert main([command, run.location]) == 2
+        assert capsys.readouterr().err.endswith("last.pt must be a whole checkpoint, got one that cannot be read.\n")

@@ -74,6 +74,8 @@ class Dataset:
     test: Split
     checksum: str
     """SHA-256 over all images and labels that the source holds, wherever they were read from."""
+    class_names: tuple[str, ...] = ()
+    """In order of their label; empty where they are not known."""
     generated: bool = False
 
 
@@ -233,6 +235,7 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
         train=train,
         test=test,
         checksum=checksum,
+        class_names=source.class_names,
         generated=source.generated,
     )
 

@@ -1,0 +1,58 @@
+"""A run on disk with small networks, for the analysis that looks into networks."""
+
+from typing import Any
+
+import torch
+
+from sweep.records import TRIALS
+from sweep.store import Store
+from sweep.studies import STUDIES
+from trainables.architectures import build
+from trainables.checkpoint import Checkpoint
+from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.data import open_dataset
+
+VARIANTS = ("model-c", "all-cnn-c")
+TRAIN_SIZE = 60
+
+
+def config(variant: str, **values: Any) -> TrialConfig:
+    return TrialConfig(
+        **{"dataset": "shapes", "lr": 0.01, "train_size": TRAIN_SIZE, "preprocessing": "standardise"}
+        | {"variant": variant, "architecture": ArchitectureConfig(width=0.1)}
+        | values
+    )
+
+
+def row(trial_id: str, trial: TrialConfig, **values: Any) -> dict[str, Any]:
+    return (
+        dict.fromkeys(TRIALS.names)
+        | {name: getattr(trial, name) for name in ("dataset", "augmentation", "variant", "lr", "seed")}
+        | {"trial_id": trial_id, "state": "completed", "epochs_run": 5, "epochs_budget": 5, "test_error": 0.25}
+        | values
+    )
+
+
+def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None = None) -> None:
+    torch.manual_seed(1)
+    model = build(build_as or trial.variant, trial.architecture, 10)
+    Checkpoint.of(model, trial, 10, 5).save(store.checkpoint(trial_id))
+
+
+def make_run(location: str) -> Store:
+    """Write a run of two variants, one completed trial of each, and return its store."""
+    store = Store(location)
+    study = STUDIES["quickstart"]().to_dict() | {"variants": list(VARIANTS)}
+    data = open_dataset("shapes", None, TRAIN_SIZE)
+    store.write_study(
+        {
+            "study": study,
+            "data": {"shapes": {"checksum": data.checksum, "generated": True, "num_classes": 10}},
+            "planned_trials": 2,
+            "created": "2026-01-02T03:04:05+00:00",
+        }
+    )
+    for variant in VARIANTS:
+        save(store, f"t-{variant}", config(variant))
+    store.write_trials([row(f"t-{variant}", config(variant)) for variant in VARIANTS])
+    return store
