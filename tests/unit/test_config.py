@@ -99,7 +99,7 @@ def test_heavy_augmentation_of_whitened_images_is_refused() -> None:
         ("drops", (0.0, 0.5), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 1.1), "rising fractions of the epochs, above 0 and at most 1"),
         ("drops", (0.5, 0.4), "rising fractions of the epochs, above 0 and at most 1"),
-        ("augmentation", "flip", "one of none, flip-shift, heavy"),
+        ("augmentation", "flip", "one of none, flip-shift, crop-flip, heavy"),
         ("canvas", 0, "at least 1 and at most 4096"),
         ("canvas", 4097, "at least 1 and at most 4096"),
         ("preprocessing", "zca", "one of gcn-zca, standardise"),
