@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, final
 
-from analysis.select import best_configuration
+from sweep.selection import candidates, rank_configurations
 
 By = Literal["variant", "lr", "seed"]
 COUNTED_STATES = ("completed", "stopped", "diverged", "failed")
@@ -50,19 +50,20 @@ def summarise(trials: Iterable[Mapping[str, Any]], study: Mapping[str, Any], by:
     of_cell: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {cell: [] for cell in cells}
     for trial in trials:
         of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    epochs = study["base"]["epochs"]
     if by == "variant":
-        return [_result(cell, rows, epochs, by) for cell, rows in of_cell.items()]
+        return [_result(cell, rows, study, by) for cell, rows in of_cell.items()]
     results = []
     for cell, rows in of_cell.items():
         values = sorted({row[by] for row in rows}, reverse=by == "lr")
-        results += [_result((*cell, value), [row for row in rows if row[by] == value], epochs, by) for value in values]
+        results += [_result((*cell, value), [row for row in rows if row[by] == value], study, by) for value in values]
     return results
 
 
-def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], epochs: int, by: By) -> VariantResult:
+def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], study: Mapping[str, Any], by: By) -> VariantResult:
     dataset, augmentation, variant = key[:3]
-    chosen = best_configuration([trial for trial in trials if trial["state"] == "completed"])
+    ranked = rank_configurations(candidates(trials, study["protocol"]))
+    by_id = {trial["trial_id"]: trial for trial in trials}
+    chosen = [by_id[candidate.trial_id] for candidate in ranked[0]] if ranked else []
     errors = [trial["test_error"] for trial in chosen if trial["test_error"] is not None]
     parameters = [trial["num_parameters"] for trial in trials if trial["num_parameters"] is not None]
     states = Counter(trial["state"] for trial in trials)
@@ -75,7 +76,7 @@ def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], epochs: int, 
         error=statistics.fmean(errors) if errors else None,
         error_sd=statistics.stdev(errors) if len(errors) > 1 else None,
         num_seeds=len(errors),
-        epochs=epochs,
+        epochs=study["base"]["epochs"],
         num_parameters=parameters[0] if parameters else None,
         states={state: states[state] for state in (*COUNTED_STATES, "running", "pending")},
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.select import best_configuration
+from sweep.selection import candidates, rank_configurations
 from sweep.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
@@ -154,14 +154,16 @@ def write_file(folder: Path, name: str, data: bytes) -> Path:
 
 
 def _chosen_trials(store: Store, study: Mapping[str, Any]) -> dict[Cell, Mapping[str, Any]]:
-    completed: dict[Cell, list[Mapping[str, Any]]] = {
-        cell: [] for cell in product(study["datasets"], study["augmentations"], study["variants"])
+    of_cell: dict[Cell, dict[str, Mapping[str, Any]]] = {
+        cell: {} for cell in product(study["datasets"], study["augmentations"], study["variants"])
     }
     for trial in store.read_trials().to_pylist():
-        if trial["state"] == "completed":
-            completed.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    best = {cell: best_configuration(trials) for cell, trials in completed.items()}
-    return {cell: min(trials, key=lambda trial: trial["seed"]) for cell, trials in best.items() if trials}
+        cell = (trial["dataset"], trial["augmentation"], trial["variant"])
+        of_cell.setdefault(cell, {})[trial["trial_id"]] = trial
+    ranked = {
+        cell: rank_configurations(candidates(trials.values(), study["protocol"])) for cell, trials in of_cell.items()
+    }
+    return {cell: of_cell[cell][groups[0][0].trial_id] for cell, groups in ranked.items() if groups}
 
 
 def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | None) -> Subject:

@@ -28,7 +28,14 @@ def row(trial_id: str, trial: TrialConfig, **values: Any) -> dict[str, Any]:
     return (
         dict.fromkeys(TRIALS.names)
         | {name: getattr(trial, name) for name in ("dataset", "augmentation", "variant", "lr", "seed")}
-        | {"trial_id": trial_id, "state": "completed", "epochs_run": 5, "epochs_budget": 5, "test_error": 0.25}
+        | {
+            "trial_id": trial_id,
+            "phase": "search",
+            "state": "completed",
+            "epochs_run": 5,
+            "epochs_budget": 5,
+            "test_error": 0.25,
+        }
         | values
     )
 

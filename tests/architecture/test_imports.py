@@ -70,10 +70,13 @@ def test_only_the_worker_and_the_stream_of_trainables_know_ray() -> None:
 NETWORK_READERS = {f"analysis/{name}.py" for name in ("features", "geometry", "networks", "shift")}
 
 
-def test_analysis_knows_the_record_and_the_store_only() -> None:
+KNOWN_OF_SWEEP = [["sweep", "records"], ["sweep", "selection"], ["sweep", "store"]]
+
+
+def test_analysis_knows_the_record_the_store_and_the_selection_only() -> None:
     for file in modules("analysis"):
         ours = {name for name in imports(file) if top(name) in ("sweep", "trainables", "search_spaces")}
-        wrong = {name for name in ours if name.split(".")[:2] not in (["sweep", "records"], ["sweep", "store"])}
+        wrong = {name for name in ours if name.split(".")[:2] not in KNOWN_OF_SWEEP}
         if file.relative_to(ROOT).as_posix() in NETWORK_READERS:
             wrong = {name for name in wrong if top(name) != "trainables"}
         assert not wrong, f"{file}: {wrong}"

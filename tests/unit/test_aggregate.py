@@ -1,12 +1,19 @@
+from itertools import count
 from typing import Any
 
 import pytest
 
 from analysis import summarise
 
+NUMBERS = count()
+
 
 def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
     return {
+        "trial_id": f"t{next(NUMBERS)}",
+        "phase": "search",
+        "weight_decay": 0.001,
+        "batch_size": 128,
         "dataset": "cifar10",
         "augmentation": "none",
         "variant": variant,
@@ -22,7 +29,7 @@ def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
 
 def study(*variants: str, **values: Any) -> dict[str, Any]:
     fields = {"datasets": ["cifar10"], "augmentations": ["none"], "variants": list(variants or ["all-cnn-c"])}
-    return fields | {"base": {"epochs": 350}} | values
+    return fields | {"protocol": "paper", "base": {"epochs": 350}} | values
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:

@@ -17,6 +17,7 @@ def trial(number: int, **values: Any) -> dict[str, Any]:
         dict.fromkeys(TRIALS.names)
         | {
             "trial_id": f"t{number}",
+            "phase": "search",
             "dataset": "shapes",
             "augmentation": "none",
             "variant": "all-cnn-c",

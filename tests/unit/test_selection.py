@@ -1,0 +1,72 @@
+from typing import Any
+
+import pytest
+
+from sweep.selection import Candidate, candidates, rank_configurations, visible_columns
+
+
+def candidate(lr: float, error: float, seed: int = 0) -> Candidate:
+    return Candidate(trial_id=f"{lr}-{seed}", configuration=(lr, 0.001, 128), seed=seed, error=error)
+
+
+def best(found: list[Candidate]) -> list[Candidate]:
+    return rank_configurations(found)[0]
+
+
+def test_the_rate_with_the_lowest_mean_wins() -> None:
+    found = [candidate(0.1, 0.1), candidate(0.1, 0.5, 1), candidate(0.01, 0.27, 1), candidate(0.01, 0.25)]
+    assert rank_configurations(found) == [found[:1:-1], found[:2]]
+
+
+def test_no_candidate_gives_none() -> None:
+    assert rank_configurations([]) == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_equals_the_smaller_rate(order: int) -> None:
+    found = [candidate(0.1, 0.2), candidate(0.05, 0.2), candidate(0.25, 0.2)][::order]
+    assert [group[0].configuration[0] for group in rank_configurations(found)] == [0.05, 0.1, 0.25]
+
+
+def test_a_rate_with_fewer_seeds_left_comes_last() -> None:
+    found = [candidate(0.1, 0.01), candidate(0.05, 0.3), candidate(0.05, 0.4, 1)]
+    assert best(found) == found[1:]
+    assert len(rank_configurations(found)) == 2
+
+
+def test_configurations_differ_in_weight_decay_and_batch_size_too() -> None:
+    found = [
+        Candidate(trial_id=str(number), configuration=(0.1, decay, batch), seed=0, error=error)
+        for number, (decay, batch, error) in enumerate([(0.001, 128, 0.3), (0.01, 128, 0.2), (0.001, 64, 0.1)])
+    ]
+    assert [group[0].trial_id for group in rank_configurations(found)] == ["2", "1", "0"]
+
+
+class Row(dict[str, Any]):
+    """A row of `trials` that raises where a column is read that is not there."""
+
+
+def row(**values: Any) -> Row:
+    names = {"trial_id": "t", "phase": "search", "state": "completed", "seed": 0, "lr": 0.1}
+    return Row(names | {"weight_decay": 0.001, "batch_size": 128} | values)
+
+
+def test_under_holdout_no_test_column_is_seen() -> None:
+    assert not {name for name in visible_columns("holdout") if name.startswith("test")}
+    (found,) = candidates([row(val_error=0.3)], "holdout")
+    assert (found.error, found.configuration) == (0.3, (0.1, 0.001, 128))
+    with pytest.raises(KeyError, match="test_error"):
+        candidates([row(val_error=0.3)], "paper")
+
+
+def test_under_paper_the_test_error_decides() -> None:
+    assert candidates([row(test_error=0.2)], "paper")[0].error == 0.2
+
+
+def test_only_completed_trials_of_the_search_are_candidates() -> None:
+    rows = [row(val_error=0.1, state=state) for state in ("running", "pending", "stopped", "diverged", "failed")]
+    assert candidates([*rows, row(val_error=0.1, phase="confirm")], "holdout") == []
+
+
+def test_the_best_epoch_by_option() -> None:
+    assert candidates([row(val_error=0.3)], "holdout", {"t": 0.25})[0].error == 0.25
