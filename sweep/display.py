@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.plan import Plan
+from sweep.studies import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
 
@@ -22,10 +23,11 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     """
     study, base, network = plan.study, plan.study.base, plan.study.base.architecture
     table = Table(title=f"Study {study.name}", title_justify="left", box=None, pad_edge=False)
+    phases = (study.points_per_cell, study.confirmed_per_cell)
     for heading in ("cell", "parameters", "trials"):
         table.add_column(heading, justify="left" if heading == "cell" else "right", no_wrap=True, overflow="fold")
     for cell, count in plan.parameters.items():
-        table.add_row(cell, f"{count:,}", f"{study.points_per_cell:,}")
+        table.add_row(cell, f"{count:,}", " + ".join(f"{trials:,}" for trials in phases if trials))
     console.print(table)
     images = ", ".join(f"{name} {len(data.train):,} + {len(data.test):,}" for name, data in plan.datasets.items())
     size = plan.placement.workers
@@ -38,7 +40,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     ]
     lines = {
         "learning rates": f"{study.learning_rates}, {study.search} search, "
-        f"{_count(study.seeds, 'seed')} from {base.seed}",
+        f"{_count(study.search_seeds, 'seed')} from {base.seed}",
         "images": f"{images} (training + test), {base.preprocessing}"
         + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
         "arithmetic": f"{base.precision}, {base.memory_format}"
@@ -46,7 +48,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "
         f"weight decay {base.weight_decay:g}",
         "network": ", ".join(options),
-        "protocol": f"{study.protocol}, early stopping: {study.early_stopping}",
+        "protocol": f"{_protocol(study)}; early stopping: {study.early_stopping}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
         + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
@@ -65,7 +67,8 @@ class Progress:
         self, plan: Plan, console: Console, *, done: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Begin with `done` trials that ended in an earlier execution of the run."""
-        self._plan = plan
+        self.planned = plan.trials
+        """Trials of the run: fewer than the plan's once a cell is found to have too few configurations to confirm."""
         self._console = console
         self._done = done
         self._clock = clock
@@ -76,10 +79,13 @@ class Progress:
         """Print one trial's outcome."""
         self._done += 1
         self._here += 1
-        error = row["test_error"] if row["val_error"] is None else row["val_error"]
-        outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"error {100 * error:.2f} %"
+        is_validation = row["val_error"] is not None
+        error = row["val_error"] if is_validation else row["test_error"]
+        kind = "validation error" if is_validation else "error"
+        outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * error:.2f} %"
+        what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
         self._console.print(
-            f"[{self._done}/{self._plan.trials}] {row['variant']} lr {row['lr']:g} seed {row['seed']}: {row['state']}, "
+            f"[{self._done}/{self.planned}] {what} lr {row['lr']:g} seed {row['seed']}: {row['state']}, "
             f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
             highlight=False,
             soft_wrap=True,
@@ -87,7 +93,7 @@ class Progress:
         )
 
     def _left(self) -> str:
-        left = self._plan.trials - self._done
+        left = self.planned - self._done
         if not left:
             return ""
         seconds = (self._clock() - self._start) / self._here * left
@@ -97,6 +103,18 @@ class Progress:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _protocol(study: Study) -> str:
+    if study.protocol == "paper":
+        return "paper, errors on the test images"
+    several = f" {study.confirm_top} configurations" if study.confirm_top > 1 else " configuration"
+    epoch = "best" if study.criterion == "best-epoch" else "last"
+    return (
+        f"holdout, the search on {100 * study.validation:g} % of the training images by the {epoch} epoch; then the "
+        f"best{several} of each cell on all of them, {_count(study.confirm_seeds, 'seed')} from "
+        f"{study.base.seed + FIRST_FRESH_SEED}"
+    )
 
 
 def _schedule(base: TrialConfig) -> str:

@@ -3,19 +3,23 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
 import ray.tune
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
+from sweep.confirm import ConfirmSearcher, confirmations
 from sweep.driver import run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.plan import Plan
 from sweep.recorder import Recorder
+from sweep.records import FINAL_STATES
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
+from trainables.config import TrialConfig
 
 
 @final
@@ -45,6 +49,7 @@ def run_trials(
     recorded: Mapping[str, Mapping[str, Any]],
     is_interrupted: Callable[[], bool],
     on_end: Callable[[Mapping[str, Any]], None],
+    on_confirm: Callable[[Mapping[str, TrialConfig]], None],
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
 
@@ -54,7 +59,47 @@ def run_trials(
         recorded: rows of `trials` by trial_id, of a run that goes on.
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
         on_end: called with the row of each trial that ended.
+        on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
     """
+    study = plan.study
+
+    def run(searcher: Searcher, count: int, policy: str, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+        recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end)
+        _tune(plan, store, searcher, count, policy, recorder, is_interrupted)
+        return recorder.rows
+
+    rows = [dict(row) for row in recorded.values()]
+    if _ended(rows, "search") < plan.search_trials:
+        rows = run(StudySearcher(study, recorded), plan.search_trials, study.early_stopping, recorded)
+    if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
+        return rows
+    wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
+    on_confirm(wanted)
+    by_id = {row["trial_id"]: row for row in rows}
+    searcher = ConfirmSearcher(wanted, by_id)
+    return run(searcher, len(wanted), "none", by_id) if _ended(rows, "confirm") < len(wanted) else rows
+
+
+def best_epochs(store: Store) -> dict[str, float]:
+    """Return the lowest validation error of any epoch by trial_id."""
+    read = store.read_epochs().select(["trial_id", "val_error"])
+    grouped = read.group_by("trial_id").aggregate([("val_error", "min")]).to_pydict()
+    return dict(zip(grouped["trial_id"], grouped["val_error_min"], strict=True))
+
+
+def _ended(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
+    return sum(row["phase"] == phase and row["state"] in FINAL_STATES for row in rows)
+
+
+def _tune(
+    plan: Plan,
+    store: Store,
+    searcher: Searcher,
+    count: int,
+    policy: str,
+    recorder: Recorder,
+    is_interrupted: Callable[[], bool],
+) -> None:
     # Tune's own table, log files and signal handler give way to this project's.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
@@ -62,8 +107,6 @@ def run_trials(
     # At the level ERROR Tune would print the traceback of each failed trial, which is in the run's folder.
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)
-    base = plan.study.base
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
@@ -73,9 +116,9 @@ def run_trials(
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode="min",
-            num_samples=plan.trials,
-            search_alg=StudySearcher(plan.study, recorded),
-            scheduler=make_scheduler(plan.study.early_stopping, base),
+            num_samples=count,
+            search_alg=searcher,
+            scheduler=make_scheduler(policy, plan.study.base),
             max_concurrent_trials=plan.slots,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,
@@ -94,7 +137,6 @@ def run_trials(
         tuner.fit()
     finally:
         recorder.close()
-    return recorder.rows
 
 
 def _trial_id(trial: Trial) -> str:

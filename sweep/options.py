@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from search_spaces import Choice
 from search_spaces import paper as paper_space
-from sweep.studies import EarlyStopping, Protocol, Search, Study
+from sweep.studies import Criterion, EarlyStopping, Protocol, Search, Study
 from trainables.config import (
     ArchitectureConfig,
     HeavyConfig,
@@ -131,7 +131,8 @@ class RunOptions:
     seed: Whole = None
     """First seed of the trials, and the search's seed."""
     seeds: Whole = None
-    """Trials per point of the grid, with seeds counted up."""
+    """Under the protocol holdout, trials that confirm each choice, 3 by default; under paper, trials per point of the
+    grid, 1 by default."""
 
     width: Number = None
     """Factor on every layer's channels."""
@@ -157,7 +158,14 @@ class RunOptions:
     early_stopping: EarlyStopping | None = None
     """Whether the worse trials of each variant end early."""
     protocol: Protocol | None = None
-    """How the error that a table shows comes about."""
+    """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
+    test error once; paper: the lowest test error of all trials."""
+    validation: Number = None
+    """Share of each class's training images that holdout holds out in its search."""
+    criterion: Criterion | None = None
+    """Which epoch decides in the search of holdout: last, or best-epoch, which is optimistic."""
+    confirm_top: Whole = None
+    """Configurations of each cell that holdout confirms."""
 
     workers_per_trial: Annotated[int | None, Parameter(converter=_auto_or_whole_number)] = None
     """Ray Train workers of each trial; default: auto, which trains in the trial's own process where that is enough."""

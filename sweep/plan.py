@@ -13,7 +13,7 @@ from sweep.driver import Placement
 from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, open_dataset
+from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
 from trainables.data.images import CROP
 from trainables.data.source import IMAGE_SHAPE
 from trainables.feed import check_share
@@ -40,9 +40,14 @@ class Plan:
     """The options that `place` was given, by name: a run that goes on takes the same."""
 
     @property
-    def trials(self) -> int:
-        """Number of trials."""
+    def search_trials(self) -> int:
+        """Number of trials of the search."""
         return len(self.parameters) * self.study.points_per_cell
+
+    @property
+    def trials(self) -> int:
+        """Number of trials of both phases, if each cell has enough configurations to confirm."""
+        return self.search_trials + len(self.parameters) * self.study.confirmed_per_cell
 
     @property
     def epochs(self) -> int:
@@ -133,9 +138,12 @@ def open_data(study: Study) -> dict[str, Dataset | StreamedDataset]:
     """Return the study's data sets, decoded, so that bad data is refused before anything starts.
 
     Raises:
-        ValueError: a data set is missing, broken, or smaller than the study asks for.
+        ValueError: a data set is missing, broken, smaller than the study asks for, or too small to hold images out.
     """
-    return {name: open_dataset(name, study.base.data, study.base.train_size) for name in study.datasets}
+    found = {name: open_dataset(name, study.base.data, study.base.train_size) for name in study.datasets}
+    for cell in study.cells():
+        hold_out(found[cell.dataset], cell.held_out)
+    return found
 
 
 def make_plan(

@@ -147,7 +147,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._started[trial_id] = self._clock()
         row = dict.fromkeys(TRIALS.names) | {
             "trial_id": trial_id,
-            "phase": "search",
+            "phase": trial.config["phase"],
             "dataset": config.dataset,
             "augmentation": config.augmentation,
             "variant": config.variant,

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a column changes its name, type or meaning."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -66,6 +66,7 @@ EPOCHS = pa.schema(
         ("test_error", pa.float64()),
         ("test_top5_error", pa.float64()),
         ("train_images", pa.int64()),
+        ("val_images", pa.int64()),
         ("test_images", pa.int64()),
         ("epoch_s", pa.float64()),
         ("train_s", pa.float64()),

@@ -108,7 +108,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 cell.tell(name, done["state"], error)
                 continue
             self._of_tune[trial_id] = (number, name)
-            return {"trial_id": name, "cell": config.cell, "config": config.to_dict()}
+            return {"trial_id": name, "phase": "search", "cell": config.cell, "config": config.to_dict()}
         return Searcher.FINISHED  # type: ignore[no-any-return]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -139,7 +139,7 @@ def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.Ba
         assert isinstance(study.learning_rates, Choice), "checked when the study was made"
         # The same order at each point: the grid's number n is its n-th.
         return optuna.samplers.GridSampler(
-            {"lr": list(study.learning_rates.values), "replicate": list(range(study.seeds))},
+            {"lr": list(study.learning_rates.values), "replicate": list(range(study.search_seeds))},
             seed=_seed(study, cell, 0),
         )
     seed = _seed(study, cell, number)
@@ -154,7 +154,7 @@ def _seed(study: Study, cell: TrialConfig, number: int) -> int:
 def _distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:
     space = {"lr": _distribution(study.learning_rates)}
     if study.search == "grid":
-        space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.seeds)))
+        space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
     return space
 
 

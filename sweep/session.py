@@ -26,6 +26,7 @@ from sweep.provenance import changes, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
+from trainables.config import TrialConfig
 from trainables.registry import load_plugins
 
 Outcome = Literal["all ended", "some failed", "interrupted"]
@@ -168,14 +169,19 @@ def execute(prepared: Prepared) -> Outcome:
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
     try:
         rows = run_trials(
-            plan, store, recorded=prepared.recorded, is_interrupted=interruption, on_end=progress.trial_ended
+            plan,
+            store,
+            recorded=prepared.recorded,
+            is_interrupted=interruption,
+            on_end=progress.trial_ended,
+            on_confirm=partial(_begin_confirmation, prepared, progress),
         )
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
     interruption.stop_listening()
     states = Counter(row["state"] for row in rows if row["state"] in FINAL_STATES)
-    missing = plan.trials - states.total()
+    missing = progress.planned - states.total()
     if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
@@ -183,8 +189,22 @@ def execute(prepared: Prepared) -> Outcome:
     if states["failed"]:
         say(f"\nThe traceback of a failed trial is in {store.folder('tune/*/TRIAL_ID/error.txt')}.")
     if missing:
-        say(f"\n{missing} of {plan.trials} trials have not ended. Go on with: {_resume_command(prepared)}")
+        say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
+
+
+def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:
+    """Say what is confirmed, and keep how many trials the run has now that it is known."""
+    progress.planned = prepared.plan.search_trials + len(wanted)
+    prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
+    chosen: dict[str, list[str]] = {}
+    for config in wanted.values():
+        rates = chosen.setdefault(config.cell, [])
+        if f"{config.lr:g}" not in rates:
+            rates.append(f"{config.lr:g}")
+    for cell, rates in chosen.items():
+        said = f"{'confirming':>15}  {cell}: learning rate {', '.join(rates)}"
+        prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:

@@ -10,14 +10,25 @@ from search_spaces import paper as paper_space
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
 
-Protocol = Literal["paper"]
-"""`paper`: read the test error of each full-length trial and take the lowest, as the paper seems to have done."""
+Protocol = Literal["holdout", "paper"]
+"""`holdout`: choose on held-out training images, then train the choice again on all of them with several seeds and read
+each test error once; `paper`: read the test error of each full-length trial and take the lowest, as the paper seems to
+have done."""
+
+Criterion = Literal["last", "best-epoch"]
+"""Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
 Search = Literal["grid", "tpe", "random"]
 EarlyStopping = Literal["none", "asha"]
 
 MAX_TRIALS = 10_000
 """Trials of a cell: a guard against a slip of the finger."""
+
+CONFIRM_SEEDS = 3
+"""Seeds that confirm a configuration: the fewest that say anything of a spread."""
+
+FIRST_FRESH_SEED = MAX_TRIALS
+"""Seeds from this one on, counted from `base.seed`, confirm: no trial of a search can have them."""
 
 
 @final
@@ -47,8 +58,9 @@ class Study:
     base: TrialConfig
     """What all trials share: its data set, augmentation, variant and learning rate are placeholders."""
 
-    seeds: int = 1
-    """Trials per point of a grid, seeded `base.seed`, `base.seed` + 1, and so on."""
+    seeds: int | None = None
+    """Under `holdout`, trials that confirm each chosen configuration, 3 by default; under `paper`, trials per point of
+    a grid, 1 by default, seeded `base.seed`, `base.seed` + 1, and so on."""
 
     search: Search = "grid"
     """How a cell's points are chosen."""
@@ -59,8 +71,17 @@ class Study:
     early_stopping: EarlyStopping = "none"
     """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
 
-    protocol: Protocol = "paper"
+    protocol: Protocol = "holdout"
     """How the error that a table shows comes about."""
+
+    validation: float = 0.1
+    """Share of each class's training images that `holdout` holds out in its search."""
+
+    criterion: Criterion = "last"
+    """Which epoch decides in the search of `holdout`."""
+
+    confirm_top: int = 1
+    """How many configurations of each cell `holdout` confirms, the best ones on the held-out images."""
 
     def __post_init__(self) -> None:
         for name in ("datasets", "augmentations", "variants"):
@@ -69,15 +90,22 @@ class Study:
                 raise ValueError(f"{name} must hold at least one name, got none.")
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must differ from each other, got {', '.join(values)}.")
-        for name, choices in (("search", Search), ("early_stopping", EarlyStopping), ("protocol", Protocol)):
+        for name, choices in (
+            ("search", Search),
+            ("early_stopping", EarlyStopping),
+            ("protocol", Protocol),
+            ("criterion", Criterion),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
-        if not 1 <= self.seeds <= MAX_TRIALS:
+        if self.seeds is not None and not 1 <= self.seeds <= MAX_TRIALS:
             raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
-        if self.base.seed + self.seeds > SEED_LIMIT:
-            raise ValueError(
-                f"seed must leave all {self.seeds} seeds below {SEED_LIMIT}, got {self.base.seed} as the first."
-            )
+        last = self.base.seed + self.search_seeds
+        if self.protocol == "holdout":
+            last = self.base.seed + FIRST_FRESH_SEED + self.confirm_seeds
+        if last > SEED_LIMIT:
+            raise ValueError(f"seed must leave all seeds below {SEED_LIMIT}, got {self.base.seed} as the first.")
+        self._check_protocol()
         if self.search == "grid":
             if not isinstance(self.learning_rates, Choice):
                 raise ValueError(f"The grid search must have listed learning rates, got {self.learning_rates}.")
@@ -92,23 +120,49 @@ class Study:
                     f"trials_per_cell must be at least 1 and at most {MAX_TRIALS} for the search {self.search}, "
                     f"got {self.trials_per_cell}."
                 )
-            if self.seeds != 1:
+            if self.search_seeds != 1:
                 raise ValueError(
                     f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points."
                 )
 
+    def _check_protocol(self) -> None:
+        if not 0 < self.validation <= 0.5:
+            raise ValueError(f"validation must be above 0 and at most 0.5, got {self.validation:g}.")
+        if not 1 <= self.confirm_top <= MAX_TRIALS:
+            raise ValueError(f"confirm_top must be at least 1 and at most {MAX_TRIALS}, got {self.confirm_top}.")
+        if self.protocol == "paper" and self.criterion != "last":
+            raise ValueError(
+                f"criterion must be last under the protocol paper, which reads test errors, got {self.criterion!r}."
+            )
+
+    @property
+    def search_seeds(self) -> int:
+        """Trials per point of a grid."""
+        return 1 if self.protocol == "holdout" else self.seeds or 1
+
+    @property
+    def confirm_seeds(self) -> int:
+        """Trials that confirm each chosen configuration; 0 where the protocol has no such phase."""
+        return (self.seeds or CONFIRM_SEEDS) if self.protocol == "holdout" else 0
+
+    @property
+    def confirmed_per_cell(self) -> int:
+        """Number of trials in each cell's second phase, at most."""
+        return min(self.confirm_top, self.points_per_cell) * self.confirm_seeds
+
     @property
     def points_per_cell(self) -> int:
-        """Number of trials in each cell."""
+        """Number of trials in each cell's search."""
         if isinstance(self.learning_rates, Choice) and self.search == "grid":
-            return len(self.learning_rates.values) * self.seeds
+            return len(self.learning_rates.values) * self.search_seeds
         assert self.trials_per_cell is not None, "checked when the study was made"
         return self.trials_per_cell
 
     def cells(self) -> list[TrialConfig]:
-        """Return a configuration per cell, its learning rate still `base`'s placeholder."""
+        """Return a configuration per cell for the search, its learning rate still `base`'s placeholder."""
+        held_out = self.validation if self.protocol == "holdout" else 0.0
         return [
-            replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant)
+            replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant, held_out=held_out)
             for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
         ]
 
@@ -217,13 +271,15 @@ def imagenet() -> Study:
 
     Source: arXiv 1412.6806v3, section 3.3, through transcriptions of it: 450,000 iterations of 64 images, learning rate
     0.01 divided by 10 every 200,000, weight decay 0.0005, dropout 50 % after the ninth convolution, random crops and
-    flips, error on the centre crop of the validation images. Its 45 epochs are 10,000 steps each, half a pass over the
+    flips, error on the centre crop of the validation images. With one configuration nothing is chosen: no images are
+    held out. Its 45 epochs are 10,000 steps each, half a pass over the
     images. Cost: one trial, 1.8e17 floating-point operations.
     """
     return Study(
         name="imagenet",
         datasets=("imagenet",),
         augmentations=("crop-flip",),
+        protocol="paper",
         variants=("imagenet-all-cnn-b",),
         learning_rates=Choice((0.01,)),
         base=TrialConfig(

@@ -49,7 +49,7 @@ def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None =
 def make_run(location: str) -> Store:
     """Write a run of two variants, one completed trial of each, and return its store."""
     store = Store(location)
-    study = STUDIES["quickstart"]().to_dict() | {"variants": list(VARIANTS)}
+    study = STUDIES["quickstart"]().to_dict() | {"variants": list(VARIANTS), "protocol": "paper"}
     data = open_dataset("shapes", None, TRAIN_SIZE)
     store.write_study(
         {

@@ -144,6 +144,13 @@ class TrialConfig:
     train_size: int | None = None
     """Number of training images, drawn once for all trials; None takes all."""
 
+    held_out: float = 0.0
+    """Share of the training images, of each class alike, on which errors are measured instead of on the test images,
+    which are then not looked at; 0 trains on all."""
+
+    test_at_end: bool = False
+    """Whether errors are measured after the last epoch only."""
+
     variant: str
     """Name of a registered architecture variant."""
 
@@ -207,6 +214,7 @@ class TrialConfig:
             _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
+        _check("held_out", self.held_out, 0 <= self.held_out <= 0.5, "at least 0 and at most 0.5")
         _check("seed", self.seed, 0 <= self.seed < SEED_LIMIT, f"at least 0 and below {SEED_LIMIT}")
         in_order = all(0 < drop <= 1 for drop in self.drops) and list(self.drops) == sorted(self.drops)
         _check("drops", self.drops, in_order, "rising fractions of the epochs, above 0 and at most 1")

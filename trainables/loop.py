@@ -47,15 +47,18 @@ class EpochReport:
     train_error: float
     """Share of training images misclassified, measured like `train_loss`."""
     val_error: float | None
-    """Share of validation images misclassified; None where the protocol holds out none."""
+    """Share of held-out images misclassified, dropout off, after the epoch; None where none are held out."""
     test_error: float | None
-    """Share of test images misclassified, dropout off, after the epoch."""
+    """Share of test images misclassified, likewise; None where images are held out, or it is read at the end only."""
     test_top5_error: float | None
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
     error: float
-    """What the search minimises: `val_error` where there is one, else `test_error`."""
+    """What the search minimises: `val_error` where there is one, else `test_error`, else, where no choice hangs on it,
+    `train_error`."""
     train_images: int
     """Images counted in `train_error`, over all workers."""
+    val_images: int
+    """Images counted in `val_error`, over all workers."""
     test_images: int
     """Images counted in `test_error`, over all workers."""
     epoch_s: float
@@ -141,14 +144,20 @@ def train(
         train_loss, train_error, _, train_images = _means(ranks.add_up(tally))
         train_s = time.perf_counter() - started
 
-        test_tally, spread = evaluate(model, feed.test_batches(), device, arithmetic)
-        _, test_error, test_top5_error, test_images = _means(ranks.add_up(test_tally))
+        measured = not config.test_at_end or epoch == config.epochs
+        batches = feed.test_batches() if measured else ()
+        evaluated, spread = evaluate(model, batches, device, arithmetic)
+        _, error, top5_error, images = _means(ranks.add_up(evaluated))
         at_chance = abs(train_loss - math.log(feed.num_classes)) < UNLEARNED_MARGIN
         unlearned = unlearned + feed.steps_per_epoch if at_chance and epoch > config.warmup_epochs else 0
-        reason = why_diverged(train_loss, float(ranks.add_up(spread)), unlearned, feed.num_classes)
+        reason = why_diverged(
+            train_loss, float(ranks.add_up(spread)) if measured else None, unlearned, feed.num_classes
+        )
         state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
         if reason:
-            test_error = test_top5_error = DIVERGED_ERROR
+            error = top5_error = DIVERGED_ERROR
+        is_validation = config.held_out > 0
+        is_test = not is_validation and (measured or bool(reason))
         save(model, epoch)
         report(
             EpochReport(
@@ -156,12 +165,13 @@ def train(
                 lr=lr,
                 train_loss=train_loss,
                 train_error=train_error,
-                val_error=None,
-                test_error=test_error,
-                test_top5_error=test_top5_error if feed.num_classes > TOP else None,
-                error=test_error,
+                val_error=error if is_validation else None,
+                test_error=error if is_test else None,
+                test_top5_error=top5_error if is_test and feed.num_classes > TOP else None,
+                error=error if is_validation or is_test else train_error,
                 train_images=train_images,
-                test_images=test_images,
+                val_images=images if is_validation else 0,
+                test_images=0 if is_validation else images,
                 epoch_s=time.perf_counter() - started,
                 train_s=train_s,
                 state=state,
@@ -209,19 +219,19 @@ def stream_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def why_diverged(train_loss: float, spread: float, unlearned_steps: int, num_classes: int) -> str:
+def why_diverged(train_loss: float, spread: float | None, unlearned_steps: int, num_classes: int) -> str:
     """Return why a trial cannot come to anything, in words, or an empty string.
 
     Args:
         train_loss: mean over the epoch, in nats.
-        spread: see `evaluate`.
+        spread: see `evaluate`; None where nothing was evaluated.
         unlearned_steps: steps of the epochs on end whose training loss was at ln(classes).
         num_classes: of the data set.
     """
     chance = math.log(num_classes)
-    if not math.isfinite(train_loss) or not math.isfinite(spread):
+    if not math.isfinite(train_loss) or (spread is not None and not math.isfinite(spread)):
         return f"training loss {train_loss:g}: the learning rate is too high for this network"
-    if spread < DEAD_SPREAD:
+    if spread is not None and spread < DEAD_SPREAD:
         return f"dead start: the network gives the same output for every image, training loss {train_loss:.4f}"
     if unlearned_steps >= UNLEARNED_STEPS:
         return f"dead start: training loss {train_loss:.4f} stays at ln({num_classes}) = {chance:.4f}"
@@ -242,7 +252,8 @@ def _count(labels: torch.Tensor) -> torch.Tensor:
 
 def _means(tally: torch.Tensor) -> tuple[float, float, float, int]:
     loss, wrong, missed, images = tally.tolist()
-    return loss / images, wrong / images, missed / images, int(images)
+    images_or_one = max(images, 1)
+    return loss / images_or_one, wrong / images_or_one, missed / images_or_one, int(images)
 
 
 def _device_name(device: torch.device) -> str:

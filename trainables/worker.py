@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
-from trainables.data import StreamedDataset, open_dataset, prepare
+from trainables.data import StreamedDataset, hold_out, open_dataset, prepare
 from trainables.feed import Feed, MemoryFeed
 from trainables.hardware import Arithmetic, choose_arithmetic
 from trainables.loop import EpochReport, Ranks, stream_seed, train
@@ -60,7 +60,7 @@ def train_in_group(loop_config: dict[str, Any]) -> None:
 
 
 def _feed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Feed:
-    data = open_dataset(trial.dataset, trial.data, trial.train_size)
+    data = hold_out(open_dataset(trial.dataset, trial.data, trial.train_size), trial.held_out)
     seed = stream_seed(trial.seed, "order and augmentation")
     if isinstance(data, StreamedDataset):
         # Here, since Ray Data takes a second to load that most trials need not spend.

@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Store:
     store = Store(str(tmp_path / "runs" / "first"))
     store.write_study(
         {
-            "study": STUDIES["quickstart"]().to_dict(),
+            "study": STUDIES["quickstart"]().to_dict() | {"protocol": "paper"},
             "data": {"shapes": {"train_images": 4000, "test_images": 2000, "num_classes": 10, "generated": True}},
             "planned_trials": 8,
             "created": "2026-01-02T03:04:05+00:00",

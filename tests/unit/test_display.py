@@ -22,7 +22,7 @@ def split(name: str, size: int) -> Split:
 
 @pytest.fixture
 def plan() -> Plan:
-    study = replace(STUDIES["quickstart"](), seeds=2)
+    study = replace(STUDIES["quickstart"](), protocol="paper", seeds=2)
     data = Dataset(name="shapes", num_classes=10, train=split("train", 1200), test=split("test", 7), checksum="0")
     return Plan(
         study=study,
@@ -85,6 +85,7 @@ def row(**values: Any) -> dict[str, Any]:
         "state": "completed",
         "reason": "",
         "val_error": None,
+        "phase": "search",
         "test_error": 0.123456,
         "epochs_run": 5,
         "duration_s": 61.4,
@@ -133,4 +134,21 @@ def test_trials_without_an_error_say_why(plan: Plan, state: str) -> None:
 
 def test_the_validation_error_counts_before_the_test_error(plan: Plan) -> None:
     (line,) = lines(plan, (1.0, row(val_error=0.5)))
-    assert "error 50.00 %" in line
+    assert "validation error 50.00 %" in line
+
+
+def test_a_trial_that_confirms_says_so(plan: Plan) -> None:
+    (line,) = lines(plan, (1.0, row(phase="confirm")))
+    assert "] confirm all-cnn-c lr" in line
+
+
+def test_the_plan_of_both_phases(plan: Plan) -> None:
+    out = io.StringIO()
+    study = replace(plan.study, protocol="holdout", confirm_top=2, criterion="best-epoch")
+    show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
+    assert "2 + 4" in out.getvalue()
+    assert (
+        "holdout, the search on 10 % of the training images by the best epoch; then the best 2 configurations of each "
+        "cell on all of them, 2 seeds from 10000; early stopping: none"
+    ) in out.getvalue()
+    assert "24 trials, 120 epochs" in out.getvalue()

@@ -320,3 +320,38 @@ def test_workers_draw_their_own_dropout() -> None:
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^variant must be one of model-a,"):
         run(trial(variant="resnet"))
+
+
+def test_held_out_images_give_a_validation_error_and_no_test_error() -> None:
+    held = run(trial(held_out=0.1))
+    plain = run(trial())
+    for one, other in zip(held, plain, strict=True):
+        # The feed's images to measure on are the held-out ones then: the worker has put them there.
+        assert (one.val_error, one.error) == (other.test_error, other.test_error)
+        assert (one.test_error, one.test_top5_error) == (None, None)
+        assert (one.val_images, one.test_images) == (11, 0)
+        assert (other.val_images, other.test_images) == (0, 11)
+
+
+def test_the_test_error_is_read_once_where_the_end_is_all_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    batches = MemoryFeed.test_batches
+
+    def noting(feed: MemoryFeed) -> Any:
+        looked.append(1)
+        return batches(feed)
+
+    every = run(trial(epochs=3))
+    monkeypatch.setattr(MemoryFeed, "test_batches", noting)
+    reports = run(trial(epochs=3, test_at_end=True))
+    assert len(looked) == 1
+    assert [r.test_error for r in reports] == [None, None, every[-1].test_error]
+    assert [r.test_images for r in reports] == [0, 0, 11]
+    assert [r.error for r in reports] == [reports[0].train_error, reports[1].train_error, every[-1].test_error]
+    assert [r.train_loss for r in reports] == [r.train_loss for r in every]
+
+
+def test_a_trial_that_diverges_before_the_end_has_the_worst_error() -> None:
+    reports = run(trial(lr=1e6, epochs=3, test_at_end=True))
+    assert reports[-1].state == "diverged"
+    assert reports[-1].test_error == reports[-1].error == 1.0

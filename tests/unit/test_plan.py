@@ -117,7 +117,7 @@ def test_what_tune_reserves() -> None:
 
 
 def test_a_plan_counts_trials_and_epochs() -> None:
-    study = replace(STUDIES["quickstart"](), seeds=3)
+    study = replace(STUDIES["quickstart"](), protocol="paper", seeds=3)
     parameters = check_study(study)
     plan = Plan(
         study=study, datasets={}, parameters=parameters, placement=Placement(), slots=2, cluster=cluster(), asked={}
@@ -125,6 +125,8 @@ def test_a_plan_counts_trials_and_epochs() -> None:
     assert list(parameters) == [cell.cell for cell in study.cells()]
     assert plan.trials == 4 * 2 * 3
     assert plan.epochs == plan.trials * study.base.epochs
+    holdout = replace(plan, study=STUDIES["quickstart"]())
+    assert (holdout.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
 
 
 def test_parameters_of_the_papers_all_cnn_c() -> None:

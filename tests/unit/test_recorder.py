@@ -26,7 +26,7 @@ class StandIn:
         config = TrialConfig(
             dataset="shapes", variant="all-cnn-c", lr=0.05, epochs=epochs, architecture=ArchitectureConfig(width=0.5)
         )
-        self.config = {"trial_id": trial_id, "cell": config.cell, "config": config.to_dict()}
+        self.config = {"trial_id": trial_id, "phase": "search", "cell": config.cell, "config": config.to_dict()}
 
 
 def result(epoch: int, **values: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_a_grid_tries_each_point_of_each_cell_once_dealt_in_turn(error: float | 
 
 
 def test_seeds_repeat_each_point_of_the_grid() -> None:
-    seen = walk(StudySearcher(study(seeds=2)))
+    seen = walk(StudySearcher(study(protocol="paper", seeds=2)))
     assert sorted((lr, seed) for trial_id, lr, seed in seen if "model-a" in trial_id) == sorted(
         (lr, seed) for lr in RATES for seed in (0, 1)
     )

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +77,8 @@ def test_cells_span_data_sets_augmentations_and_variants() -> None:
 
 def test_points_per_cell() -> None:
     assert GOOD.points_per_cell == 2
-    assert replace(GOOD, seeds=5).points_per_cell == 10
+    assert replace(GOOD, protocol="paper", seeds=5).points_per_cell == 10
+    assert replace(GOOD, seeds=5).points_per_cell == 2
     assert replace(GOOD, search="random", trials_per_cell=7).points_per_cell == 7
 
 
@@ -89,7 +91,16 @@ def test_points_per_cell() -> None:
         ({"variants": ("a", "b", "a")}, "variants must differ from each other, got a, b, a."),
         ({"search": "best"}, "search must be one of grid, tpe, random, got 'best'."),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
-        ({"protocol": "x"}, "protocol must be one of paper, got 'x'."),
+        ({"protocol": "x"}, "protocol must be one of holdout, paper, got 'x'."),
+        ({"criterion": "first"}, "criterion must be one of last, best-epoch, got 'first'."),
+        (
+            {"protocol": "paper", "criterion": "best-epoch"},
+            "criterion must be last under the protocol paper, which reads test errors, got 'best-epoch'.",
+        ),
+        ({"validation": 0.0}, "validation must be above 0 and at most 0.5, got 0."),
+        ({"validation": 0.6}, "validation must be above 0 and at most 0.5, got 0.6."),
+        ({"validation": math.nan}, "validation must be above 0 and at most 0.5, got nan."),
+        ({"confirm_top": 0}, "confirm_top must be at least 1 and at most 10000, got 0."),
         ({"seeds": 0}, "seeds must be at least 1 and at most 10000, got 0."),
         (
             {"learning_rates": LogUniform(0.1, 0.2)},
@@ -105,7 +116,7 @@ def test_points_per_cell() -> None:
             "trials_per_cell must be at least 1 and at most 10000 for the search random, got 0.",
         ),
         (
-            {"search": "random", "trials_per_cell": 3, "seeds": 2},
+            {"protocol": "paper", "search": "random", "trials_per_cell": 3, "seeds": 2},
             "seeds must be 1 for the search random, got 2; a grid repeats points.",
         ),
     ],
@@ -114,6 +125,30 @@ def test_what_does_not_hold_is_refused(changes: dict[str, Any], text: str) -> No
     with pytest.raises(ValueError, match="must") as caught:
         replace(GOOD, **changes)
     assert str(caught.value) == text
+
+
+def test_seeds_and_trials_of_both_protocols() -> None:
+    holdout, paper = GOOD, replace(GOOD, protocol="paper")
+    assert (holdout.search_seeds, holdout.confirm_seeds, holdout.confirmed_per_cell) == (1, 3, 3)
+    assert (paper.search_seeds, paper.confirm_seeds, paper.confirmed_per_cell) == (1, 0, 0)
+    five = replace(GOOD, seeds=5, confirm_top=2)
+    assert (five.search_seeds, five.confirm_seeds, five.confirmed_per_cell) == (1, 5, 10)
+    # A cell has no more configurations to confirm than it tries.
+    assert replace(GOOD, confirm_top=9).confirmed_per_cell == 2 * 3
+    assert (replace(paper, seeds=4).search_seeds, replace(paper, seeds=4).confirm_seeds) == (4, 0)
+
+
+def test_the_search_of_holdout_trains_without_the_held_out_images() -> None:
+    assert {cell.held_out for cell in replace(GOOD, validation=0.2).cells()} == {0.2}
+    assert {cell.held_out for cell in replace(GOOD, protocol="paper").cells()} == {0.0}
+
+
+def test_fresh_seeds_must_fit() -> None:
+    with pytest.raises(
+        ValueError, match=r"^seed must leave all seeds below 4294967296, got 4294957294 as the first\.$"
+    ):
+        replace(GOOD, base=replace(GOOD.base, seed=2**32 - 10_002))
+    assert replace(GOOD, base=replace(GOOD.base, seed=2**32 - 10_003)).confirm_seeds == 3
 
 
 def test_an_unknown_study_is_refused() -> None:

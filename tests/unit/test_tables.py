@@ -147,7 +147,7 @@ def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any
 
 def large_study(**options: Any) -> dict[str, Any]:
     """Return a study.json of the Large ALL-CNN's study, but for the options given."""
-    written = RunOptions(**options).apply(STUDIES["cifar10-large"]()).to_dict()
+    written = RunOptions(**options).apply(STUDIES["cifar10-large"]()).to_dict() | {"protocol": "paper"}
     return study() | {"study": json.loads(json.dumps(written))}
 
 

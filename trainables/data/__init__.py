@@ -16,6 +16,7 @@ from trainables.data.source import (
     StreamedDataset,
     StreamSource,
     count_classes,
+    hold_out,
     open_dataset,
     register_dataset,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "StreamedDataset",
     "cache_folder",
     "count_classes",
+    "hold_out",
     "open_dataset",
     "prepare",
     "register_dataset",

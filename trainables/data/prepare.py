@@ -11,7 +11,7 @@ from trainables.data.cache import cached_arrays
 from trainables.data.source import Dataset
 from trainables.data.whitening import Whitening, global_contrast_normalise
 
-_VERSION = 3
+_VERSION = 4
 """Part of the cache's key: raise it when the arithmetic changes."""
 
 
@@ -39,6 +39,7 @@ def prepare(dataset: Dataset, preprocessing: Preprocessing) -> Prepared:
         "dataset": dataset.name,
         "checksum": dataset.checksum,
         "train": len(dataset.train),
+        "held out": dataset.held_out,
         "preprocessing": preprocessing,
         "version": _VERSION,
     }

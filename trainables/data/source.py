@@ -62,6 +62,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, chosen: np.ndarray[Any, Any]) -> "Split":
+        """Return the images of these numbers, int `(n,)`, in their order."""
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     """In order of their label; empty where they are not known."""
     generated: bool = False
+    held_out: float = 0.0
+    """Share of the training images that stand in the place of the test images."""
 
 
 @final
@@ -116,7 +122,10 @@ class ImageIndex:
         Raises:
             ValueError: there are fewer.
         """
-        chosen = _drawn(len(self), size, dataset)
+        return self.take(_drawn(len(self), size, dataset))
+
+    def take(self, chosen: np.ndarray[Any, Any]) -> "ImageIndex":
+        """Return the images of these numbers, int `(n,)`, in their order."""
         return replace(
             self,
             files=self.files[chosen],
@@ -227,7 +236,7 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
         for s in ("train", "test")
     )
     if train_size is not None and train_size != len(train):
-        train = _part(train, train_size, name)
+        train = train.take(_drawn(len(train), train_size, name))
     checksum = arrays["checksum"].tobytes().hex()
     return Dataset(
         name=name,
@@ -240,6 +249,36 @@ def open_dataset(name: str, location: str | None = None, train_size: int | None 
     )
 
 
+def hold_out(data: Dataset | StreamedDataset, share: float) -> Dataset | StreamedDataset:
+    """Return a data set that trains on fewer images and has the others in the place of its test images.
+
+    The images are drawn by a fixed seed, `share` of each class, at least one of each: every trial of every run holds
+    out the same ones. 0 returns the data set as it is.
+
+    Raises:
+        ValueError: a class has a single training image.
+    """
+    if not share:
+        return data
+    labels = data.train.labels
+    draws = np.random.default_rng([SUBSET_SEED, 1])
+    held: list[np.ndarray[Any, Any]] = []
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        if len(of_class) < 2:
+            raise ValueError(
+                f"validation must leave each class an image to train on and one to hold out, got 1 image of class "
+                f"{label} of {data.name}; train on more images."
+            )
+        held.append(draws.permutation(of_class)[: max(1, round(share * len(of_class)))])
+    chosen = np.sort(np.concatenate(held))
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    if isinstance(data, StreamedDataset):
+        return replace(data, train=data.train.take(rest), test=replace(data.train.take(chosen), name=data.test.name))
+    held_images = replace(data.train.take(chosen), name=data.test.name)
+    return replace(data, train=data.train.take(rest), test=held_images, held_out=share)
+
+
 def count_classes(name: str, location: str | None) -> int:
     """Return the number of classes of a registered data set, which a streamed one's own folders or labels tell.
 
@@ -248,13 +287,6 @@ def count_classes(name: str, location: str | None) -> int:
     """
     source = DATASETS[name]
     return source.open(location, None).num_classes if isinstance(source, StreamSource) else source.num_classes
-
-
-def _part(train: Split, size: int, dataset: str) -> Split:
-    chosen = _drawn(len(train), size, dataset)
-    return Split(
-        name=train.name, images=train.images[chosen], labels=train.labels[chosen], num_classes=train.num_classes
-    )
 
 
 def _drawn(count: int, size: int, dataset: str) -> np.ndarray[Any, Any]:

@@ -1,0 +1,102 @@
+"""What the second phase trains, and in which order it is dealt."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from sweep.confirm import ConfirmSearcher, confirmations
+from sweep.records import TRIALS
+from sweep.studies import STUDIES, Study
+
+
+def study(**changes: Any) -> Study:
+    return replace(STUDIES["quickstart"](), variants=("model-c", "all-cnn-c"), seeds=2, **changes)
+
+
+class Searched(dict[str, Any]):
+    """A row of the search, in which there is nothing of the test images to be read."""
+
+    def __getitem__(self, name: str) -> Any:
+        assert not name.startswith("test"), f"a choice has looked at {name}"
+        return super().__getitem__(name)
+
+
+def row(variant: str, lr: float, val_error: float, **values: Any) -> Searched:
+    return Searched(
+        dict.fromkeys(TRIALS.names)
+        | {"trial_id": f"{variant}-{lr}", "phase": "search", "dataset": "shapes", "augmentation": "none"}
+        | {"variant": variant, "lr": lr, "weight_decay": 0.001, "batch_size": 32, "seed": 0, "state": "completed"}
+        | {"val_error": val_error, "test_error": 1 - val_error}
+        | values
+    )
+
+
+ROWS = [
+    row("model-c", 0.1, 0.4),
+    row("model-c", 0.01, 0.3),
+    row("model-c", 0.05, 0.1, state="stopped"),
+    row("all-cnn-c", 0.1, 0.2, weight_decay=0.01, batch_size=64),
+    row("all-cnn-c", 0.01, 0.25),
+]
+
+
+def test_the_best_of_each_cell_is_trained_again_on_all_images_with_fresh_seeds() -> None:
+    found = confirmations(study(), ROWS)
+    assert list(found) == [
+        "shapes_none_model-c_confirm_0_0",
+        "shapes_none_all-cnn-c_confirm_0_0",
+        "shapes_none_model-c_confirm_0_1",
+        "shapes_none_all-cnn-c_confirm_0_1",
+    ]
+    model, all_cnn = (found[f"shapes_none_{name}_confirm_0_1"] for name in ("model-c", "all-cnn-c"))
+    assert (model.variant, model.lr, model.weight_decay, model.batch_size) == ("model-c", 0.01, 0.001, 32)
+    assert (all_cnn.variant, all_cnn.lr, all_cnn.weight_decay, all_cnn.batch_size) == ("all-cnn-c", 0.1, 0.01, 64)
+    for config in found.values():
+        assert (config.held_out, config.test_at_end, config.epochs) == (0.0, True, 5)
+    assert [config.seed for config in found.values()] == [10_000, 10_000, 10_001, 10_001]
+
+
+def test_the_top_few_where_asked() -> None:
+    found = confirmations(study(confirm_top=2), ROWS)
+    assert {name: config.lr for name, config in found.items() if name.endswith("_0")} == {
+        "shapes_none_model-c_confirm_0_0": 0.01,
+        "shapes_none_model-c_confirm_1_0": 0.1,
+        "shapes_none_all-cnn-c_confirm_0_0": 0.1,
+        "shapes_none_all-cnn-c_confirm_1_0": 0.01,
+    }
+
+
+def test_a_cell_without_a_completed_trial_has_none() -> None:
+    found = confirmations(study(), [row("model-c", 0.1, 1.0, state="diverged"), *ROWS[3:]])
+    assert {config.variant for config in found.values()} == {"all-cnn-c"}
+
+
+def test_the_best_epoch_by_option() -> None:
+    best = {"model-c-0.1": 0.01, "model-c-0.01": 0.2, "all-cnn-c-0.1": 0.2, "all-cnn-c-0.01": 0.1}
+    found = confirmations(study(criterion="best-epoch"), ROWS, best)
+    assert [config.lr for config in found.values()] == [0.1, 0.01, 0.1, 0.01]
+
+
+def test_rows_of_the_second_phase_choose_nothing() -> None:
+    confirmed = row("model-c", 0.1, 0.0, phase="confirm", trial_id="x")
+    assert confirmations(study(), [*ROWS, confirmed]) == confirmations(study(), ROWS)
+
+
+def test_a_test_column_is_never_handed_to_the_choice() -> None:
+    with pytest.raises(AssertionError, match="a choice has looked at test_error"):
+        confirmations(study(protocol="paper"), ROWS)
+
+
+def test_trials_are_dealt_in_order_without_those_that_have_ended() -> None:
+    wanted = confirmations(study(), ROWS)
+    first, second, third, fourth = wanted
+    recorded = {first: {"state": "completed"}, second: {"state": "pending"}, fourth: {"state": "failed"}}
+    searcher = ConfirmSearcher(wanted, recorded)
+    dealt = [searcher.suggest("a"), searcher.suggest("b")]
+    assert [trial["trial_id"] for trial in dealt if isinstance(trial, dict)] == [second, third]
+    assert isinstance(dealt[0], dict)
+    assert (dealt[0]["phase"], dealt[0]["cell"]) == ("confirm", "shapes/none/all-cnn-c")
+    assert dealt[0]["config"] == wanted[second].to_dict()
+    assert searcher.suggest("c") == Searcher.FINISHED
