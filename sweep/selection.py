@@ -29,9 +29,14 @@ class Candidate:
     """What is minimised, a fraction in [0, 1]."""
 
 
+def criterion(protocol: str) -> str:
+    """Return the column of `trials` that a choice under this protocol minimises."""
+    return _CRITERION[protocol]
+
+
 def visible_columns(protocol: str) -> tuple[str, ...]:
     """Return the columns of `trials` that a choice under this protocol may see."""
-    return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, _CRITERION[protocol])
+    return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, criterion(protocol))
 
 
 def candidates(

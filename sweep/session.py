@@ -26,6 +26,7 @@ from sweep.provenance import changes, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
+from sweep.warm_start import check_same, warm_started
 from trainables.registry import load_plugins
 
 Outcome = Literal["all ended", "some failed", "interrupted"]
@@ -125,6 +126,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     else:
         study = _choose_study(study_name, options, cluster, console)
         options, store = _new_run(study, options)
+        if options.warm_start is not None:
+            study = warm_started(study, options.warm_start)
     placement: dict[str, Any] = {
         "workers": options.workers_per_trial,
         "gpus": options.gpus_per_trial,
@@ -268,6 +271,8 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     for setting, value in RunOptions.describe(study).items():
         if value != was[setting] and setting not in ELSEWHERE:
             raise ValueError(f"{setting} must be as recorded, {was[setting]}, got {value}; leave the option out.")
+    if options.warm_start is not None:
+        check_same(study, options.warm_start)
     return store, study, document
 
 

@@ -71,7 +71,23 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--datasets", "nope"], "dataset must be one of cifar10, "),
         (["quickstart", "--nope", "1"], "nope"),
         (["quickstart", "--precision", "float8"], "float8"),
-        (["quickstart", "--search", "best"], "best"),
+        (["quickstart", "--search", "best"], "search must be one of grid, tpe, random, BruteForceSampler, "),
+        (
+            ["quickstart", "--search", "BruteForceSampler"],
+            "search must be a sampler that takes this space, got 'BruteForceSampler' (",
+        ),
+        (
+            ["quickstart", "--search", "CmaEsSampler", "--learning-rates", "0.1"],
+            "CmaEsSampler must have a range LOW..HIGH to search",
+        ),
+        (
+            ["quickstart", "--search", "tpe", "--warm-start", "missing"],
+            "warm_start: A run's folder must exist and hold ",
+        ),
+        (
+            ["quickstart", "--weight-decays", "0.1..1"],
+            "The grid search must have listed weight decays, got log-uniform",
+        ),
         (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
         (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
         (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
