@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 
 from sweep.driver import run_trial
 from sweep.early_stopping import make_scheduler
+from sweep.journal import JOURNAL, Journal
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.search import METRIC, StudySearcher
@@ -62,7 +63,13 @@ def run_trials(
     # At the level ERROR Tune would print the traceback of each failed trial, which is in the run's folder.
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)
+    recorder = Recorder(
+        store,
+        recorded=recorded,
+        is_interrupted=is_interrupted,
+        on_end=on_end,
+        on_change=_journal(plan, store, recorded),
+    )
     base = plan.study.base
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
@@ -95,6 +102,15 @@ def run_trials(
     finally:
         recorder.close()
     return recorder.rows
+
+
+def _journal(
+    plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], None]:
+    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
+        return lambda _: None
+    epochs = store.read_epochs().to_pylist() if recorded else ()
+    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs).update
 
 
 def _trial_id(trial: Trial) -> str:
