@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.records import FINAL_STATES
 from sweep.search import distributions, sampler_seed
-from sweep.selection import criterion
+from sweep.selection import criterion_column
 from sweep.studies import Study
 
 JOURNAL = "optuna.journal"
@@ -64,7 +64,7 @@ class Journal:
             epochs: rows of `epochs` of the same.
         """
         self._study = study
-        self._criterion = criterion(study.protocol)
+        self._criterion = criterion_column(study.protocol)
         self._distributions = distributions(study)
         self._running: dict[str, int] = {}
         curves: dict[str, dict[int, float]] = {}
