@@ -1,6 +1,7 @@
 """One Optuna study per cell behind one Ray searcher."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ray.tune.search import Searcher
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
 from sweep.samplers import make_sampler
-from sweep.studies import DIMENSIONS, Study
+from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
 
 METRIC = "error"
@@ -54,13 +55,12 @@ class CellSearch:
         self._optuna = optuna.create_study(direction="minimize")
         self._asked: dict[str, optuna.trial.Trial] = {}
         # All that the record holds, also of points that are yet to be asked for again: no draw may repeat one.
-        self._taken = {_identity(row) for row in self._recorded.values()}
-        for point in study.warm_start.points if study.warm_start is not None else ():
-            if point.cell == cell.cell:
-                known = {name: getattr(point, name) for name in study.dimensions}
-                self._optuna.add_trial(
-                    optuna.trial.create_trial(params=known, distributions=self._space, value=point.error)
-                )
+        self._taken = {(*(row[name] for name in DIMENSIONS), row["seed"]) for row in self._recorded.values()}
+        for point in _told(study, cell.cell):
+            known = {name: getattr(point, name) for name in study.dimensions}
+            self._optuna.add_trial(
+                optuna.trial.create_trial(params=known, distributions=self._space, value=point.error)
+            )
 
     @property
     def remaining(self) -> int:
@@ -84,16 +84,15 @@ class CellSearch:
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
         config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
-        config = replace(config, batch_size=int(config.batch_size))
+        point = tuple(getattr(config, name) for name in DIMENSIONS)
         if self._study.search == "grid":
-            config = replace(config, seed=config.seed + trial.params["replicate"])
+            seed = config.seed + trial.params["replicate"]
         elif known is not None:
-            config = replace(config, seed=known["seed"])
+            seed = known["seed"]
         else:
-            while _identity(config.to_dict()) in self._taken:
-                config = replace(config, seed=config.seed + 1)
-        self._taken.add(_identity(config.to_dict()))
-        return trial_id, config
+            seed = next(seed for seed in itertools.count(config.seed) if (*point, seed) not in self._taken)
+        self._taken.add((*point, seed))
+        return trial_id, replace(config, seed=seed, batch_size=int(config.batch_size))
 
     def tell(self, trial_id: str, state: str, error: float | None) -> None:
         """Tell Optuna how a trial ended.
@@ -205,13 +204,20 @@ def rehearse(study: Study) -> None:
 def sampler_seed(study: Study, cell: str, number: int) -> int:
     """Return the seed of the sampler that draws a cell's point of this number; one for all points of a grid."""
     number = 0 if study.search == "grid" else number
-    digest = hashlib.sha256(f"{study.base.seed} {cell} {number}".encode()).digest()
+    told = _told(study, cell)
+    # With the earlier run's own seeds a sampler would begin with the very points that it began with there.
+    text = f"{study.base.seed} {cell} {number}" + (f" after {told}" if told else "")
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
 def distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:
     """Return what a cell searches, by the field of a trial's configuration, in Optuna's terms."""
     return {name: _distribution(dimension) for name, dimension in study.dimensions.items()}
+
+
+def _told(study: Study, cell: str) -> list[EarlierPoint]:
+    return [point for point in study.warm_start.points if point.cell == cell] if study.warm_start is not None else []
 
 
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
@@ -221,11 +227,6 @@ def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.Ba
     # The same order at each point: the grid's number n is its n-th.
     listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
     return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.seeds))}, seed=seed)
-
-
-def _identity(values: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return what two trials of a cell must not share, from a row of `trials` or a configuration's fields."""
-    return (*(values[name] for name in DIMENSIONS), values["seed"])
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:

@@ -201,6 +201,20 @@ def test_an_earlier_run_moves_the_first_points() -> None:
     assert walk(StudySearcher(warm)) == warm_seen
 
 
+@pytest.mark.parametrize("search", ["tpe", "random"])
+def test_a_search_after_an_earlier_run_repeats_none_of_its_points(search: str) -> None:
+    asked = study(search=search, trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1), variants=("model-a",))
+    tried: list[float] = []
+    for _ in range(3):
+        told = tuple(
+            EarlierPoint(cell="shapes/none/model-a", lr=lr, weight_decay=0.001, batch_size=32, error=0.5)
+            for lr in tried
+        )
+        warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
+        tried = [lr for _, lr, _ in walk(StudySearcher(warm))]
+        assert not {point.lr for point in told} & set(tried)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
