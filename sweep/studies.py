@@ -125,7 +125,7 @@ class Study:
             if self.warm_start is not None:
                 raise ValueError(
                     "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
-                    f"got {self.warm_start.run}."
+                    f"got {self.warm_start.run}; add --search tpe."
                 )
             if self.trials_per_cell is not None:
                 raise ValueError(

@@ -21,6 +21,8 @@ def warm_started(study: Study, location: str) -> Study:
     Raises:
         ValueError: there is no run, it tells nothing, or the study's search would not listen.
     """
+    # Refused where the search would not listen, before anything is read.
+    replace(study, warm_start=WarmStart(run=location, points=(), skipped=0))
     try:
         store = Store(location)
         store.read_study()

@@ -340,6 +340,9 @@ def test_a_run_goes_on_as_recorded(tmp_path: Path, recorded: list[str], capsys: 
         (["--epochs", "3"], "epochs must be as recorded, 350, got 3; leave the option out."),
         (["--workers-per-trial", "2"], "workers_per_trial must be as recorded, 1, got 2; leave the option out."),
         (["cifar100"], "The study must be the recorded one, cifar10, got 'cifar100'."),
+        (["--search", "tpe"], "search must be as recorded, grid, got tpe; leave the option out."),
+        (["--weight-decays", "0.1"], "weight_decays must be as recorded, None, got {{0.1}}; leave the option out."),
+        (["--warm-start", "{folder}/x"], "warm_start must be as recorded, None, got {folder}/x; leave the option out."),
         (["--data", "{folder}/missing"], "The data location must be an existing folder or a URI, got "),
     ],
 )
@@ -347,7 +350,7 @@ def test_another_study_than_the_recorded_one_is_refused(
     tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
 ) -> None:
     options = [argument.format(folder=tmp_path) for argument in arguments]
-    assert text in refused(tmp_path, capsys, *options, *recorded)
+    assert text.format(folder=tmp_path) in refused(tmp_path, capsys, *options, *recorded)
 
 
 def test_a_run_goes_on_with_its_own_images_wherever_they_lie(

@@ -123,7 +123,8 @@ def test_points_per_cell() -> None:
         ),
         (
             {"warm_start": WarmStart(run="/runs/x", points=(), skipped=0)},
-            "warm_start must be left out for the grid search, which learns nothing from earlier trials, got /runs/x.",
+            "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
+            "got /runs/x; add --search tpe.",
         ),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
         ({"protocol": "x"}, "protocol must be one of paper, got 'x'."),

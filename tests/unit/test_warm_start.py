@@ -8,6 +8,7 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from sweep.records import TRIALS
+from sweep.run import main
 from sweep.store import Store
 from sweep.studies import STUDIES, EarlierPoint, Study
 from sweep.warm_start import check_same, warm_started
@@ -121,3 +122,13 @@ def test_a_run_goes_on_with_its_own_warm_start_only(tmp_path: Path) -> None:
         check_same(study, str(tmp_path / "other"))
     with pytest.raises(ValueError, match=r"^warm_start must be as recorded, None, got .*; leave the option out\.$"):
         check_same(STUDY, str(tmp_path / "earlier"))
+
+
+def test_the_plan_counts_what_the_search_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = earlier(tmp_path, row("a"), row("b", variant="all-cnn-c", lr=0.9), row("c", variant="model-a"))
+    options = ["--train-size", "64", "--epochs", "1", "--width", "0.05", "--gpus-per-trial", "0", "--dry-run"]
+    asked = ["quickstart", "--warm-start", location, "--output", str(tmp_path / "runs"), *options]
+    assert main([*asked, "--search", "tpe"]) == 0
+    assert f"warm start  1 trial of {location} in 1 cell, 2 skipped" in capsys.readouterr().out
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("error: warm_start must be left out for the grid search, which learns ")
