@@ -267,8 +267,9 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     if study_name is not None and study_name != recorded.name:
         raise ValueError(f"The study must be the recorded one, {recorded.name}, got {study_name!r}.")
     study = options.apply(recorded)
-    was = RunOptions.describe(recorded)
-    for setting, value in RunOptions.describe(study).items():
+    was, given = RunOptions.describe(recorded), options.study_options()
+    # What was typed comes first: it may have changed other settings too.
+    for setting, value in sorted(RunOptions.describe(study).items(), key=lambda item: (item[0] not in given, item[0])):
         if value != was[setting] and setting not in ELSEWHERE:
             raise ValueError(f"{setting} must be as recorded, {was[setting]}, got {value}; leave the option out.")
     if options.warm_start is not None:
