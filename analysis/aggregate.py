@@ -61,7 +61,7 @@ def summarise(trials: Iterable[Mapping[str, Any]], study: Mapping[str, Any], by:
 
 def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], study: Mapping[str, Any], by: By) -> VariantResult:
     dataset, augmentation, variant = key[:3]
-    ranked = rank_configurations(candidates(trials, study["protocol"]))
+    ranked = rank_configurations(candidates(trials, study["protocol"]), seeds=study.get("seeds"))
     by_id = {trial["trial_id"]: trial for trial in trials}
     chosen = [by_id[candidate.trial_id] for candidate in ranked[0]] if ranked else []
     errors = [trial["test_error"] for trial in chosen if trial["test_error"] is not None]

@@ -161,7 +161,8 @@ def _chosen_trials(store: Store, study: Mapping[str, Any]) -> dict[Cell, Mapping
         cell = (trial["dataset"], trial["augmentation"], trial["variant"])
         of_cell.setdefault(cell, {})[trial["trial_id"]] = trial
     ranked = {
-        cell: rank_configurations(candidates(trials.values(), study["protocol"])) for cell, trials in of_cell.items()
+        cell: rank_configurations(candidates(trials.values(), study["protocol"]), seeds=study.get("seeds"))
+        for cell, trials in of_cell.items()
     }
     return {cell: of_cell[cell][groups[0][0].trial_id] for cell, groups in ranked.items() if groups}
 

@@ -178,19 +178,25 @@ def differences(study: Mapping[str, Any], train_images: int, settings: Mapping[s
         train_images: number of training images.
         settings: what the paper states of its recipe.
     """
-    rates = study["learning_rates"]
+    decays = study.get("weight_decays")
     ours = {
         **study,
         **study["base"],
         **study["base"]["architecture"],
-        "learning_rates": set(rates["values"])
-        if rates["kind"] == "choice"
-        else f"{rates['low']:g} to {rates['high']:g}",
+        "learning_rates": _searched(study["learning_rates"]),
     }
+    if decays is not None:
+        ours["weight_decay"] = _searched(decays)
     # What a run was too old to have an option for was as in the paper.
     pairs = [(name, ours.get(name, theirs), theirs) for name, theirs in settings.items()]
     pairs.append(("training images", train_images, PAPER_TRAIN_IMAGES))
     return [f"{name} {_plain(mine)} (paper: {_plain(theirs)})" for name, mine, theirs in pairs if mine != theirs]
+
+
+def _searched(dimension: Mapping[str, Any]) -> set[float] | str:
+    if dimension["kind"] == "choice":
+        return set(dimension["values"])
+    return f"{dimension['low']:g} to {dimension['high']:g}"
 
 
 def _plain(value: Any) -> str:

@@ -24,6 +24,9 @@ class Choice:
         if len(set(self.values)) < len(self.values):
             raise ValueError(f"the values must differ from each other, got {_listed(self.values)}.")
 
+    def __contains__(self, value: float) -> bool:
+        return value in self.values
+
     def __str__(self) -> str:
         return "{" + _listed(self.values) + "}"
 
@@ -44,6 +47,9 @@ class LogUniform:
         _check_positive("high", self.high)
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got low {self.low:g} and high {self.high:g}.")
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"log-uniform [{self.low:g}, {self.high:g}]"

@@ -35,7 +35,9 @@ def confirmations(
         )
     found = {}
     chosen = {
-        cell.cell: rank_configurations(candidates(of_cell[cell.cell], study.protocol, best_epochs))[: study.confirm_top]
+        cell.cell: rank_configurations(
+            candidates(of_cell[cell.cell], study.protocol, best_epochs), seeds=study.search_seeds
+        )[: study.confirm_top]
         for cell in study.cells()
     }
     for number in range(study.confirm_seeds):

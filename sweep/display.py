@@ -7,8 +7,9 @@ from typing import Any, final
 from rich.console import Console
 from rich.table import Table
 
+from sweep.journal import JOURNAL
 from sweep.plan import Plan
-from sweep.studies import FIRST_FRESH_SEED, Study
+from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
 
@@ -41,12 +42,19 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     lines = {
         "learning rates": f"{study.learning_rates}, {study.search} search, "
         f"{_count(study.search_seeds, 'seed')} from {base.seed}",
+        **{
+            DIMENSIONS[name].replace("_", " "): str(dimension)
+            for name, dimension in study.dimensions.items()
+            if name != "lr"
+        },
+        **_warm_start(study),
         "images": f"{images} (training + test), {base.preprocessing}"
         + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
         "arithmetic": f"{base.precision}, {base.memory_format}"
         + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else ""),
-        "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "
-        f"weight decay {base.weight_decay:g}",
+        "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}"
+        + ("" if study.batch_sizes else f", batches of {base.batch_size:,}")
+        + ("" if study.weight_decays else f", weight decay {base.weight_decay:g}"),
         "network": ", ".join(options),
         "protocol": f"{_protocol(study)}; early stopping: {study.early_stopping}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
@@ -54,6 +62,9 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
         f"{_count(plan.cluster.gpus, 'GPU')}: {_count(plan.slots, 'trial')} at once, {each}",
         "record": location,
+        "optuna journal": "left out, since the record is at a URI and a journal is kept in folders only"
+        if "://" in location
+        else f"{location}/{JOURNAL}",
     }
     for name, value in lines.items():
         console.print(f"{name:>15}  {value}", highlight=False, soft_wrap=True, markup=False)
@@ -69,6 +80,7 @@ class Progress:
         """Begin with `done` trials that ended in an earlier execution of the run."""
         self.planned = plan.trials
         """Trials of the run: fewer than the plan's once a cell is found to have too few configurations to confirm."""
+        self._dimensions = plan.study.dimensions
         self._console = console
         self._done = done
         self._clock = clock
@@ -84,8 +96,9 @@ class Progress:
         kind = "validation error" if is_validation else "error"
         outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * error:.2f} %"
         what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
+        searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
         self._console.print(
-            f"[{self._done}/{self.planned}] {what} lr {row['lr']:g} seed {row['seed']}: {row['state']}, "
+            f"[{self._done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
             f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
             highlight=False,
             soft_wrap=True,
@@ -98,6 +111,17 @@ class Progress:
             return ""
         seconds = (self._clock() - self._start) / self._here * left
         return f"; about {_duration(seconds)} left"
+
+
+def _warm_start(study: Study) -> dict[str, str]:
+    if study.warm_start is None:
+        return {}
+    points = study.warm_start.points
+    cells = len({point.cell for point in points})
+    return {
+        "warm start": f"{_count(len(points), 'trial')} of {study.warm_start.run} in {_count(cells, 'cell')}, "
+        f"{study.warm_start.skipped:,} skipped"
+    }
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from sweep.confirm import ConfirmSearcher, confirmations
 from sweep.driver import run_trial
 from sweep.early_stopping import make_scheduler
+from sweep.journal import JOURNAL, Journal
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
@@ -64,10 +65,11 @@ def run_trials(
     study = plan.study
 
     def run(searcher: Searcher, count: int, policy: str, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-        recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end)
+        recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end, on_change=on_change)
         _tune(plan, store, searcher, count, policy, recorder, is_interrupted)
         return recorder.rows
 
+    on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
         rows = run(StudySearcher(study, recorded), plan.search_trials, study.early_stopping, recorded)
@@ -137,6 +139,15 @@ def _tune(
         tuner.fit()
     finally:
         recorder.close()
+
+
+def _journal(
+    plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], None]:
+    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
+        return lambda _: None
+    epochs = store.read_epochs().to_pylist() if recorded else ()
+    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs).update
 
 
 def _trial_id(trial: Trial) -> str:

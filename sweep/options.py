@@ -1,17 +1,17 @@
 """The command line's options, from one typed configuration class."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any, TypeVar, final
 
 import cyclopts
 from cyclopts import Parameter
 
-from search_spaces import Choice
+from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from sweep.studies import Criterion, EarlyStopping, Protocol, Search, Study
+from sweep.studies import DIMENSIONS, Criterion, EarlyStopping, Protocol, Study
 from trainables.config import (
     ArchitectureConfig,
     HeavyConfig,
@@ -21,6 +21,8 @@ from trainables.config import (
     Preprocessing,
     TrialConfig,
 )
+
+T = TypeVar("T")
 
 
 # cyclopts would round 1.5 to 2 where an int is wanted, and read "none" as no value at all: a researcher who types
@@ -39,8 +41,34 @@ def _auto_or_whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int |
         raise ValueError(f"it must be auto or a whole number, got {tokens[0].value[:40]!r}.") from None
 
 
-def _numbers(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]:  # noqa: ARG001
-    return tuple(_number(float, [token]) for token in tokens)
+def _each(convert: Callable[[type, Sequence[cyclopts.Token]], T], tokens: Sequence[cyclopts.Token]) -> list[T]:
+    try:
+        return [convert(float, [token]) for token in tokens]
+    except ValueError as error:
+        if len(tokens) == 1:  # cyclopts names the option itself then
+            raise
+        raise ValueError(f"{tokens[0].keyword}: {error}") from None
+
+
+@final
+class Range(tuple[float, ...]):
+    """The two ends of LOW..HIGH. A tuple, since that is how cyclopts knows what takes several words."""
+
+    __slots__ = ()
+
+
+def _values(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]:  # noqa: ARG001
+    low, dots, high = tokens[0].value.partition("..") if len(tokens) == 1 else ("", "", "")
+    if not dots:
+        return tuple(_each(_number, tokens))
+    try:
+        return Range((float(low), float(high)))
+    except ValueError:
+        raise ValueError(f"it must be numbers, or a range LOW..HIGH, got {tokens[0].value[:40]!r}.") from None
+
+
+def _whole_numbers(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[int, ...]:  # noqa: ARG001
+    return tuple(_each(_whole_number, tokens))
 
 
 def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
@@ -57,12 +85,14 @@ def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # 
 Whole = Annotated[int | None, Parameter(converter=_whole_number)]
 Number = Annotated[float | None, Parameter(converter=_number)]
 Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_multiple=True, negative=())]
-Numbers = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers, consume_multiple=True, negative=())]
+Wholes = Annotated[tuple[int, ...] | None, Parameter(converter=_whole_numbers, consume_multiple=True, negative=())]
+Values = Annotated[tuple[float, ...] | None, Parameter(converter=_values, consume_multiple=True, negative=())]
 
 _ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
 _HEAVY_FIELDS = {item.name for item in fields(HeavyConfig)}
 _TRIAL_FIELDS = {item.name for item in fields(TrialConfig)} - {"dataset", "augmentation", "variant", "lr"}
-_STUDY_FIELDS = {item.name for item in fields(Study)} - {"name", "base", "learning_rates"}
+_DIMENSIONS = set(DIMENSIONS.values())
+_STUDY_FIELDS = {item.name for item in fields(Study)} - {"name", "base", "warm_start"} - _DIMENSIONS
 
 
 @final
@@ -90,8 +120,13 @@ class RunOptions:
     variants: Words = None
     """Architecture variants to compare, separated by spaces: model-, strided-cnn-, convpool-cnn- or all-cnn- with the
     letter a, b or c, such as all-cnn-c; large-all-cnn; or your own."""
-    learning_rates: Numbers = None
-    """Learning rates that each variant tries, separated by spaces; default of tpe and random search: 0.001 to 0.25."""
+    learning_rates: Values = None
+    """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
+    grid; such a search's default: 0.001..0.25."""
+    weight_decays: Values = None
+    """Weight decays that each variant tries with each learning rate, written like them; default: weight-decay alone."""
+    batch_sizes: Wholes = None
+    """Batch sizes that each variant tries with each of those, separated by spaces; default: batch-size alone."""
     epochs: Whole = None
     """Epochs of each trial; the schedule's drops scale with it."""
     iterations: Whole = None
@@ -151,10 +186,13 @@ class RunOptions:
     initialisation: Initialisation | None = None
     """How weights start."""
 
-    search: Search | None = None
-    """How each variant's learning rates are chosen."""
+    search: str | None = None
+    """How each variant's hyperparameters are chosen: grid, tpe, random, or a sampler of Optuna's by its class name,
+    such as CmaEsSampler."""
     trials_per_cell: Whole = None
-    """Trials of each variant under tpe or random search; default: as many as the study's grid has."""
+    """Trials of each variant under another search than the grid; default: as many as the study's grid has."""
+    warm_start: str | None = None
+    """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
     """Whether the worse trials of each variant end early."""
     protocol: Protocol | None = None
@@ -181,7 +219,7 @@ class RunOptions:
 
     def study_options(self) -> dict[str, Any]:
         """Return the options that were given and that change what is computed, by name."""
-        known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | _HEAVY_FIELDS | {"learning_rates"}
+        known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | _HEAVY_FIELDS | _DIMENSIONS
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
         if self.data is not None and "://" not in self.data:
             if not self.data.strip():
@@ -203,12 +241,13 @@ class RunOptions:
         base = replace(study.base, architecture=architecture, heavy=heavy, **_only(given, _TRIAL_FIELDS))
         changed = _only(given, _STUDY_FIELDS)
         search = given.get("search", study.search)
-        if "learning_rates" in given:
-            try:
-                changed["learning_rates"] = Choice(given["learning_rates"])
-            except ValueError as error:
-                raise ValueError(f"learning_rates: {error}") from error
-        elif search != "grid" and study.search == "grid":
+        for one, several in (("weight_decay", "weight_decays"), ("batch_size", "batch_sizes")):
+            if one in given and several in given:
+                raise ValueError(f"{one} must be left out where {several} says what is tried, got {given[one]:g}.")
+            if one in given:
+                changed[several] = None
+        changed |= {name: _dimension(name, values) for name, values in _only(given, _DIMENSIONS).items()}
+        if "learning_rates" not in given and search != "grid" and study.search == "grid":
             changed["learning_rates"] = paper_space.LEARNING_RATE_RANGE
         if search != "grid" and "trials_per_cell" not in given and study.trials_per_cell is None:
             changed["trials_per_cell"] = study.points_per_cell
@@ -217,7 +256,7 @@ class RunOptions:
     @staticmethod
     def describe(study: Study) -> dict[str, Any]:
         """Return each of the study's settings under the name of the option that changes it."""
-        values = {name: getattr(study, name) for name in (*_STUDY_FIELDS, "learning_rates")}
+        values = {name: getattr(study, name) for name in _STUDY_FIELDS | _DIMENSIONS}
         values |= {name: getattr(study.base, name) for name in _TRIAL_FIELDS - {"architecture", "heavy"}}
         values |= {name: getattr(study.base.heavy, name) for name in _HEAVY_FIELDS}
         return values | {name: getattr(study.base.architecture, name) for name in _ARCHITECTURE_FIELDS}
@@ -269,6 +308,13 @@ failed, 2 for bad input, 130 after Ctrl-C."""
 
 def _absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path.expanduser raises for ~nobody
+
+
+def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
+    try:
+        return LogUniform(*values) if isinstance(values, Range) else Choice(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _only(values: dict[str, Any], names: set[str]) -> dict[str, Any]:

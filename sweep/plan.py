@@ -10,6 +10,7 @@ from torch import nn
 
 from sweep.cluster import Cluster
 from sweep.driver import Placement
+from sweep.search import rehearse
 from sweep.studies import Study
 from trainables.architectures import VARIANTS, build, count_parameters
 from trainables.config import ArchitectureConfig, TrialConfig
@@ -59,7 +60,8 @@ def check_study(study: Study) -> dict[str, int]:
     """Return the parameter count of each cell's network.
 
     Raises:
-        ValueError: a name is unknown, or a network cannot be built as the study says or takes no images of their size.
+        ValueError: a name is unknown, a network cannot be built as the study says or takes no images of their size, or
+            the search cannot be done.
     """
     counts = {}
     for cell in study.cells():
@@ -70,6 +72,7 @@ def check_study(study: Study) -> dict[str, int]:
             model = _built(cell.variant, cell.architecture, num_classes)
             _check_canvas(model, cell)
         counts[cell.cell] = count_parameters(model)
+    rehearse(study)
     return counts
 
 
@@ -165,7 +168,9 @@ def make_plan(
     """
     placement, slots = place(cluster, workers=workers, gpus=gpus, max_concurrent=max_concurrent)
     if streams(study):
-        check_share(study.base.batch_size, max(1, placement.workers))
+        sizes = study.batch_sizes.values if study.batch_sizes is not None else (study.base.batch_size,)
+        for size in sizes:
+            check_share(int(size), max(1, placement.workers))
         # Half of each worker's CPU is left to the tasks that decode its images: they can always start.
         placement = replace(placement, cpus_for_data=0.5)
     return Plan(

@@ -30,6 +30,7 @@ class Recorder(Callback):  # type: ignore[misc]
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
@@ -39,6 +40,7 @@ class Recorder(Callback):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id.
             is_interrupted: whether trials that end now were cut off by the user.
             on_end: called with a trial's row once its state is final.
+            on_change: called with a trial's row when it begins, after each epoch, and when it ends.
             clock: seconds from any start.
         """
         self._store = store
@@ -46,6 +48,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._epochs: list[dict[str, Any]] = []
         self._is_interrupted = is_interrupted
         self._on_end = on_end
+        self._on_change = on_change
         self._clock = clock
         self._started: dict[str, float] = {}
         self._flushed = clock()
@@ -94,6 +97,7 @@ class Recorder(Callback):  # type: ignore[misc]
         )
         if result["state"] == "diverged":
             row.update(state="diverged", reason=result["reason"])
+        self._on_change(row)
         if self._clock() - self._flushed >= FLUSH_AFTER_S:
             self.flush()
 
@@ -137,6 +141,7 @@ class Recorder(Callback):  # type: ignore[misc]
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
                 row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+                self._on_change(row)
         self.flush()
 
     def _begin(self, trial: Trial) -> dict[str, Any]:
@@ -163,11 +168,13 @@ class Recorder(Callback):  # type: ignore[misc]
             "reason": "",
         }
         self._rows[trial_id] = row
+        self._on_change(row)
         return row
 
     def _end(self, row: dict[str, Any]) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]
         self.flush()
+        self._on_change(row)
         if row["state"] in FINAL_STATES:
             self._on_end(row)
 

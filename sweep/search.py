@@ -1,6 +1,7 @@
-"""One Optuna study per cell behind one Ray searcher; the only place that imports optuna."""
+"""One Optuna study per cell behind one Ray searcher."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,15 @@ from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
-from sweep.studies import Study
+from sweep.samplers import make_sampler
+from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
 
 METRIC = "error"
 """What every trial reports and every search minimises."""
+
+REHEARSED_TRIALS = 12
+"""Trials after which every sampler of Optuna has left its first, random ones and loaded the packages that it needs."""
 
 _OPTUNA_STATES = {
     "completed": optuna.trial.TrialState.COMPLETE,
@@ -30,33 +35,64 @@ _OPTUNA_STATES = {
 class CellSearch:
     """The search within one cell: asks Optuna for points, tells it their errors."""
 
-    def __init__(self, study: Study, cell: TrialConfig) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, study: Study, cell: TrialConfig, recorded: Mapping[str, Mapping[str, Any]]) -> None:
+        """Begin a cell's search.
+
+        Args:
+            study: what to search.
+            cell: the cell, its searched fields still placeholders.
+            recorded: rows of `trials` by trial_id, of a run that goes on; other cells' too.
+        """
+        # Below this Optuna says at each point that it draws some of it by another sampler, as it must.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         self._cell = cell
-        self._space = _distributions(study)
+        self._prefix = cell.cell.replace("/", "_")
+        self._recorded = {key: row for key, row in recorded.items() if key.rpartition("_")[0] == self._prefix}
+        self._space = distributions(study)
+        if study.search == "grid":
+            self._space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
         self._optuna = optuna.create_study(direction="minimize")
         self._asked: dict[str, optuna.trial.Trial] = {}
+        # All that the record holds, also of points that are yet to be asked for again: no draw may repeat one.
+        self._taken = {(*(row[name] for name in DIMENSIONS), row["seed"]) for row in self._recorded.values()}
+        for point in _told(study, cell.cell):
+            known = {name: getattr(point, name) for name in study.dimensions}
+            self._optuna.add_trial(
+                optuna.trial.create_trial(params=known, distributions=self._space, value=point.error)
+            )
 
     @property
     def remaining(self) -> int:
         """Trials that the cell may still ask for."""
         return self._study.points_per_cell - len(self._asked)
 
-    def ask(self, recorded: Mapping[str, Mapping[str, Any]]) -> tuple[str, TrialConfig]:
-        """Return the next trial's id and configuration; one that the record knows is asked for again, not redrawn."""
+    def ask(self) -> tuple[str, TrialConfig]:
+        """Return the next trial's id and configuration.
+
+        A point that the record knows is asked for again, not redrawn. A point that the cell already has comes with the
+        next seed: the same configuration and seed would give the same number twice.
+        """
         number = len(self._asked)
-        trial_id = f"{self._cell.cell.replace('/', '_')}_{number:04d}"
+        trial_id = f"{self._prefix}_{number:04d}"
         # A sampler of its own for each point: what it draws follows from the seed, the point's number and what the
         # search was told, not from how many points this process has drawn before.
         self._optuna.sampler = _sampler(self._study, self._cell, number)
-        known = recorded.get(trial_id)
+        known = self._recorded.get(trial_id)
         if known is not None and self._study.search != "grid":
-            self._optuna.enqueue_trial({"lr": known["lr"]})
+            self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
-        seed = self._cell.seed + trial.params.get("replicate", 0)
-        return trial_id, replace(self._cell, lr=trial.params["lr"], seed=seed)
+        config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
+        point = tuple(getattr(config, name) for name in DIMENSIONS)
+        if self._study.search == "grid":
+            seed = config.seed + trial.params["replicate"]
+        elif known is not None:
+            seed = known["seed"]
+        else:
+            seed = next(seed for seed in itertools.count(config.seed) if (*point, seed) not in self._taken)
+        self._taken.add((*point, seed))
+        return trial_id, replace(config, seed=seed, batch_size=int(config.batch_size))
 
     def tell(self, trial_id: str, state: str, error: float | None) -> None:
         """Tell Optuna how a trial ended.
@@ -93,7 +129,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
         self._epochs = study.base.epochs
-        self._cells = [CellSearch(study, cell) for cell in study.cells()]
+        self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._turn = 0
         self._of_tune: dict[str, tuple[int, str]] = {}
 
@@ -101,7 +137,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Return the next trial's configuration for Ray's trial `trial_id`."""
         while (number := self._next_cell()) is not None:
             cell = self._cells[number]
-            name, config = cell.ask(self._recorded)
+            name, config = cell.ask()
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
@@ -134,28 +170,63 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return None
 
 
-def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
+def rehearse(study: Study) -> None:
+    """Walk the first cell's search on made-up errors, so that a sampler that cannot do it is refused.
+
+    Samplers of Optuna load what they need, and look at the space, only once they draw their first points.
+
+    Raises:
+        ValueError: a package is missing, or the sampler cannot search this space.
+    """
     if study.search == "grid":
-        assert isinstance(study.learning_rates, Choice), "checked when the study was made"
-        # The same order at each point: the grid's number n is its n-th.
-        return optuna.samplers.GridSampler(
-            {"lr": list(study.learning_rates.values), "replicate": list(range(study.search_seeds))},
-            seed=_seed(study, cell, 0),
+        return
+    ranges = [dimension for dimension in study.dimensions.values() if isinstance(dimension, LogUniform)]
+    if study.search == "CmaEsSampler" and not ranges:
+        raise ValueError(
+            f"CmaEsSampler must have a range LOW..HIGH to search, since it draws listed values at random, "
+            f"got {study.learning_rates}."
         )
-    seed = _seed(study, cell, number)
-    return optuna.samplers.TPESampler(seed=seed) if study.search == "tpe" else optuna.samplers.RandomSampler(seed=seed)
+    cell = CellSearch(study, study.cells()[0], {})
+    try:
+        for number in range(min(REHEARSED_TRIALS, cell.remaining)):
+            trial_id, _ = cell.ask()
+            cell.tell(trial_id, "completed", 0.5 + 0.01 * number)
+    except ImportError as error:
+        raise ValueError(
+            f"search must be a sampler whose packages are installed, got {study.search!r}, which needs {error.name}; "
+            f"add it with pip install {error.name}."
+        ) from error
+    except Exception as error:  # a sampler refuses a space in its own ways
+        reason = " ".join(str(error).split())
+        raise ValueError(f"search must be a sampler that takes this space, got {study.search!r} ({reason}).") from error
 
 
-def _seed(study: Study, cell: TrialConfig, number: int) -> int:
-    digest = hashlib.sha256(f"{study.base.seed} {cell.cell} {number}".encode()).digest()
+def sampler_seed(study: Study, cell: str, number: int) -> int:
+    """Return the seed of the sampler that draws a cell's point of this number; one for all points of a grid."""
+    number = 0 if study.search == "grid" else number
+    told = _told(study, cell)
+    # With the earlier run's own seeds a sampler would begin with the very points that it began with there.
+    text = f"{study.base.seed} {cell} {number}" + (f" after {told}" if told else "")
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
-def _distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:
-    space = {"lr": _distribution(study.learning_rates)}
-    if study.search == "grid":
-        space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
-    return space
+def distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Return what a cell searches, by the field of a trial's configuration, in Optuna's terms."""
+    return {name: _distribution(dimension) for name, dimension in study.dimensions.items()}
+
+
+def _told(study: Study, cell: str) -> list[EarlierPoint]:
+    return [point for point in study.warm_start.points if point.cell == cell] if study.warm_start is not None else []
+
+
+def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
+    seed = sampler_seed(study, cell.cell, number)
+    if study.search != "grid":
+        return make_sampler(study.search, seed)
+    # The same order at each point: the grid's number n is its n-th.
+    listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
+    return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.search_seeds))}, seed=seed)
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:

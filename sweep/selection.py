@@ -34,6 +34,11 @@ def visible_columns(protocol: str) -> tuple[str, ...]:
     return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, _CRITERION[protocol])
 
 
+def criterion_column(protocol: str) -> str:
+    """Return the column of `trials` and `epochs` whose lowest error a choice under this protocol looks for."""
+    return _CRITERION[protocol]
+
+
 def candidates(
     trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
 ) -> list[Candidate]:
@@ -60,11 +65,16 @@ def candidates(
     return found
 
 
-def rank_configurations(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = None) -> list[list[Candidate]]:
     """Return the candidates of each configuration in order of their seeds; the lowest mean error comes first.
 
     Of equals the smaller learning rate comes first. A configuration at which some seeds did not complete comes after
     all whole ones: it would be judged by the seeds that were lucky.
+
+    Args:
+        candidates: of one cell.
+        seeds: how many a whole configuration has, the study's number; a sampler may have tried one more often, which is
+            no merit. None takes the most that any configuration has.
     """
     groups: dict[tuple[float, ...], list[Candidate]] = {}
     for candidate in candidates:
@@ -72,6 +82,7 @@ def rank_configurations(candidates: Sequence[Candidate]) -> list[list[Candidate]
 
     def order(configuration: tuple[float, ...]) -> tuple[int, float, tuple[float, ...]]:
         group = groups[configuration]
-        return (-len(group), statistics.fmean(candidate.error for candidate in group), configuration)
+        whole = len(group) if seeds is None else min(len(group), seeds)
+        return (-whole, statistics.fmean(candidate.error for candidate in group), configuration)
 
     return [sorted(groups[key], key=lambda candidate: candidate.seed) for key in sorted(groups, key=order)]

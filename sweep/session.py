@@ -26,6 +26,7 @@ from sweep.provenance import changes, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
+from sweep.warm_start import check_same, warm_started
 from trainables.config import TrialConfig
 from trainables.registry import load_plugins
 
@@ -126,6 +127,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     else:
         study = _choose_study(study_name, options, cluster, console)
         options, store = _new_run(study, options)
+        if options.warm_start is not None:
+            study = warm_started(study, options.warm_start)
     placement: dict[str, Any] = {
         "workers": options.workers_per_trial,
         "gpus": options.gpus_per_trial,
@@ -284,10 +287,13 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     if study_name is not None and study_name != recorded.name:
         raise ValueError(f"The study must be the recorded one, {recorded.name}, got {study_name!r}.")
     study = options.apply(recorded)
-    was = RunOptions.describe(recorded)
-    for setting, value in RunOptions.describe(study).items():
+    was, given = RunOptions.describe(recorded), options.study_options()
+    # What was typed comes first: it may have changed other settings too.
+    for setting, value in sorted(RunOptions.describe(study).items(), key=lambda item: (item[0] not in given, item[0])):
         if value != was[setting] and setting not in ELSEWHERE:
             raise ValueError(f"{setting} must be as recorded, {was[setting]}, got {value}; leave the option out.")
+    if options.warm_start is not None:
+        check_same(study, options.warm_start)
     return store, study, document
 
 

@@ -5,6 +5,7 @@
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
     checkpoints/ID/last.pt   each trial's network after its last epoch
     tune/                    Ray Tune's own state
+    optuna.journal           the trials once more, for optuna-dashboard; in a local folder
     .lock                    held by the process that writes, in a local folder
 
 Every file appears whole, see `trainables.files`.

@@ -1,5 +1,6 @@
 """A study: the cells, the space of hyperparameters, the protocol and the budget; and the studies by name."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -7,6 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
+from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
 
@@ -18,7 +20,6 @@ have done."""
 Criterion = Literal["last", "best-epoch"]
 """Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
-Search = Literal["grid", "tpe", "random"]
 EarlyStopping = Literal["none", "asha"]
 
 MAX_TRIALS = 10_000
@@ -29,6 +30,37 @@ CONFIRM_SEEDS = 3
 
 FIRST_FRESH_SEED = MAX_TRIALS
 """Seeds from this one on, counted from `base.seed`, confirm: no trial of a search can have them."""
+DIMENSIONS = {"lr": "learning_rates", "weight_decay": "weight_decays", "batch_size": "batch_sizes"}
+"""Fields of a trial's configuration that a cell may search, each with the study's field that says where."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EarlierPoint:
+    """A completed trial of an earlier run, as far as a search may know it."""
+
+    cell: str
+    """Data set, augmentation and variant, as `TrialConfig.cell`."""
+    lr: float
+    weight_decay: float
+    batch_size: int
+    error: float
+    """What the search minimises, a fraction in [0, 1]."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What an earlier run tells the search before its first point. It stays with the study if that run is deleted."""
+
+    run: str
+    """The earlier run's folder or URI."""
+
+    points: tuple[EarlierPoint, ...]
+    """Its completed trials that lie in the study's cells and space."""
+
+    skipped: int
+    """Its completed trials that do not."""
 
 
 @final
@@ -62,11 +94,20 @@ class Study:
     """Under `holdout`, trials that confirm each chosen configuration, 3 by default; under `paper`, trials per point of
     a grid, 1 by default, seeded `base.seed`, `base.seed` + 1, and so on."""
 
-    search: Search = "grid"
-    """How a cell's points are chosen."""
+    weight_decays: Dimension | None = None
+    """What weight decays each cell may try; None is `base`'s alone."""
+
+    batch_sizes: Choice | None = None
+    """What batch sizes each cell may try; None is `base`'s alone."""
+
+    search: str = "grid"
+    """How a cell's points are chosen: `grid`, `tpe`, `random`, or the name of a class of `optuna.samplers`."""
 
     trials_per_cell: int | None = None
-    """Number of points that `tpe` or `random` try in a cell; a grid tries all of its own."""
+    """Number of points that another search than the grid tries in a cell; a grid tries all of its own."""
+
+    warm_start: WarmStart | None = None
+    """What an earlier run tells the search."""
 
     early_stopping: EarlyStopping = "none"
     """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
@@ -91,24 +132,23 @@ class Study:
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must differ from each other, got {', '.join(values)}.")
         for name, choices in (
-            ("search", Search),
-            ("early_stopping", EarlyStopping),
-            ("protocol", Protocol),
-            ("criterion", Criterion),
+            ("search", SEARCHES),
+            ("early_stopping", get_args(EarlyStopping)),
+            ("protocol", get_args(Protocol)),
+            ("criterion", get_args(Criterion)),
         ):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
         if self.seeds is not None and not 1 <= self.seeds <= MAX_TRIALS:
             raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
-        last = self.base.seed + self.search_seeds
-        if self.protocol == "holdout":
-            last = self.base.seed + FIRST_FRESH_SEED + self.confirm_seeds
-        if last > SEED_LIMIT:
-            raise ValueError(f"seed must leave all seeds below {SEED_LIMIT}, got {self.base.seed} as the first.")
         self._check_protocol()
+        self._check_dimensions()
         if self.search == "grid":
-            if not isinstance(self.learning_rates, Choice):
-                raise ValueError(f"The grid search must have listed learning rates, got {self.learning_rates}.")
+            if self.warm_start is not None:
+                raise ValueError(
+                    "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
+                    f"got {self.warm_start.run}; add --search tpe."
+                )
             if self.trials_per_cell is not None:
                 raise ValueError(
                     f"trials_per_cell must be left out for the grid search, which tries each of its points, "
@@ -124,6 +164,36 @@ class Study:
                 raise ValueError(
                     f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points."
                 )
+        if self.points_per_cell > MAX_TRIALS:
+            raise ValueError(
+                f"The grid must hold at most {MAX_TRIALS} trials of a cell, got {self.points_per_cell}; "
+                "list fewer values or seeds."
+            )
+        # A sampler may propose the same point each time: its trials differ in their seeds then.
+        seeds = self.search_seeds if self.search == "grid" else self.points_per_cell
+        if self.protocol == "holdout":
+            seeds = FIRST_FRESH_SEED + self.confirm_seeds
+        if self.base.seed + seeds > SEED_LIMIT:
+            raise ValueError(f"seed must leave all seeds below {SEED_LIMIT}, got {self.base.seed} as the first.")
+
+    def _check_dimensions(self) -> None:
+        for name, dimension in self.dimensions.items():
+            if self.search == "grid" and not isinstance(dimension, Choice):
+                raise ValueError(
+                    f"The grid search must have listed {DIMENSIONS[name].replace('_', ' ')}, got {dimension}."
+                )
+            ends = dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
+            for value in ends:
+                field: dict[str, Any] = {name: value}
+                replace(self.base, **field)
+        if self.batch_sizes is not None and any(value != int(value) for value in self.batch_sizes.values):
+            raise ValueError(f"batch_sizes must be whole numbers, got {self.batch_sizes}.")
+
+    @property
+    def dimensions(self) -> dict[str, Dimension]:
+        """What a cell searches, by the field of a trial's configuration."""
+        found = {name: getattr(self, where) for name, where in DIMENSIONS.items()}
+        return {name: dimension for name, dimension in found.items() if dimension is not None}
 
     def _check_protocol(self) -> None:
         if not 0 < self.validation <= 0.5:
@@ -153,13 +223,14 @@ class Study:
     @property
     def points_per_cell(self) -> int:
         """Number of trials in each cell's search."""
-        if isinstance(self.learning_rates, Choice) and self.search == "grid":
-            return len(self.learning_rates.values) * self.search_seeds
+        if self.search == "grid":
+            sizes = [len(dimension.values) for dimension in self.dimensions.values() if isinstance(dimension, Choice)]
+            return math.prod(sizes) * self.search_seeds
         assert self.trials_per_cell is not None, "checked when the study was made"
         return self.trials_per_cell
 
     def cells(self) -> list[TrialConfig]:
-        """Return a configuration per cell for the search, its learning rate still `base`'s placeholder."""
+        """Return a configuration per cell for the search, what it searches still `base`'s placeholders."""
         held_out = self.validation if self.protocol == "holdout" else 0.0
         return [
             replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant, held_out=held_out)
@@ -168,8 +239,14 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold; `from_dict` reads them back."""
-        kind = "choice" if isinstance(self.learning_rates, Choice) else "log-uniform"
-        return asdict(self) | {"learning_rates": {"kind": kind, **asdict(self.learning_rates)}}
+        searched = {
+            DIMENSIONS[name]: {
+                "kind": "choice" if isinstance(dimension, Choice) else "log-uniform",
+                **asdict(dimension),
+            }
+            for name, dimension in self.dimensions.items()
+        }
+        return asdict(self) | searched
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -179,13 +256,21 @@ class Study:
             ValueError: a value does not hold.
         """
         plain = dict(values)
-        rates = dict(plain["learning_rates"])
-        dimension: type[Choice] | type[LogUniform] = Choice if rates.pop("kind") == "choice" else LogUniform
-        plain["learning_rates"] = dimension(**rates)
+        for name in DIMENSIONS.values():
+            if plain.get(name) is not None:
+                plain[name] = _dimension(plain[name])
+        if plain.get("warm_start") is not None:
+            points = tuple(EarlierPoint(**point) for point in plain["warm_start"]["points"])
+            plain["warm_start"] = WarmStart(**plain["warm_start"] | {"points": points})
         plain["base"] = TrialConfig.from_dict(plain["base"])
         for name in ("datasets", "augmentations", "variants"):
             plain[name] = tuple(plain[name])
         return cls(**plain)
+
+
+def _dimension(values: Mapping[str, Any]) -> Dimension:
+    kind: type[Choice] | type[LogUniform] = Choice if values["kind"] == "choice" else LogUniform
+    return kind(**{name: value for name, value in values.items() if name != "kind"})
 
 
 STUDIES: Registry[Callable[[], Study]] = Registry("study")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep.store import Store
+from tests.dashboard import check_shown
 from tests.e2e.conftest import command, environment, without_times
 
 STUDY = (
@@ -63,6 +64,7 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     store = Store(str(tmp_path / "cut"))
     states = sorted(row["state"] for row in store.read_trials().to_pylist())
     assert states in (["completed"], ["completed", "pending"])
+    check_shown(tmp_path / "cut")
 
     refused = run([*go_on(rest), "--epochs", "9"])
     assert refused.returncode == 2
@@ -74,6 +76,7 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "2 trials, 16 epochs; ended before: 1 trial" in resumed.stdout
+    check_shown(tmp_path / "cut")
 
     whole = run(command(tmp_path, *study, "--name", "whole")[1:])
     assert whole.returncode == 0

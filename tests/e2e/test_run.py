@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweep.store import Store
+from tests.dashboard import check_shown
 from tests.e2e.conftest import TINY, Sweep, without_times
 
 
@@ -99,6 +100,7 @@ def test_a_user_s_variants_run_and_their_failures_disturb_no_other(sweep: Sweep,
     assert rows["constant-net"]["state"] == "diverged"
     assert rows["constant-net"]["test_error"] == 1.0
     assert "same output for every image" in rows["constant-net"]["reason"]
+    check_shown(tmp_path / "own")
 
 
 def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sweep, tmp_path: Path) -> None:
@@ -126,6 +128,7 @@ def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sw
     # The first drop of 7 epochs comes after epoch 4.
     assert stopped
     assert all(row["epochs_run"] >= 5 and row["reason"].startswith("early stopping") for row in stopped)
+    check_shown(tmp_path / "asha")
 
 
 def test_random_search_draws_as_many_rates_as_asked(sweep: Sweep, tmp_path: Path) -> None:

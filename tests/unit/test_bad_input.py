@@ -71,7 +71,23 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--datasets", "nope"], "dataset must be one of cifar10, "),
         (["quickstart", "--nope", "1"], "nope"),
         (["quickstart", "--precision", "float8"], "float8"),
-        (["quickstart", "--search", "best"], "best"),
+        (["quickstart", "--search", "best"], "search must be one of grid, tpe, random, BruteForceSampler, "),
+        (
+            ["quickstart", "--search", "BruteForceSampler"],
+            "search must be a sampler that takes this space, got 'BruteForceSampler' (",
+        ),
+        (
+            ["quickstart", "--search", "CmaEsSampler", "--learning-rates", "0.1"],
+            "CmaEsSampler must have a range LOW..HIGH to search",
+        ),
+        (
+            ["quickstart", "--search", "tpe", "--warm-start", "missing"],
+            "warm_start: A run's folder must exist and hold ",
+        ),
+        (
+            ["quickstart", "--weight-decays", "0.1..1"],
+            "The grid search must have listed weight decays, got log-uniform",
+        ),
         (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
         (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
         (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
@@ -327,6 +343,9 @@ def test_a_run_goes_on_as_recorded(tmp_path: Path, recorded: list[str], capsys: 
         (["--epochs", "3"], "epochs must be as recorded, 350, got 3; leave the option out."),
         (["--workers-per-trial", "2"], "workers_per_trial must be as recorded, 1, got 2; leave the option out."),
         (["cifar100"], "The study must be the recorded one, cifar10, got 'cifar100'."),
+        (["--search", "tpe"], "search must be as recorded, grid, got tpe; leave the option out."),
+        (["--weight-decays", "0.1"], "weight_decays must be as recorded, None, got {{0.1}}; leave the option out."),
+        (["--warm-start", "{folder}/x"], "warm_start must be as recorded, None, got {folder}/x; leave the option out."),
         (["--data", "{folder}/missing"], "The data location must be an existing folder or a URI, got "),
     ],
 )
@@ -334,7 +353,7 @@ def test_another_study_than_the_recorded_one_is_refused(
     tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
 ) -> None:
     options = [argument.format(folder=tmp_path) for argument in arguments]
-    assert text in refused(tmp_path, capsys, *options, *recorded)
+    assert text.format(folder=tmp_path) in refused(tmp_path, capsys, *options, *recorded)
 
 
 def test_a_run_goes_on_with_its_own_images_wherever_they_lie(

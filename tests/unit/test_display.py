@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from search_spaces import Choice, LogUniform
 from sweep.cluster import Cluster
 from sweep.display import Progress, show_plan
 from sweep.driver import Placement
 from sweep.plan import Plan, check_study
-from sweep.studies import STUDIES
+from sweep.studies import STUDIES, EarlierPoint, WarmStart
 from trainables.data import Dataset, Split
 
 
@@ -52,6 +53,7 @@ def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
         "width 0.25, dropout 0 on the input and 0.1 after downsampling",
         "no ReLU on the class layer",
         "record  /runs/mine",
+        "optuna journal  /runs/mine/optuna.journal",
         f"{plan.parameters['shapes/none/all-cnn-c']:,}",
     ):
         assert part in text, part
@@ -68,6 +70,33 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
     assert "5 epochs, constant learning rate, batches" in out.getvalue()
     assert "each in a process of its own" in out.getvalue()
     assert "ended before" not in out.getvalue()
+
+
+def test_what_is_searched_stands_on_lines_of_its_own(plan: Plan) -> None:
+    earlier = EarlierPoint(cell="shapes/none/model-c", lr=0.02, weight_decay=0.001, batch_size=32, error=0.5)
+    study = replace(
+        plan.study,
+        search="tpe",
+        seeds=1,
+        trials_per_cell=3,
+        learning_rates=LogUniform(0.01, 0.1),
+        weight_decays=LogUniform(1e-4, 1e-2),
+        batch_sizes=Choice((32, 64)),
+        warm_start=WarmStart(run="/runs/earlier", points=(earlier, earlier), skipped=1),
+    )
+    out = io.StringIO()
+    show_plan(replace(plan, study=study), "s3://bucket/mine", Console(file=out, width=200))
+    for part in (
+        "learning rates  log-uniform [0.01, 0.1], tpe search, 1 seed from 0",
+        "weight decays  log-uniform [0.0001, 0.01]",
+        "batch sizes  {32, 64}",
+        "warm start  2 trials of /runs/earlier in 1 cell, 1 skipped",
+        "x 0.001 after 4\n",
+        "optuna journal  left out, since the record is at a URI",
+    ):
+        assert part in out.getvalue(), part
+    (line,) = lines(replace(plan, study=study), (1.0, row(weight_decay=0.0005, batch_size=64)))
+    assert " all-cnn-c lr 0.05 weight decay 0.0005 batch size 64 seed 1: completed, " in line
 
 
 class Clock:

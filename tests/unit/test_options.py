@@ -38,13 +38,15 @@ def test_the_studys_name_and_options_are_read() -> None:
     ("arguments", "text"),
     [
         (["--nope", "1"], "nope"),
-        (["--search", "best"], "search"),
         (["--precision", "float8"], "precision"),
         (["--learning-rates", "fast"], "learning-rates"),
         (["--epochs", "1.5"], "epochs"),
         (["--epochs", "many"], "epochs"),
         (["--epochs"], "epochs"),
         (["--seeds", "2.0"], "seeds"),
+        (["--batch-sizes", "64", "1.5"], "batch-sizes"),
+        (["--learning-rates", "0.1..fast"], "it must be numbers, or a range LOW..HIGH, got '0.1..fast'"),
+        (["--learning-rates", "0.1..0.2", "0.3"], "--learning-rates: it must be a number, got '0.1..0.2'"),
         (["--workers-per-trial", "few"], "workers-per-trial"),
         (["--width", "wide"], "width"),
         (["cifar10", "cifar100"], "cifar100"),
@@ -75,6 +77,19 @@ def test_arguments_that_cannot_be_understood_are_refused_in_one_line(arguments: 
         (["--learning-rates", "inf"], "learning_rates: each value must be a finite number above 0, got inf."),
         (["--learning-rates", "0.1", "0.1"], "learning_rates: the values must differ from each other, got 0.1, 0.1."),
         (["--trials-per-cell", "3"], "trials_per_cell must be left out for the grid search"),
+        (["--search", "best"], "search must be one of grid, tpe, random, BruteForceSampler, "),
+        (["--search", "__init__"], "search must be one of grid, tpe, random, BruteForceSampler, "),
+        (["--weight-decays", "0"], "weight_decays: each value must be a finite number above 0, got 0.0."),
+        (["--batch-sizes", "0"], "batch_sizes: each value must be a finite number above 0, got 0."),
+        (
+            ["--weight-decays", "0.1..0.2"],
+            "The grid search must have listed weight decays, got log-uniform [0.1, 0.2].",
+        ),
+        (["--learning-rates", "0.2..0.1"], "learning_rates: low must be below high, got low 0.2 and high 0.1."),
+        (
+            ["--batch-size", "8", "--batch-sizes", "8", "16"],
+            "batch_size must be left out where batch_sizes says what is tried, got 8.",
+        ),
     ],
 )
 def test_values_that_do_not_hold_are_refused_in_one_line(arguments: list[str], text: str) -> None:
@@ -84,7 +99,7 @@ def test_values_that_do_not_hold_are_refused_in_one_line(arguments: list[str], t
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("option", ["--variants", "--datasets", "--learning-rates"])
+@pytest.mark.parametrize("option", ["--variants", "--datasets", "--learning-rates", "--weight-decays", "--batch-sizes"])
 def test_a_list_without_a_value_is_refused_in_one_line(option: str) -> None:
     with pytest.raises(ValueError, match=option[2:5]) as caught:
         applied(option)
@@ -127,6 +142,15 @@ def test_another_search_takes_the_papers_range_and_as_many_trials_as_the_grid() 
     assert study.trials_per_cell == STUDIES["quickstart"]().points_per_cell
     assert applied("--search", "random", "--trials-per-cell", "9").trials_per_cell == 9
     assert applied("--search", "random", "--learning-rates", "0.1", "0.2").learning_rates == Choice((0.1, 0.2))
+
+
+def test_weight_decays_and_batch_sizes_are_searched_where_asked() -> None:
+    study = applied("--weight-decays", "0.001", "0.0005", "--batch-sizes", "64", "128")
+    assert (study.weight_decays, study.batch_sizes) == (Choice((0.001, 0.0005)), Choice((64, 128)))
+    assert study.points_per_cell == 8
+    ranges = applied("--search", "CmaEsSampler", "--learning-rates", "0.01..0.1", "--weight-decays", "1e-4..1e-2")
+    assert (ranges.search, ranges.learning_rates) == ("CmaEsSampler", LogUniform(0.01, 0.1))
+    assert ranges.weight_decays == LogUniform(1e-4, 1e-2)
 
 
 @pytest.mark.parametrize(("value", "workers"), [("auto", None), ("1", 1), ("4", 4)])

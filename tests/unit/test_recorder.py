@@ -284,3 +284,28 @@ def test_rows_of_an_earlier_execution_stay_and_a_trial_begun_anew_starts_from_ze
 
 def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:
     assert bench.recorder.__getstate__() == {}
+
+
+def test_a_listener_hears_of_each_change(tmp_path: Path) -> None:
+    heard: list[tuple[str, str, int]] = []
+    recorder = Recorder(
+        Store(str(tmp_path)),
+        on_change=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"])),
+    )
+    one, other = StandIn("one", epochs=2), StandIn("other")
+    recorder.on_trial_start(0, [], one)  # type: ignore[arg-type]
+    recorder.on_trial_start(0, [], other)  # type: ignore[arg-type]
+    for epoch in (1, 2):
+        recorder.on_trial_result(0, [], one, result(epoch))  # type: ignore[arg-type]
+    recorder.on_trial_complete(0, [], one)  # type: ignore[arg-type]
+    recorder.on_trial_result(0, [], other, result(1))  # type: ignore[arg-type]
+    recorder.close()
+    assert heard == [
+        ("one", "running", 0),
+        ("other", "running", 0),
+        ("one", "running", 1),
+        ("one", "running", 2),
+        ("one", "completed", 2),
+        ("other", "running", 1),
+        ("other", "pending", 1),
+    ]

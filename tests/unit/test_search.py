@@ -1,4 +1,4 @@
-"""The search: points per cell, in turn, each once; and going on from a record."""
+"""The search: points per cell, in turn, each once; warm starts; and going on from a record."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,8 +7,9 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, LogUniform
-from sweep.search import StudySearcher
-from sweep.studies import STUDIES, Study
+from sweep.samplers import SEARCHES
+from sweep.search import CellSearch, StudySearcher, rehearse
+from sweep.studies import STUDIES, EarlierPoint, Study, WarmStart
 
 RATES = (0.1, 0.05, 0.01)
 
@@ -28,6 +29,31 @@ def walk(searcher: StudySearcher, error: float | None = 0.5) -> list[tuple[str, 
         else:
             searcher.on_trial_complete(name, {"error": error, "state": "completed", "epoch": 5})
     return seen
+
+
+def recorded_row(asked: Study, trial_id: str, **values: Any) -> dict[str, Any]:
+    base = asked.base
+    known = {"trial_id": trial_id, "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": base.seed}
+    return known | {"state": "completed", "val_error": None, "test_error": 0.5} | values
+
+
+def points(searcher: StudySearcher) -> list[tuple[float, float, int, int]]:
+    """Suggest and complete every trial; return learning rate, weight decay, batch size and seed of each."""
+    seen = []
+    while (suggested := searcher.suggest(name := f"tune-{len(seen)}")) != Searcher.FINISHED:
+        config = suggested["config"]
+        seen.append((config["lr"], config["weight_decay"], config["batch_size"], config["seed"]))
+        searcher.on_trial_complete(name, {"error": 0.5, "state": "completed", "epoch": 5})
+    return seen
+
+
+def needs_packages(asked: Study) -> None:
+    try:
+        rehearse(asked)
+    except ValueError as error:
+        if "which needs" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.mark.parametrize("error", [0.5, None])
@@ -70,8 +96,8 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
     whole = walk(StudySearcher(asked))
     states = ["completed", "failed", "diverged", "pending", "running"]
     recorded = {
-        trial_id: {"trial_id": trial_id, "lr": lr, "state": state, "val_error": None, "test_error": 0.5}
-        for (trial_id, lr, _), state in zip(whole, states, strict=False)
+        trial_id: recorded_row(asked, trial_id, lr=lr, seed=seed, state=state)
+        for (trial_id, lr, seed), state in zip(whole, states, strict=False)
     }
     again = walk(StudySearcher(asked, recorded))
     assert again == whole[3:]
@@ -86,3 +112,136 @@ def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     (cell,) = searcher._cells
     assert [trial.state.name for trial in cell._optuna.trials] == ["PRUNED", "COMPLETE", "COMPLETE"]
     assert cell._optuna.trials[0].value == 0.5
+
+
+def test_a_grid_spans_learning_rates_weight_decays_batch_sizes_and_seeds() -> None:
+    asked = study(
+        protocol="paper",
+        variants=("model-a",),
+        weight_decays=Choice((0.001, 0.0005)),
+        batch_sizes=Choice((64, 128)),
+        seeds=2,
+    )
+    assert asked.points_per_cell == 24
+    seen = points(StudySearcher(asked))
+    assert sorted(seen) == sorted(
+        (lr, decay, size, seed) for lr in RATES for decay in (0.001, 0.0005) for size in (64, 128) for seed in (0, 1)
+    )
+    assert all(type(size) is int for _, _, size, _ in seen)
+
+
+def test_a_sampler_draws_every_dimension_within_its_bounds() -> None:
+    asked = study(
+        search="tpe",
+        trials_per_cell=15,
+        learning_rates=LogUniform(0.01, 0.1),
+        weight_decays=LogUniform(1e-4, 1e-2),
+        batch_sizes=Choice((64, 128)),
+    )
+    seen = points(StudySearcher(asked))
+    assert len({(lr, decay) for lr, decay, _, _ in seen}) == 30
+    assert all(0.01 <= lr <= 0.1 and 1e-4 <= decay <= 1e-2 for lr, decay, _, _ in seen)
+    assert {size for _, _, size, _ in seen} == {64, 128}
+
+
+@pytest.mark.parametrize("search", [name for name in SEARCHES if name not in ("grid", "BruteForceSampler")])
+def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
+    asked = study(
+        search=search,
+        variants=("model-a",),
+        trials_per_cell=13,
+        learning_rates=LogUniform(0.01, 0.1),
+        weight_decays=LogUniform(1e-4, 1e-2),
+    )
+    needs_packages(asked)
+    first = points(StudySearcher(asked))
+    assert len(set(first)) == 13
+    assert first == points(StudySearcher(asked))
+
+
+def test_a_point_that_comes_again_gets_the_next_seed() -> None:
+    asked = study(search="random", trials_per_cell=7, learning_rates=Choice((0.1, 0.2)), variants=("model-a",))
+    asked = replace(asked, base=replace(asked.base, seed=5))
+    seen = [(lr, seed) for lr, _, _, seed in points(StudySearcher(asked))]
+    for rate in (0.1, 0.2):
+        seeds = [seed for lr, seed in seen if lr == rate]
+        assert seeds == list(range(5, 5 + len(seeds)))
+    assert len(seen) == 7
+
+
+def test_a_brute_force_search_goes_on_with_seeds_when_its_points_are_used_up() -> None:
+    asked = study(search="BruteForceSampler", trials_per_cell=5, variants=("model-a",))
+    seen = [(lr, seed) for lr, _, _, seed in points(StudySearcher(asked))]
+    assert {lr for lr, _ in seen[:3]} == set(RATES)
+    assert len(set(seen)) == 5
+
+
+def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> None:
+    asked = study(search="random", trials_per_cell=3, learning_rates=Choice((0.1,)), variants=("model-a",))
+    name = "shapes_none_model-a_0001"
+    recorded = {name: recorded_row(asked, name, lr=0.1, seed=0)}
+    assert [(trial_id, seed) for trial_id, _, seed in walk(StudySearcher(asked, recorded))] == [
+        ("shapes_none_model-a_0000", 1),
+        ("shapes_none_model-a_0002", 2),
+    ]
+
+
+def test_an_earlier_run_moves_the_first_points() -> None:
+    asked = study(search="tpe", trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1))
+    told = tuple(
+        EarlierPoint(
+            cell="shapes/none/model-a",
+            lr=0.001 * 1.2**number,
+            weight_decay=asked.base.weight_decay,
+            batch_size=asked.base.batch_size,
+            error=0.9 - 0.03 * number,
+        )
+        for number in range(20)
+    )
+    warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
+    cold_seen, warm_seen = walk(StudySearcher(asked)), walk(StudySearcher(warm))
+    assert [trial for trial in warm_seen if "all-cnn" in trial[0]] == [t for t in cold_seen if "all-cnn" in t[0]]
+    moved = [lr for trial_id, lr, _ in warm_seen if "model-a" in trial_id]
+    assert len(moved) == 4
+    assert min(moved) > 0.01
+    assert walk(StudySearcher(warm)) == warm_seen
+
+
+@pytest.mark.parametrize("search", ["tpe", "random"])
+def test_a_search_after_an_earlier_run_repeats_none_of_its_points(search: str) -> None:
+    asked = study(search=search, trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1), variants=("model-a",))
+    tried: list[float] = []
+    for _ in range(3):
+        told = tuple(
+            EarlierPoint(cell="shapes/none/model-a", lr=lr, weight_decay=0.001, batch_size=32, error=0.5)
+            for lr in tried
+        )
+        warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
+        tried = [lr for _, lr, _ in walk(StudySearcher(warm))]
+        assert not {point.lr for point in told} & set(tried)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"search": "BruteForceSampler", "learning_rates": LogUniform(0.01, 0.1)},
+            "search must be a sampler that takes this space, got 'BruteForceSampler' (FloatDistribution.step must be",
+        ),
+        ({"search": "CmaEsSampler"}, "CmaEsSampler must have a range LOW..HIGH to search, since it draws listed"),
+    ],
+)
+def test_a_sampler_that_cannot_search_the_space_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        rehearse(study(trials_per_cell=4, **changes))
+    assert str(caught.value).startswith(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sampler_whose_package_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(self: CellSearch) -> None:
+        raise ModuleNotFoundError("No module named 'absent'", name="absent")
+
+    monkeypatch.setattr(CellSearch, "ask", ask)
+    with pytest.raises(ValueError, match=r"got 'GPSampler', which needs absent; add it with pip install absent\.$"):
+        rehearse(study(search="GPSampler", trials_per_cell=4))

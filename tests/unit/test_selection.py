@@ -34,6 +34,12 @@ def test_a_rate_with_fewer_seeds_left_comes_last() -> None:
     assert len(rank_configurations(found)) == 2
 
 
+def test_a_rate_that_a_sampler_tried_again_is_not_better_for_it() -> None:
+    found = [candidate(0.1, 0.01), candidate(0.05, 0.3), candidate(0.05, 0.4, 1)]
+    assert rank_configurations(found, seeds=1)[0] == found[:1]
+    assert rank_configurations(found, seeds=2)[0] == found[1:]
+
+
 def test_configurations_differ_in_weight_decay_and_batch_size_too() -> None:
     found = [
         Candidate(trial_id=str(number), configuration=(0.1, decay, batch), seed=0, error=error)

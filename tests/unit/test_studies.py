@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import VARIANTS
-from sweep.studies import STUDIES, Study
+from sweep.studies import STUDIES, EarlierPoint, Study, WarmStart
 from trainables.config import TrialConfig
 
 GOOD = Study(
@@ -32,6 +32,17 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
     [
         {"learning_rates": LogUniform(0.001, 0.1), "search": "tpe", "trials_per_cell": 3, "early_stopping": "asha"},
         {"augmentations": ("none", "flip-shift"), "seeds": 2},
+        {"weight_decays": Choice((0.001, 0.01)), "batch_sizes": Choice((64, 128))},
+        {
+            "search": "CmaEsSampler",
+            "trials_per_cell": 3,
+            "weight_decays": LogUniform(0.001, 0.01),
+            "warm_start": WarmStart(
+                run="/runs/x",
+                points=(EarlierPoint(cell="a/b/c", lr=0.1, weight_decay=0.001, batch_size=64, error=0.5),),
+                skipped=2,
+            ),
+        },
         {"base": replace(GOOD.base, plugins=("/a.py",), drops=(0.5,), data="/data", train_size=9)},
     ],
 )
@@ -80,6 +91,10 @@ def test_points_per_cell() -> None:
     assert replace(GOOD, protocol="paper", seeds=5).points_per_cell == 10
     assert replace(GOOD, seeds=5).points_per_cell == 2
     assert replace(GOOD, search="random", trials_per_cell=7).points_per_cell == 7
+    both = replace(GOOD, weight_decays=Choice((0.1, 0.2, 0.3)), batch_sizes=Choice((64, 128)))
+    assert both.points_per_cell == 12
+    assert list(both.dimensions) == ["lr", "weight_decay", "batch_size"]
+    assert list(GOOD.dimensions) == ["lr"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +104,30 @@ def test_points_per_cell() -> None:
         ({"augmentations": ()}, "augmentations must hold at least one name, got none."),
         ({"variants": ()}, "variants must hold at least one name, got none."),
         ({"variants": ("a", "b", "a")}, "variants must differ from each other, got a, b, a."),
-        ({"search": "best"}, "search must be one of grid, tpe, random, got 'best'."),
+        (
+            {"search": "best"},
+            "search must be one of grid, tpe, random, BruteForceSampler, CmaEsSampler, GPSampler, NSGAIIISampler, "
+            "NSGAIISampler, QMCSampler, RandomSampler, TPESampler, got 'best'.",
+        ),
+        (
+            {"weight_decays": LogUniform(0.1, 0.2)},
+            "The grid search must have listed weight decays, got log-uniform [0.1, 0.2].",
+        ),
+        ({"batch_sizes": Choice((64, 10**7))}, "batch_size must be at least 1 and at most 1000000, got 10000000."),
+        ({"batch_sizes": Choice((64, 64.5))}, "batch_sizes must be whole numbers, got {64, 64.5}."),
+        (
+            {"protocol": "paper", "seeds": 10_000},
+            "The grid must hold at most 10000 trials of a cell, got 20000; list fewer values or seeds.",
+        ),
+        (
+            {"search": "random", "trials_per_cell": 3, "base": replace(GOOD.base, seed=2**32 - 2)},
+            "seed must leave all seeds below 4294967296, got 4294967294 as the first.",
+        ),
+        (
+            {"warm_start": WarmStart(run="/runs/x", points=(), skipped=0)},
+            "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
+            "got /runs/x; add --search tpe.",
+        ),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
         ({"protocol": "x"}, "protocol must be one of holdout, paper, got 'x'."),
         ({"criterion": "first"}, "criterion must be one of last, best-epoch, got 'first'."),

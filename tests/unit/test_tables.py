@@ -136,6 +136,7 @@ def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
         ({"search": "random", "trials_per_cell": 4}, "learning_rates 0.001 to 0.25 (paper: 0.25/0.1/0.05/0.01)"),
         ({"preprocessing": "standardise"}, "preprocessing standardise (paper: gcn-zca)"),
         ({"weight_decay": 0.0005}, "weight_decay 0.0005 (paper: 0.001)"),
+        ({"weight_decays": (0.001, 0.0005)}, "weight_decay 0.001/0.0005 (paper: 0.001)"),
         ({"early_stopping": "asha"}, "early_stopping asha (paper: none)"),
         ({"class_relu": False, "dropout": 0.1}, "dropout 0.1 (paper: 0.5), class_relu no (paper: yes)"),
     ],

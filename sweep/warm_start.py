@@ -1,0 +1,72 @@
+"""What an earlier run tells a study's search before its first point."""
+
+from dataclasses import replace
+from typing import Any
+
+from sweep.selection import HYPERPARAMETERS, candidates
+from sweep.store import Store
+from sweep.studies import EarlierPoint, Study, WarmStart
+
+
+def warm_started(study: Study, location: str) -> Study:
+    """Return the study with what the run at `location` tells it.
+
+    A completed trial counts where the study has its cell, each of its hyperparameters lies in what is searched or is
+    the study's own, and it has the error that the study's protocol minimises: under `holdout` never a test error.
+
+    Args:
+        study: the study of the run that is about to begin.
+        location: the earlier run's folder or URI.
+
+    Raises:
+        ValueError: there is no run, it tells nothing, or the study's search would not listen.
+    """
+    # Refused where the search would not listen, before anything is read.
+    replace(study, warm_start=WarmStart(run=location, points=(), skipped=0))
+    try:
+        store = Store(location)
+        store.read_study()
+        rows = store.read_trials().to_pylist()
+    except ValueError as error:
+        raise ValueError(f"warm_start: {error}") from error
+    cells = {cell.cell for cell in study.cells()}
+    points, elsewhere, outside = [], 0, 0
+    for row in rows:
+        for candidate in candidates([row], study.protocol):
+            values: dict[str, Any] = dict(zip(HYPERPARAMETERS, candidate.configuration, strict=True))
+            cell = f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
+            point = EarlierPoint(cell=cell, error=candidate.error, **values)
+            if point.cell not in cells:
+                elsewhere += 1
+            elif candidate.error is None or not _fits(study, point):
+                outside += 1
+            else:
+                points.append(point)
+    if not points:
+        raise ValueError(
+            f"warm_start must be a run with completed trials in this study's cells and ranges that have the error of "
+            f"its protocol {study.protocol}, got {store.location}, of whose {len(rows)} trials {elsewhere + outside} "
+            f"completed: {elsewhere} in other cells, {outside} outside the ranges or without that error."
+        )
+    return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
+
+
+def check_same(study: Study, location: str) -> None:
+    """Check that a run that goes on was begun with the warm start that is named now.
+
+    Raises:
+        ValueError: it was begun with another, or with none.
+    """
+    recorded = study.warm_start.run if study.warm_start is not None else None
+    given = Store(location).location
+    if given != recorded:
+        raise ValueError(f"warm_start must be as recorded, {recorded}, got {given}; leave the option out.")
+
+
+def _fits(study: Study, point: EarlierPoint) -> bool:
+    return all(
+        getattr(point, name) in study.dimensions[name]
+        if name in study.dimensions
+        else getattr(point, name) == getattr(study.base, name)
+        for name in HYPERPARAMETERS
+    )

@@ -1,0 +1,165 @@
+"""The journal for optuna-dashboard says of each trial what the record says, also of a run that goes on."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from search_spaces import Choice, LogUniform
+from sweep.journal import Journal
+from sweep.records import TRIALS
+from sweep.search import StudySearcher, sampler_seed
+from sweep.studies import STUDIES
+
+STUDY = replace(
+    STUDIES["quickstart"](),
+    protocol="paper",
+    variants=("model-c", "all-cnn-c"),
+    learning_rates=LogUniform(0.01, 0.1),
+    batch_sizes=Choice((32, 64)),
+    search="tpe",
+    trials_per_cell=5,
+)
+
+
+def row(number: int, state: str, **values: Any) -> dict[str, Any]:
+    known = {
+        "trial_id": f"shapes_none_model-c_{number:04d}",
+        "phase": "search",
+        "dataset": "shapes",
+        "augmentation": "none",
+        "variant": "model-c",
+        "lr": 0.05,
+        "weight_decay": 0.001,
+        "batch_size": 64,
+        "seed": number,
+        "state": state,
+        "epochs_run": 0,
+        "reason": "",
+    }
+    return dict.fromkeys(TRIALS.names) | known | values
+
+
+def trials(path: Path, cell: str = "shapes/none/model-c") -> list[FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name=cell, storage=storage).trials
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "optuna.journal"
+
+
+def live(journal: Journal, number: int, *errors: float, end: str, **values: Any) -> None:
+    """Update the journal as the recorder does in a trial's life."""
+    journal.update(row(number, "running"))
+    for epoch, error in enumerate(errors, start=1):
+        journal.update(row(number, "running", epochs_run=epoch, test_error=error))
+    last = errors[-1] if errors else None
+    journal.update(row(number, end, epochs_run=len(errors), test_error=last, **values))
+
+
+def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
+    Journal(str(path), STUDY, [], [])
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    assert optuna.get_all_study_names(storage) == ["shapes/none/model-c", "shapes/none/all-cnn-c"]
+    study = optuna.load_study(study_name="shapes/none/model-c", storage=storage)
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert study.user_attrs == {
+        "search": "tpe",
+        "protocol": "paper",
+        "minimises": "test_error",
+        "seed": 0,
+        "first_sampler_seed": sampler_seed(STUDY, "shapes/none/model-c", 0),
+    }
+
+
+def test_a_trial_is_followed_epoch_by_epoch(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    journal.update(row(3, "running"))
+    (trial,) = trials(path)
+    assert (trial.state.name, trial.params, trial.value) == ("RUNNING", {"lr": 0.05, "batch_size": 64}, None)
+    assert trial.user_attrs["trial_id"] == "shapes_none_model-c_0003"
+    assert (trial.user_attrs["seed"], trial.user_attrs["state"]) == (3, "running")
+    assert trial.user_attrs["sampler_seed"] == sampler_seed(STUDY, "shapes/none/model-c", 3)
+    journal.update(row(3, "running", epochs_run=1, test_error=0.5))
+    assert trials(path)[0].intermediate_values == {1: 0.5}
+    journal.update(row(3, "completed", epochs_run=2, test_error=0.25))
+    (trial,) = trials(path)
+    assert (trial.state.name, trial.value, trial.intermediate_values) == ("COMPLETE", 0.25, {1: 0.5, 2: 0.25})
+    assert trial.user_attrs["state"] == "completed"
+    assert trials(path, "shapes/none/all-cnn-c") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "errors", "shown", "value"),
+    [
+        ("completed", (0.5, 0.25), "COMPLETE", 0.25),
+        ("stopped", (0.5,), "PRUNED", 0.5),
+        ("diverged", (0.5, 1.0), "FAIL", None),
+        ("failed", (), "FAIL", None),
+        ("pending", (0.5,), "WAITING", None),
+    ],
+)
+def test_each_state_of_the_record_has_its_own(
+    path: Path, state: str, errors: tuple[float, ...], shown: str, value: float | None
+) -> None:
+    live(Journal(str(path), STUDY, [], []), 0, *errors, end=state, reason="why")
+    (trial,) = trials(path)
+    assert (trial.state.name, trial.value) == (shown, value)
+    assert trial.intermediate_values == dict(enumerate(errors, start=1))
+    assert (trial.user_attrs["state"], trial.user_attrs["reason"]) == (state, "why")
+
+
+def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    live(journal, 0, 0.5, end="diverged")
+    journal.update(row(0, "diverged", epochs_run=1, test_error=0.5))
+    assert [trial.state.name for trial in trials(path)] == ["FAIL"]
+
+
+def test_only_the_search_is_shown(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [row(0, "completed", phase="confirm", test_error=0.1)], [])
+    journal.update(row(1, "running", phase="confirm"))
+    assert trials(path) == []
+
+
+def test_a_run_that_goes_on_doubles_no_trial(path: Path) -> None:
+    first = Journal(str(path), STUDY, [], [])
+    for number, state in enumerate(["completed", "stopped", "diverged", "failed", "pending"]):
+        live(first, number, 0.5, 0.4, end=state)
+    rows = [
+        row(number, state, epochs_run=2, test_error=0.4, duration_s=30.0)
+        for number, state in enumerate(["completed", "stopped", "diverged", "failed", "pending"])
+    ]
+    epochs = [
+        {"trial_id": each["trial_id"], "epoch": epoch, "test_error": error, "val_error": None}
+        for each in rows
+        for epoch, error in ((1, 0.5), (2, 0.4))
+    ]
+    before = trials(path)
+    second = Journal(str(path), STUDY, rows, epochs)
+    after = trials(path)
+    assert [trial.user_attrs["seed"] for trial in after] == [0, 1, 2, 3]
+    for one, other in zip(before, after, strict=False):
+        same = ("state", "values", "params", "intermediate_values", "user_attrs")
+        assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
+    assert after[0].duration is not None
+    assert after[0].duration.total_seconds() == pytest.approx(30)
+    live(second, 4, 0.5, 0.4, end="completed")
+    assert Counter(trial.state.name for trial in trials(path)) == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 2}
+    assert sorted(file.name for file in path.parent.iterdir()) == ["optuna.journal"]
+
+
+def test_a_diverged_trial_still_tells_the_search_that_it_was_bad() -> None:
+    searcher = StudySearcher(STUDY)
+    searcher.suggest("tune-0")
+    searcher.on_trial_complete("tune-0", {"error": 1.0, "state": "diverged", "epoch": 1})
+    (trial,) = searcher._cells[0]._optuna.trials
+    assert (trial.state.name, trial.value) == ("COMPLETE", 1.0)

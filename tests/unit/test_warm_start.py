@@ -1,0 +1,147 @@
+"""What an earlier run tells a search, what is skipped and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces import Choice, LogUniform
+from sweep.records import TRIALS
+from sweep.run import main
+from sweep.store import Store
+from sweep.studies import STUDIES, EarlierPoint, Study
+from sweep.warm_start import check_same, warm_started
+
+STUDY = replace(
+    STUDIES["quickstart"](),
+    protocol="paper",
+    variants=("model-c", "all-cnn-c"),
+    learning_rates=LogUniform(0.01, 0.1),
+    search="tpe",
+    trials_per_cell=3,
+)
+BASE = STUDY.base
+
+
+def row(trial_id: str, **values: Any) -> dict[str, Any]:
+    known = {
+        "trial_id": trial_id,
+        "phase": "search",
+        "dataset": "shapes",
+        "augmentation": "none",
+        "variant": "model-c",
+        "lr": 0.05,
+        "weight_decay": BASE.weight_decay,
+        "batch_size": BASE.batch_size,
+        "seed": 0,
+        "state": "completed",
+        "test_error": 0.25,
+    }
+    return dict.fromkeys(TRIALS.names) | known | values
+
+
+def earlier(folder: Path, *rows: dict[str, Any]) -> str:
+    store = Store(str(folder / "earlier"))
+    store.write_study({"study": {}, "data": {}, "planned_trials": len(rows), "created": "now"})
+    store.write_trials(list(rows))
+    return store.location
+
+
+def point(**values: Any) -> EarlierPoint:
+    known = {"cell": "shapes/none/model-c", "lr": 0.05, "error": 0.25}
+    return EarlierPoint(**known | {"weight_decay": BASE.weight_decay, "batch_size": BASE.batch_size} | values)
+
+
+def test_completed_trials_of_the_same_cells_and_ranges_count(tmp_path: Path) -> None:
+    location = earlier(
+        tmp_path,
+        row("a"),
+        row("b", variant="all-cnn-c", lr=0.1, test_error=0.5),
+        row("c", lr=0.2),
+        row("d", variant="model-a"),
+        row("e", batch_size=BASE.batch_size + 1),
+        row("f", weight_decay=0.5),
+        row("g", state="diverged", test_error=1.0),
+        row("h", state="stopped"),
+        row("i", phase="confirm"),
+    )
+    warm = warm_started(STUDY, location).warm_start
+    assert warm is not None
+    assert warm.run == location
+    assert warm.points == (point(), point(cell="shapes/none/all-cnn-c", lr=0.1, error=0.5))
+    assert warm.skipped == 4
+
+
+def test_where_weight_decay_and_batch_size_are_searched_their_ranges_count(tmp_path: Path) -> None:
+    study = replace(STUDY, weight_decays=LogUniform(0.1, 1), batch_sizes=Choice((8, 16)))
+    location = earlier(
+        tmp_path, row("a"), row("b", weight_decay=0.5, batch_size=16), row("c", weight_decay=0.5, batch_size=32)
+    )
+    warm = warm_started(study, location).warm_start
+    assert warm is not None
+    assert warm.points == (point(weight_decay=0.5, batch_size=16),)
+    assert warm.skipped == 2
+
+
+def test_the_study_keeps_the_points_when_the_earlier_run_is_gone(tmp_path: Path) -> None:
+    study = warm_started(STUDY, earlier(tmp_path, row("a")))
+    assert Study.from_dict(study.to_dict()) == study
+
+
+@pytest.mark.parametrize(
+    ("changes", "counted"),
+    [
+        ({"lr": 0.5}, "0 in other cells, 1 outside the ranges or without that error"),
+        ({"variant": "model-a"}, "1 in other cells, 0 outside the ranges or without that error"),
+        ({"state": "failed"}, "of whose 1 trials 0 completed"),
+    ],
+)
+def test_a_run_that_tells_nothing_is_refused(tmp_path: Path, changes: dict[str, Any], counted: str) -> None:
+    location = earlier(tmp_path, row("a", **changes))
+    with pytest.raises(ValueError, match=r"^warm_start must be a run with completed trials in this study's ") as caught:
+        warm_started(STUDY, location)
+    assert counted in str(caught.value)
+    assert f"got {location}" in str(caught.value)
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^warm_start: A run's folder must exist and hold study\.json, got "):
+        warm_started(STUDY, str(tmp_path / "missing"))
+
+
+def test_a_grid_is_refused(tmp_path: Path) -> None:
+    grid = replace(STUDY, search="grid", learning_rates=Choice((0.05,)), trials_per_cell=None)
+    with pytest.raises(ValueError, match=r"^warm_start must be left out for the grid search, which learns nothing"):
+        warm_started(grid, earlier(tmp_path, row("a")))
+
+
+def test_a_run_goes_on_with_its_own_warm_start_only(tmp_path: Path) -> None:
+    study = warm_started(STUDY, earlier(tmp_path, row("a")))
+    check_same(study, str(tmp_path / "earlier"))
+    with pytest.raises(ValueError, match=r"^warm_start must be as recorded, .*earlier, got .*other; leave"):
+        check_same(study, str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"^warm_start must be as recorded, None, got .*; leave the option out\.$"):
+        check_same(STUDY, str(tmp_path / "earlier"))
+
+
+def test_the_plan_counts_what_the_search_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = earlier(tmp_path, row("a"), row("b", variant="all-cnn-c", lr=0.9), row("c", variant="model-a"))
+    options = [
+        "--train-size",
+        "64",
+        "--epochs",
+        "1",
+        "--width",
+        "0.05",
+        "--gpus-per-trial",
+        "0",
+        "--dry-run",
+        "--protocol",
+        "paper",
+    ]
+    asked = ["quickstart", "--warm-start", location, "--output", str(tmp_path / "runs"), *options]
+    assert main([*asked, "--search", "tpe"]) == 0
+    assert f"warm start  1 trial of {location} in 1 cell, 2 skipped" in capsys.readouterr().out
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("error: warm_start must be left out for the grid search, which learns ")
