@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, final
 
-from sweep.selection import candidates, rank_configurations
+from sweep.selection import candidates, rank_configurations, search_seeds
 
 By = Literal["variant", "lr", "seed"]
 COUNTED_STATES = ("completed", "stopped", "diverged", "failed")
@@ -61,7 +61,7 @@ def summarise(trials: Iterable[Mapping[str, Any]], study: Mapping[str, Any], by:
 
 def _result(key: tuple[Any, ...], trials: list[Mapping[str, Any]], study: Mapping[str, Any], by: By) -> VariantResult:
     dataset, augmentation, variant = key[:3]
-    ranked = rank_configurations(candidates(trials, study["protocol"]), seeds=study.get("seeds"))
+    ranked = rank_configurations(candidates(trials, study["protocol"]), seeds=search_seeds(study))
     by_id = {trial["trial_id"]: trial for trial in trials}
     chosen = [by_id[candidate.trial_id] for candidate in ranked[0]] if ranked else []
     errors = [trial["test_error"] for trial in chosen if trial["test_error"] is not None]

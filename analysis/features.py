@@ -243,7 +243,7 @@ def compared(looked: Sequence[Looked]) -> list[Looked]:
     dataset = looked[0].subject.config.dataset
     able = [one for one in looked if one.has_only_relus and one.subject.config.dataset == dataset]
     kinds = ([one for one in able if one.is_pooling is pooling] for pooling in (False, True))
-    return [min(kind, key=lambda one: one.subject.test_error) for kind in kinds if kind]
+    return [min(kind, key=lambda one: one.subject.error) for kind in kinds if kind]
 
 
 def first_of_each_class(labels: torch.Tensor, count: int) -> list[int]:

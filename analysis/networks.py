@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweep.selection import candidates, rank_configurations
+from sweep.selection import HYPERPARAMETERS, candidates, rank_configurations, search_seeds
 from sweep.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
-from trainables.data import StreamedDataset, open_dataset, prepare
+from trainables.data import Dataset, StreamedDataset, hold_out, open_dataset, prepare
 from trainables.data.augmentation import placed
 from trainables.files import filesystem_of, write_whole
 from trainables.registry import load_plugins
@@ -34,8 +34,8 @@ class Subject:
 
     label: str
     """The variant's name; data set and augmentation before it where the run has several."""
-    test_error: float
-    """The record's, a fraction in [0, 1]."""
+    error: float
+    """The record's on the images that the trial was measured with, a fraction in [0, 1]."""
     config: TrialConfig
     num_classes: int
     network: nn.Module
@@ -64,7 +64,8 @@ class Images:
 def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     """Return the chosen network of each cell in the study's order, all variants if none is named.
 
-    The choice is the table's: among completed trials the learning rate of the lowest error, and of its seeds the first.
+    The choice is the table's: among completed trials the configuration of the lowest error, and of its seeds the first;
+    where a second phase has trained it on all images, its first seed there.
     A cell without a completed trial is left out unless its variant was asked for.
 
     Raises:
@@ -115,6 +116,9 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
             f"The data set {config.dataset} must be the one that the run was trained on, got one of another checksum; "
             "name its place with --data."
         )
+    # A network of a search is shown the images that were held out of its training.
+    dataset = hold_out(dataset, config.held_out)
+    assert isinstance(dataset, Dataset), "as it was before"
     prepared = prepare(dataset, config.preprocessing)
     return Images(
         pixels=placed(torch.from_numpy(dataset.test.images[:count]), config.canvas).numpy(),
@@ -160,11 +164,20 @@ def _chosen_trials(store: Store, study: Mapping[str, Any]) -> dict[Cell, Mapping
     for trial in store.read_trials().to_pylist():
         cell = (trial["dataset"], trial["augmentation"], trial["variant"])
         of_cell.setdefault(cell, {})[trial["trial_id"]] = trial
-    ranked = {
-        cell: rank_configurations(candidates(trials.values(), study["protocol"]), seeds=study.get("seeds"))
-        for cell, trials in of_cell.items()
-    }
-    return {cell: of_cell[cell][groups[0][0].trial_id] for cell, groups in ranked.items() if groups}
+    chosen: dict[Cell, Mapping[str, Any]] = {}
+    for cell, trials in of_cell.items():
+        ranked = rank_configurations(candidates(trials.values(), study["protocol"]), seeds=search_seeds(study))
+        if ranked:
+            best = ranked[0][0]
+            confirmed = [trial for trial in trials.values() if _confirms(trial, best.configuration)]
+            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=trials[best.trial_id])
+    return chosen
+
+
+def _confirms(trial: Mapping[str, Any], configuration: tuple[float, ...]) -> bool:
+    """Whether a trial has trained the chosen configuration on all images."""
+    values = tuple(trial[name] for name in HYPERPARAMETERS)
+    return trial["phase"] == "confirm" and trial["state"] == "completed" and values == configuration
 
 
 def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | None) -> Subject:
@@ -179,7 +192,7 @@ def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | No
     load_plugins(checkpoint.config.plugins)
     return Subject(
         label=label,
-        test_error=trial["test_error"],
+        error=trial["val_error"] if trial["test_error"] is None else trial["test_error"],
         config=checkpoint.config,
         num_classes=checkpoint.num_classes,
         network=checkpoint.network(),

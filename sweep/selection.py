@@ -39,6 +39,15 @@ def criterion_column(protocol: str) -> str:
     return _CRITERION[protocol]
 
 
+def search_seeds(study: Mapping[str, Any]) -> int:
+    """Return how many trials each configuration has in the search.
+
+    Args:
+        study: what study.json holds under `study`.
+    """
+    return 1 if study["protocol"] == "holdout" else study.get("seeds") or 1
+
+
 def candidates(
     trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
 ) -> list[Candidate]:

@@ -111,9 +111,7 @@ def test_a_count_below_1(name: str) -> None:
 
 
 def subject(network: nn.Module) -> Subject:
-    return Subject(
-        label="mine", test_error=0.5, config=config("model-c"), num_classes=2, network=network, checksum=None
-    )
+    return Subject(label="mine", error=0.5, config=config("model-c"), num_classes=2, network=network, checksum=None)
 
 
 class Branches(nn.Module):
@@ -131,7 +129,7 @@ def test_the_best_network_of_either_kind_is_compared(run: Store) -> None:
     subjects = load_subjects(run)
     pooled, all_conv = (look_into(one) for one in subjects)
     assert compared([pooled, all_conv]) == [all_conv, pooled]
-    worse = Subject(**{**vars(subjects[1]), "label": "worse", "test_error": 0.9})
+    worse = Subject(**{**vars(subjects[1]), "label": "worse", "error": 0.9})
     assert compared([look_into(worse), all_conv]) == [all_conv]
     leaky = subject(nn.Sequential(nn.Conv2d(3, 2, 1), nn.LeakyReLU()))
     assert compared([look_into(leaky)]) == []

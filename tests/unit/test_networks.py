@@ -33,9 +33,35 @@ def test_the_chosen_trial_of_each_variant_in_the_studys_order(run: Store) -> Non
     model, all_cnn = load_subjects(run)
     assert (model.label, all_cnn.label) == ("model-c", "all-cnn-c")
     # Two seeds count for more than one, and of those the first is shown.
-    assert (all_cnn.config.lr, all_cnn.config.seed, all_cnn.test_error) == (0.02, 0, 0.2)
+    assert (all_cnn.config.lr, all_cnn.config.seed, all_cnn.error) == (0.02, 0, 0.2)
     assert (model.config.lr, model.network.training) == (0.01, False)
     assert [subject.label for subject in load_subjects(run, ["all-cnn-c"])] == ["all-cnn-c"]
+
+
+def test_a_network_that_was_trained_on_all_images_comes_before_one_of_the_search(run: Store) -> None:
+    study = run.read_study()
+    study["study"]["protocol"] = "holdout"
+    run.write_study(study)
+    searched = {"test_error": None, "val_error": 0.3}
+    better = config("all-cnn-c", lr=0.02, held_out=0.1)
+    second = config("all-cnn-c", lr=0.02, seed=10_001, test_at_end=True)
+    first = config("all-cnn-c", lr=0.02, seed=10_000, test_at_end=True)
+    for name, trial in (("better", better), ("second", second), ("first", first)):
+        save(run, name, trial)
+    search = [
+        row("better", better, **searched | {"val_error": 0.2}),
+        row("t-all-cnn-c", config("all-cnn-c"), **searched),
+        row("t-model-c", config("model-c"), **searched),
+    ]
+    run.write_trials(search)
+    (found,) = load_subjects(run, ["all-cnn-c"])
+    assert (found.config, found.error) == (better, 0.2)
+    # Before the second phase it is shown the held-out images.
+    assert len(load_images(found, None, 10**6).labels) == 10
+    run.write_trials([*search, row("second", second, phase="confirm"), row("first", first, phase="confirm")])
+    (found,) = load_subjects(run, ["all-cnn-c"])
+    assert (found.config, found.error) == (first, 0.25)
+    assert len(load_images(found, None, 10**6).labels) == 2000
 
 
 def test_cells_of_several_data_sets_are_told_apart(run: Store) -> None:

@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def subject(network: nn.Module, label: str = "model-c") -> Subject:
     return Subject(
-        label=label, test_error=0.5, config=config("model-c"), num_classes=2, network=network.eval(), checksum=None
+        label=label, error=0.5, config=config("model-c"), num_classes=2, network=network.eval(), checksum=None
     )
 
 
