@@ -34,6 +34,11 @@ def visible_columns(protocol: str) -> tuple[str, ...]:
     return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, _CRITERION[protocol])
 
 
+def criterion_column(protocol: str) -> str:
+    """Return the column of `trials` and `epochs` whose lowest error a choice under this protocol looks for."""
+    return _CRITERION[protocol]
+
+
 def candidates(
     trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
 ) -> list[Candidate]:
