@@ -1,6 +1,19 @@
 """What was learned: tables from the record of a run. Knows the record's schema and the store, nothing of training."""
 
 from analysis.aggregate import VariantResult, summarise
+from analysis.checks import findings
+from analysis.comparison import Comparison, compare
+from analysis.evidence import Evidence, read_evidence
 from analysis.tables import FORMATS, render
 
-__all__ = ["FORMATS", "VariantResult", "render", "summarise"]
+__all__ = [
+    "FORMATS",
+    "Comparison",
+    "Evidence",
+    "VariantResult",
+    "compare",
+    "findings",
+    "read_evidence",
+    "render",
+    "summarise",
+]

@@ -8,9 +8,20 @@ from typing import Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from analysis.aggregate import By, summarise
+from analysis.aggregate import By
+from analysis.checks import findings
+from analysis.comparison import compare as compared
+from analysis.evidence import read_evidence
 from analysis.published import PAPER
-from analysis.tables import generated_notes, notes, published_rows, render, table_rows
+from analysis.tables import (
+    comparison_notes,
+    comparison_rows,
+    generated_notes,
+    notes,
+    published_rows,
+    render,
+    table_rows,
+)
 from sweep.records import FINAL_STATES
 from sweep.store import Store
 
@@ -26,18 +37,25 @@ app = cyclopts.App(
 
 
 @app.command
-def table(run: str, /, *, format: Format = "markdown", by: By = "variant") -> None:
-    """Print a row per variant: its best error, at which learning rate, and how its trials ended.
+def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> None:
+    """Print a row per variant: its best error, at which learning rate, and how its trials ended; findings below it.
 
     Args:
         run: the run's folder or URI.
         format: how the table is written; csv leaves out the remarks below it.
         by: one row per variant, or per variant and learning rate or seed.
+        compare: a variant; the table then says of every other one whether its error differs from this one's by more
+            than the seeds explain.
     """
-    store = Store(run)
-    study = store.read_study()
-    results = summarise(store.read_trials().to_pylist(), study["study"], by)
-    print(render(table_rows(results, study, by), notes(results, study), format))
+    if compare is not None and by != "variant":
+        raise ValueError(f"by must be variant where variants are compared, got {by!r}; leave --by or --compare out.")
+    evidence = read_evidence(Store(run))
+    results = evidence.results_by(by)
+    rows, remarks = table_rows(results, evidence.document, by), notes(results, evidence.document)
+    if compare is not None:
+        comparisons = compared(results, compare)
+        rows, remarks = comparison_rows(comparisons), [*comparison_notes(comparisons), *remarks]
+    print(render(rows, [*remarks, *findings(evidence)], format))
 
 
 @app.command

@@ -3,17 +3,28 @@
 import csv
 import html
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
+from analysis.comparison import Comparison
+from analysis.inference import binomial_standard_error
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
 
 Row = dict[str, str]
 MISSING = "-"
+PLUS_MINUS = "± 95 %"
+"""Column of half an interval: a number of its own in every format."""
+
+ERRORS_ARE = {
+    "paper": "Errors are test errors after the last epoch of completed trials.",
+    "holdout": "Errors are test errors, after the last epoch, of the configuration with the lowest validation error, "
+    "trained anew on all training images with fresh seeds; the learning rate was chosen on images held out of "
+    "training.",
+}
+"""By protocol."""
 
 
 def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> list[Row]:
@@ -35,8 +46,11 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
             row["seed"] = str(result.seed)
         row["best error %" if by != "lr" else "error %"] = _percent(result.error)
         if several_seeds:
+            row[PLUS_MINUS] = _percent(result.half_width)
             row["sd"] = _percent(result.error_sd)
             row["seeds"] = str(result.num_seeds)
+        if study["study"]["protocol"] == "holdout":
+            row["validation %"] = _percent(result.validation_error)
         row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
         row["epochs"] = str(result.epochs)
         row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
@@ -49,6 +63,45 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
             row["unfinished"] = str(unfinished)
         rows.append(row)
     return rows
+
+
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
+    """Return a row of text per comparison, errors in percent and their differences in points of it.
+
+    Args:
+        comparisons: all with one reference.
+    """
+    several_cells = len({(one.result.dataset, one.result.augmentation) for one in comparisons}) > 1
+    rows = []
+    for one in comparisons:
+        row = {"data set": one.result.dataset, "augmentation": one.result.augmentation} if several_cells else {}
+        row |= {
+            "variant": one.result.variant,
+            "seeds": str(one.result.num_seeds),
+            "error %": _percent(one.result.error),
+            f"{one.reference.variant} %": _percent(one.reference.error),
+            "difference": MISSING if one.difference is None else f"{100 * one.difference:+.2f}",
+            PLUS_MINUS: _percent(one.half_width),
+            "p": MISSING if one.p is None else f"{one.p:.2g}",
+            "p (Holm)": MISSING if one.p_holm is None else f"{one.p_holm:.2g}",
+            "difference is": one.verdict,
+        }
+        rows.append(row)
+    return rows
+
+
+def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return what a reader must know of the differences."""
+    tests = sum(one.p is not None for one in comparisons)
+    reference = comparisons[0].reference
+    seeds = sorted({one.reference.num_seeds for one in comparisons})
+    return [
+        f"Differences are to {reference.variant} ({' or '.join(map(_seeds, seeds))}), in points of error, "
+        f"{PLUS_MINUS} half of the interval of each alone; p is that of Welch's t-test, p (Holm) the same corrected "
+        f"for their number, {tests}.",
+        "Seeds are the one chance that they know: hyperparameters were chosen once, and all networks saw the same test "
+        "images.",
+    ]
 
 
 def published_rows() -> list[Row]:
@@ -69,24 +122,14 @@ def published_rows() -> list[Row]:
 
 
 def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know of the table: how errors were chosen, and how far the paper's numbers apply."""
+    """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply."""
     images = {name: data["train_images"] for name, data in study["data"].items()}
-    found = []
-    if study["study"]["protocol"] == "paper":
-        found.append(
-            "Errors are test errors after the last epoch of completed trials; the learning rate was chosen on the same "
-            "test error, as the paper seems to have done, so they flatter every variant a little."
-        )
+    found = [ERRORS_ARE[study["study"]["protocol"]], *_chance_notes(results, study)]
     published = [entry for entry in _published(results, study) if entry]
     if published:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
         found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
     found += generated_notes(study)
-    at_chance = [r.variant for r in results if r.error is not None and _is_at_chance(r.error, study["data"][r.dataset])]
-    if at_chance:
-        found.append(
-            f"At chance, so that the row says nothing of the architecture: {', '.join(dict.fromkeys(at_chance))}."
-        )
     done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
@@ -104,10 +147,26 @@ def render(rows: Sequence[Row], remarks: Sequence[str], form: str) -> str:
     return FORMATS[form](rows, remarks)
 
 
-def _is_at_chance(error: float, data: Mapping[str, Any]) -> bool:
-    """Whether a guess among the classes would be as good, but for two standard errors of the test set."""
-    guess = 1 - 1 / data["num_classes"]
-    return bool(error > guess - 2 * math.sqrt(guess * (1 - guess) / data["test_images"]))
+def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
+    """Return how far seeds and the draw of the test images leave errors open."""
+    found = []
+    if any(result.num_seeds > 1 for result in results):
+        found.append(
+            f"{PLUS_MINUS}: half of the interval of the mean over the seeds, by Student's t; sd: the seeds' own spread."
+        )
+    for name in dict.fromkeys(result.dataset for result in results if result.error is not None):
+        count = study["data"][name]["test_images"]
+        widest = max(
+            binomial_standard_error(error, count)
+            for result in results
+            if result.dataset == name
+            for error in result.errors
+        )
+        found.append(
+            f"The {count:,} test images of {name}, were they drawn anew, would move one test error by up to "
+            f"{100 * widest:.2f} points (binomial standard error)."
+        )
+    return found
 
 
 def generated_notes(study: Mapping[str, Any]) -> list[str]:
@@ -185,9 +244,13 @@ FORMATS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
 
 
 def _tabulate(rows: Sequence[Row], form: str) -> str:
-    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from"}
+    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from", "difference is"}
     align = ["left" if column in text_columns else "right" for column in rows[0]] if rows else []
     return tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True, colalign=align)
+
+
+def _seeds(number: int) -> str:
+    return f"{number} {'seed' if number == 1 else 'seeds'}"
 
 
 def _percent(error: float | None) -> str:

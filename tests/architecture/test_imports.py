@@ -83,7 +83,8 @@ def test_analysis_knows_the_record_the_store_and_the_selection_only() -> None:
 
 
 def test_tables_need_neither_torch_nor_matplotlib() -> None:
-    code = "import sys, analysis.__main__; print(sorted({'torch', 'matplotlib', 'ray'} & set(sys.modules)))"
+    heavy = "{'torch', 'matplotlib', 'ray', 'scipy'}"
+    code = f"import sys, analysis.__main__; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from analysis import summarise
+from analysis import aggregate, summarise
+from sweep.selection import Candidate, candidates
 
 NUMBERS = count()
 
@@ -110,3 +111,132 @@ def test_a_row_per_seed_with_its_own_best() -> None:
     ]
     results = summarise(trials, study(), "seed")
     assert [(r.seed, r.lr, r.error) for r in results] == [(1, 0.1, 0.2), (2, 0.05, 0.4)]
+
+
+def test_the_interval_of_the_mean() -> None:
+    (result,) = summarise([trial(seed=seed, test_error=error) for seed, error in enumerate((0.1, 0.2))], study())
+    # Half of it is Cauchy's 97.5 % quantile, 12.7062, times 0.05: a wide one, which is what two seeds are worth.
+    assert result.interval == pytest.approx((0.15 - 0.635310, 0.15 + 0.635310), abs=1e-6)
+    (single,) = summarise([trial()], study())
+    assert single.interval is None
+
+
+class Hidden(dict[str, Any]):
+    """A row of the search under `holdout`, which raises where its test columns are read."""
+
+    def __getitem__(self, name: str) -> Any:
+        assert not name.startswith("test"), f"{name} was read of a trial of the search"
+        return super().__getitem__(name)
+
+
+def searched(lr: float, val_error: float, seed: int = 0, **values: Any) -> dict[str, Any]:
+    # A test error that would win, were it seen.
+    return Hidden(trial(lr=lr, seed=seed, val_error=val_error, test_error=0.0) | values)
+
+
+def confirmed(lr: float, test_error: float | None, seed: int, **values: Any) -> dict[str, Any]:
+    return trial(lr=lr, seed=seed, phase="confirm", test_error=test_error) | values
+
+
+HOLDOUT = study(protocol="holdout", seeds=3, confirm_top=1)
+
+
+def test_under_holdout_the_choice_is_made_by_validation_and_the_error_is_the_confirmations() -> None:
+    trials = [
+        *(searched(0.1, error, seed) for seed, error in enumerate((0.3, 0.4))),
+        *(searched(0.05, error, seed) for seed, error in enumerate((0.2, 0.3))),
+        *(confirmed(0.05, error, seed) for seed, error in ((102, 0.24), (100, 0.2), (101, 0.22))),
+    ]
+    (result,) = summarise(trials, HOLDOUT)
+    assert (result.lr, result.errors) == (0.05, (0.2, 0.22, 0.24))
+    assert result.error == pytest.approx(0.22)
+    assert result.validation_error == pytest.approx(0.25)
+    assert result.states["completed"] == 7
+
+
+def test_the_choice_is_handed_no_test_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[set[str]] = []
+
+    def spy(rows: list[dict[str, Any]], *rest: Any) -> list[Candidate]:
+        handed.extend(set(row) for row in rows)
+        return candidates(rows, *rest)
+
+    monkeypatch.setattr(aggregate, "candidates", spy)
+    summarise([searched(0.1, 0.3), confirmed(0.1, 0.2, 100)], HOLDOUT)
+    assert len(handed) == 1
+    assert "val_error" in handed[0]
+    assert not any(name.startswith("test") for columns in handed for name in columns)
+
+
+@pytest.mark.parametrize("by", ["variant", "lr", "seed"])
+def test_no_table_reads_a_test_column_of_the_search(by: aggregate.By) -> None:
+    trials = [searched(0.1, 0.3), searched(0.05, 0.2), searched(0.25, 1.0, state="diverged"), confirmed(0.05, 0.1, 9)]
+    assert summarise(trials, HOLDOUT, by)
+
+
+def test_of_several_confirmed_configurations_the_first_on_validation_is_reported() -> None:
+    trials = [searched(0.1, 0.3), searched(0.05, 0.2), confirmed(0.1, 0.1, 100), confirmed(0.05, 0.4, 100)]
+    (result,) = summarise(trials, HOLDOUT | {"confirm_top": 2})
+    assert (result.lr, result.error) == (0.05, 0.4)
+    by_rate = summarise(trials, HOLDOUT | {"confirm_top": 2}, "lr")
+    assert [(r.lr, r.error, r.validation_error) for r in by_rate] == [(0.1, 0.1, 0.3), (0.05, 0.4, 0.2)]
+
+
+def test_a_choice_that_is_not_confirmed_yet_has_its_validation_error_alone() -> None:
+    trials = [searched(0.1, 0.3), confirmed(0.1, None, 100, state="running")]
+    (result,) = summarise(trials, HOLDOUT)
+    assert (result.lr, result.error, result.validation_error, result.num_seeds) == (0.1, None, 0.3, 0)
+    assert (result.lost_seeds, result.states["running"]) == (0, 1)
+
+
+def test_configurations_of_one_rate_are_apart_by_weight_decay_and_batch_size() -> None:
+    trials = [
+        searched(0.1, 0.2, weight_decay=0.01),
+        searched(0.1, 0.3, batch_size=64),
+        confirmed(0.1, 0.25, 100, weight_decay=0.01),
+        confirmed(0.1, 0.15, 100, batch_size=64),
+    ]
+    (result,) = summarise(trials, HOLDOUT)
+    assert (result.weight_decay, result.errors) == (0.01, (0.25,))
+
+
+def test_rows_by_seed_under_holdout_show_what_the_cell_chose() -> None:
+    trials = [searched(0.1, 0.3), searched(0.05, 0.2), confirmed(0.05, 0.1, 100), confirmed(0.05, 0.3, 101)]
+    results = summarise(trials, HOLDOUT, "seed")
+    assert [(r.seed, r.lr, r.error, r.validation_error) for r in results] == [
+        (0, 0.05, None, 0.2),
+        (100, 0.05, 0.1, None),
+        (101, 0.05, 0.3, None),
+    ]
+
+
+def test_seeds_of_the_choice_that_did_not_complete_are_counted_as_lost() -> None:
+    lost = [confirmed(0.1, 1.0, seed, state=state) for seed, state in ((101, "diverged"), (102, "failed"))]
+    (result,) = summarise([searched(0.1, 0.3), confirmed(0.1, 0.2, 100), *lost], HOLDOUT)
+    assert (result.errors, result.lost_seeds) == ((0.2,), 2)
+    (paper,) = summarise([trial(), trial(seed=1, state="diverged"), trial(lr=0.5, state="diverged")], study())
+    assert paper.lost_seeds == 1
+
+
+def epochs_of(name: str, column: str, *errors: float | None) -> list[dict[str, Any]]:
+    return [{"trial_id": name, "epoch": epoch, column: error} for epoch, error in enumerate(errors, start=1)]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_the_best_epoch_decides_where_the_study_says_so_and_is_never_reported(protocol: str) -> None:
+    column = "test_error" if protocol == "paper" else "val_error"
+    trials = [trial(trial_id="a", lr=0.1, **{column: 0.3}), trial(trial_id="b", lr=0.05, **{column: 0.2})]
+    trials += [confirmed(lr, lr, 100) for lr in (0.1, 0.05)]
+    curves = [*epochs_of("a", column, 0.5, 0.1, 0.3), *epochs_of("b", column, None, 0.4, 0.2)]
+    written = study(protocol=protocol, criterion="best-epoch")
+    (result,) = summarise(trials, written, epochs=curves)
+    assert (result.lr, result.chosen) == (0.1, ("a",))
+    assert result.error == (0.3 if protocol == "paper" else 0.1)
+    assert result.validation_error == (None if protocol == "paper" else 0.1)
+    (last,) = summarise(trials, study(protocol=protocol), epochs=curves)
+    assert last.lr == 0.05
+
+
+def test_without_its_epochs_no_trial_is_judged_by_its_best_one() -> None:
+    (result,) = summarise([trial()], study(criterion="best-epoch"))
+    assert (result.lr, result.error) == (None, None)

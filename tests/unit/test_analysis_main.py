@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from sweep.records import SCHEMA_VERSION, TRIALS
+from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
 from tests.looked_at import make_run
@@ -54,6 +54,86 @@ def test_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert "all-cnn-c" in out
     assert "25.00" in out
     assert "2 of 8 planned trials have ended." in out
+    assert (
+        "The 2,000 test images of shapes, were they drawn anew, would move one test error by up to 0.97 points" in out
+    )
+    # Findings come last, in order of their numbers.
+    remarks = [line for line in out.splitlines() if line.startswith("F")]
+    assert [remark.split()[:2] for remark in remarks] == [["F1", "all-cnn-c:"], ["F2", "all-cnn-c:"], ["F8", "the"]]
+    assert out.splitlines()[-1] == remarks[-1]
+
+
+def seeds(variant: str, *errors: float, first: int = 0) -> list[dict[str, Any]]:
+    return [
+        trial(first + seed, variant=variant, seed=seed, test_error=error) for seed, error in enumerate(errors, start=1)
+    ]
+
+
+def test_table_against_a_reference(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_trials(
+        [*seeds("model-c", 0.2, 0.21, 0.22), *seeds("all-cnn-c", 0.1, 0.11, 0.12, first=10), trial(20, variant="mine")]
+    )
+    assert main(["table", run.location, "--compare", "model-c", "--format", "csv"]) == 0
+    read = {row["variant"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert "model-c" not in read
+    row = read["all-cnn-c"]
+    # Equal variances of 1e-4 over three values: a standard error of 0.8165 points, 4 degrees of freedom, t 12.25.
+    assert (float(row["model-c %"]), float(row["error %"]), float(row["difference"])) == (21, 11, -10)
+    assert float(row["± 95 %"]) == pytest.approx(2.7764 * 0.8165, abs=0.005)
+    assert float(row["p"]) == pytest.approx(0.00026, abs=0.00001)
+    assert row["difference is"] == "more than the seeds explain"
+    assert read["mine"]["difference is"] == "not known: fewer than 2 seeds"
+    assert main(["table", run.location, "--compare", "model-c"]) == 0
+    out = capsys.readouterr().out
+    assert "Differences are to model-c (3 seeds), in points of error" in out
+    assert "F2 mine: fewer than 3 seeds" in out
+
+
+def test_a_stopped_trial_is_looked_at_by_its_epochs(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_trials([trial(0), trial(1, lr=0.005, state="stopped", epochs_run=3, test_error=0.3)])
+    curve = [dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 3, "test_error": 0.4}]
+    run.append_epochs(curve)
+    assert main(["table", run.location]) == 0
+    out = capsys.readouterr().out
+    assert "F4 all-cnn-c: 1 trial was stopped while ahead" in out
+    assert "30.00 % after epoch 3 against 40.00 %" in out
+
+
+def test_a_choice_by_the_best_epoch_reads_the_epochs(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    document = run.read_study()
+    document["study"]["criterion"] = "best-epoch"
+    run.write_study(document)
+    run.append_epochs(
+        [
+            dict.fromkeys(EPOCHS.names) | {"trial_id": name, "epoch": 1, "test_error": error}
+            for name, error in (("t0", 0.25), ("t1", 0.1))
+        ]
+    )
+    assert main(["table", run.location]) == 0
+    out = capsys.readouterr().out
+    assert "| all-cnn-c      |          50.00 |            0.02 |" in out
+    assert "F9 the run: configurations were chosen by each trial's best epoch" in out
+
+
+def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    document = run.read_study()
+    document["study"] |= {"protocol": "holdout", "seeds": 3, "confirm_top": 1}
+    run.write_study(document)
+    searched = [trial(n, lr=lr, test_error=None, val_error=error) for n, lr, error in ((0, 0.01, 0.3), (1, 0.005, 0.2))]
+    confirmed = [row | {"phase": "confirm", "lr": 0.005} for row in seeds("all-cnn-c", 0.2, 0.22, 0.24, first=10)]
+    run.write_trials([*searched, *confirmed])
+    assert main(["table", run.location, "--format", "csv"]) == 0
+    (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
+    assert {name: row[name] for name in ("best error %", "sd", "seeds", "validation %", "learning rate")} == {
+        "best error %": "22.00",
+        "sd": "2.00",
+        "seeds": "3",
+        "validation %": "20.00",
+        "learning rate": "0.005",
+    }
+    assert float(row["± 95 %"]) == pytest.approx(4.3027 * 2 / 3**0.5, abs=0.005)
+    assert main(["table", run.location]) == 0
+    assert "F8" not in capsys.readouterr().out
 
 
 def test_table_as_csv_by_learning_rate(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +169,14 @@ def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["table"], "RUN"),
         (["table", "{folder}/runs/first", "--format", "xlsx"], "xlsx"),
         (["table", "{folder}/runs/first", "--by", "width"], "width"),
+        (
+            ["table", "{folder}/runs/first", "--compare", "nope"],
+            "compare must be one of the run's variants, model-c, strided-cnn-c, convpool-cnn-c, all-cnn-c, got 'nope'.",
+        ),
+        (
+            ["table", "{folder}/runs/first", "--compare", "model-c", "--by", "lr"],
+            "by must be variant where variants are compared, got 'lr'; leave --by or --compare out.",
+        ),
         (["list", "{folder}/missing"], "DIR must be an existing folder, got "),
         (["nope"], "nope"),
     ],

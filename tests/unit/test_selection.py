@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from sweep.selection import Candidate, candidates, rank_configurations, visible_columns
+from sweep.selection import Candidate, candidates, criterion_column, rank_configurations, visible_columns
 
 
 def candidate(lr: float, error: float, seed: int = 0) -> Candidate:
@@ -76,3 +76,9 @@ def test_only_completed_trials_of_the_search_are_candidates() -> None:
 
 def test_the_best_epoch_by_option() -> None:
     assert candidates([row(val_error=0.3)], "holdout", {"t": 0.25})[0].error == 0.25
+
+
+def test_the_column_that_a_choice_looks_at() -> None:
+    for protocol, column in (("holdout", "val_error"), ("paper", "test_error")):
+        assert criterion_column(protocol) == column
+        assert column in visible_columns(protocol)

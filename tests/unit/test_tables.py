@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from analysis import FORMATS, VariantResult, render
-from analysis.tables import notes, table_rows
+from analysis import FORMATS, VariantResult, compare, render
+from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
 from sweep.options import RunOptions
 from sweep.studies import STUDIES
 from trainables.data import DATASETS
@@ -20,10 +20,12 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
         "dataset": "cifar10",
         "augmentation": "none",
         "lr": 0.05,
+        "weight_decay": 0.001,
         "seed": None,
-        "error": 0.09123,
-        "error_sd": None,
-        "num_seeds": 1,
+        "errors": (0.09123,),
+        "validation_error": None,
+        "lost_seeds": 0,
+        "chosen": ("t0",),
         "epochs": 350,
         "num_parameters": 1369738,
         "states": STATES,
@@ -68,7 +70,7 @@ def test_a_row_of_the_table() -> None:
 
 
 def test_missing_values_are_dashes() -> None:
-    (row,) = table_rows([result(error=None, lr=None, num_parameters=None, num_seeds=0)], study())
+    (row,) = table_rows([result(errors=(), lr=None, num_parameters=None)], study())
     assert (row["best error %"], row["learning rate"], row["parameters"]) == ("-", "-", "-")
 
 
@@ -99,12 +101,14 @@ def test_columns_that_only_some_tables_need() -> None:
     pending = STATES | {"running": 1, "pending": 2}
     rows = table_rows(
         [
-            result(error_sd=0.0123, num_seeds=2),
+            result(errors=(0.08, 0.1)),
             result(dataset="cifar100", states=pending),
         ],
         study("cifar10", "cifar100"),
     )
-    assert [row["sd"] for row in rows] == ["1.23", "-"]
+    # The deviation is the root of two: one point either side, squared, over one. The interval is 12.7062 points.
+    assert [row["sd"] for row in rows] == ["1.41", "-"]
+    assert [row["± 95 %"] for row in rows] == ["12.71", "-"]
     assert [row["seeds"] for row in rows] == ["2", "1"]
     assert [row["data set"] for row in rows] == ["cifar10", "cifar100"]
     assert [row["unfinished"] for row in rows] == ["0", "3"]
@@ -123,7 +127,70 @@ def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
     found = notes([result()], study())
     assert not any("Not comparable" in note for note in found)
     assert "Paper: Springenberg et al. 2015, arXiv 1412.6806v3, Table 3." in found
-    assert any("chosen on the same test error" in note for note in found)
+    assert "Errors are test errors after the last epoch of completed trials." in found
+
+
+def test_under_holdout_the_validation_error_stands_beside_the_test_error() -> None:
+    written = study(protocol="holdout")
+    rows = table_rows([result(validation_error=0.1), result("model-a", errors=())], written)
+    assert [row["validation %"] for row in rows] == ["10.00", "-"]
+    (note,) = [note for note in notes([result()], written) if note.startswith("Errors are")]
+    assert "chosen on images held out of training" in note
+    assert "validation %" not in table_rows([result()], study())[0]
+
+
+def test_the_draw_of_the_test_images_is_quantified() -> None:
+    # An error of one half on 10,000 images has a standard error of half a point; a lower one has less.
+    found = notes([result(errors=(0.5, 0.1)), result(dataset="cifar100", errors=())], study("cifar10", "cifar100"))
+    (note,) = [note for note in found if "drawn anew" in note]
+    assert note == (
+        "The 10,000 test images of cifar10, were they drawn anew, would move one test error by up to 0.50 points "
+        "(binomial standard error)."
+    )
+    assert any(note.startswith("± 95 %: half of the interval") for note in found)
+    assert not any("Student's t" in note for note in notes([result()], study()))
+
+
+def test_a_row_of_a_comparison() -> None:
+    # Welch's test of these is worked out in test_inference.py: 2 degrees of freedom, p 0.1056, interval of 6.0849.
+    both = [result(errors=(0.0, 0.02)), result("model-a", errors=(0.04, 0.06)), result("mine")]
+    comparisons = compare(both, "all-cnn-c")
+    assert comparison_rows(comparisons) == [
+        {
+            "variant": "model-a",
+            "seeds": "2",
+            "error %": "5.00",
+            "all-cnn-c %": "1.00",
+            "difference": "+4.00",
+            "± 95 %": "6.08",
+            "p": "0.11",
+            "p (Holm)": "0.11",
+            "difference is": "not more than the seeds explain",
+        },
+        {
+            "variant": "mine",
+            "seeds": "1",
+            "error %": "9.12",
+            "all-cnn-c %": "1.00",
+            "difference": "+8.12",
+            "± 95 %": "-",
+            "p": "-",
+            "p (Holm)": "-",
+            "difference is": "not known: fewer than 2 seeds",
+        },
+    ]
+    first, _ = comparison_notes(comparisons)
+    assert first.startswith("Differences are to all-cnn-c (2 seeds), in points of error")
+    assert first.endswith("corrected for their number, 1.")
+
+
+def test_comparisons_of_several_cells_name_them() -> None:
+    cells = [result(name, dataset=dataset) for dataset in ("cifar10", "cifar100") for name in ("a", "b")]
+    rows = comparison_rows(compare(cells, "a"))
+    assert [(row["data set"], row["augmentation"], row["variant"]) for row in rows] == [
+        ("cifar10", "none", "b"),
+        ("cifar100", "none", "b"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,15 +261,6 @@ def test_shapes_say_that_they_are_generated() -> None:
     assert not any("generated" in note for note in notes([result()], study()))
 
 
-def test_rows_at_chance_are_named() -> None:
-    # A guess errs on 90 % of ten classes, with a standard error of 0.3 points on 10,000 images.
-    results = [result("a", error=0.895), result("b", error=0.893), result("c", error=1.0), result("d", error=None)]
-    (note,) = [note for note in notes(results, study()) if note.startswith("At chance")]
-    assert note == "At chance, so that the row says nothing of the architecture: a, c."
-    hundred = notes([result(dataset="cifar100", error=0.985)], study("cifar100"))
-    assert not any(note.startswith("At chance") for note in hundred)
-
-
 def test_a_run_that_goes_on_says_how_far_it_is() -> None:
     assert "4 of 9 planned trials have ended." in notes([result()], study(planned=9))
     assert not any("planned" in note for note in notes([result()], study(planned=4)))
@@ -225,7 +283,7 @@ def test_latex() -> None:
 
 
 def test_csv_reads_back_as_numbers() -> None:
-    rows = table_rows([result(), result("model-a", error=None)], study())
+    rows = table_rows([result(), result("model-a", errors=())], study())
     read = list(csv.DictReader(io.StringIO(render(rows, ["A remark."], "csv"))))
     assert [row["variant"] for row in read] == ["all-cnn-c", "model-a"]
     assert (float(read[0]["best error %"]), int(read[0]["parameters"])) == (9.12, 1369738)

@@ -1,0 +1,299 @@
+"""Numbered findings: what makes a table say less than it seems to. A number, once given, keeps its meaning.
+
+docs/findings.md lists them. A check that does not apply finds nothing.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from analysis.aggregate import Trial, VariantResult
+from analysis.evidence import Evidence
+from analysis.inference import binomial_standard_error, kendall_tau
+from analysis.published import PAPER_ERRORS
+from sweep.selection import HYPERPARAMETERS, criterion_column
+
+FEW_SEEDS = 3
+"""Two seeds have a spread, and an interval of 13 times it."""
+
+EDGE = 0.1
+"""Part of a range's logarithm, at either end, where a best value counts as being at the edge."""
+
+LEAST_RANKED = 3
+"""Variants that make an order: two are opposite to the paper's by the toss of a coin."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found, of what, and what to do about it."""
+
+    about: str
+    text: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text} Advice: {self.advice}"
+
+
+Check = Callable[[Evidence], Iterator[Finding]]
+
+
+def best_at_the_edge(evidence: Evidence) -> Iterator[Finding]:
+    """F1: the best learning rate or weight decay is at an end of those searched; one beyond may be better.
+
+    The end of listed values is the outermost one; that of a continuous range is the outer tenth of its logarithm.
+    Weight decays are those that the cell's trials tried, and 0 has nothing below it.
+    """
+    ends = {
+        "learning rate": [_end_of_rates(result.lr, evidence.study["learning_rates"]) for result in evidence.results],
+        "weight decay": [_end_of_decays(result, evidence.searched(result)) for result in evidence.results],
+    }
+    for name, found in ends.items():
+        for end in ("upper", "lower"):
+            at_it = [result for result, where in zip(evidence.results, found, strict=True) if where == end]
+            if at_it:
+                yield Finding(
+                    about=evidence.names(at_it),
+                    text=f"the best {name} lies at the {end} end of those searched; one beyond may be better.",
+                    advice=f"search {'higher' if end == 'upper' else 'lower'} values too.",
+                )
+
+
+def few_seeds(evidence: Evidence) -> Iterator[Finding]:
+    """F2: fewer than three seeds behind an error."""
+    found = [result for result in evidence.results if 0 < result.num_seeds < FEW_SEEDS]
+    if found:
+        yield Finding(
+            about=evidence.names(found),
+            text=f"fewer than {FEW_SEEDS} seeds, which cannot tell a variant's error from its luck.",
+            advice=f"run with --seeds {FEW_SEEDS} or more.",
+        )
+
+
+def all_diverged(evidence: Evidence) -> Iterator[Finding]:
+    """F3: every trial of a cell diverged, so that nothing is known of the variant."""
+    found = [r for r in evidence.results if 0 < r.states["diverged"] == sum(r.states.values())]
+    if found:
+        yield Finding(
+            about=evidence.names(found),
+            text="every trial diverged, which says something of the recipe and nothing of the variant.",
+            advice="try lower learning rates, --warmup-epochs or --no-class-relu.",
+        )
+
+
+def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
+    """F4: a trial was stopped though its error was lower than the chosen configuration's at that epoch, or at its end.
+
+    Early stopping judges a trial by those that came to the same epoch before it. One that was ahead of the later winner
+    and was stopped nevertheless says that the order in which trials ran had a say in the table. Errors are those that
+    the choice looks at; the chosen configuration's are means over its seeds, and its own seeds are no rivals of it.
+    """
+    column = criterion_column(evidence.study["protocol"])
+    curves = {(row["trial_id"], row["epoch"]): row[column] for row in evidence.epochs}
+    for result in evidence.results:
+        winners = [row for row in evidence.searched(result) if row["trial_id"] in result.chosen]
+        if not winners:
+            continue
+        at_end = statistics.fmean(row[column] for row in winners)
+        ahead = []
+        for row in evidence.searched(result):
+            if row["state"] != "stopped" or row[column] is None or _same(row, winners[0]):
+                continue
+            then = [curves.get((winner["trial_id"], row["epochs_run"])) for winner in winners]
+            known = [error for error in then if error is not None]
+            # Without their curves the winners are known at their end alone.
+            at_epoch = statistics.fmean(known) if known else at_end
+            if row[column] < max(at_epoch, at_end):
+                ahead.append((row, at_epoch))
+        if ahead:
+            worst, at_epoch = min(ahead, key=lambda pair: pair[0][column] - pair[1])
+            below_end = sum(row[column] < at_end for row, _ in ahead)
+            yield Finding(
+                about=evidence.names([result]),
+                text=f"{_count(len(ahead), 'trial was', 'trials were')} stopped while ahead of the chosen "
+                f"configuration, {below_end} of them below its error at the end; at learning rate {worst['lr']:g}, "
+                f"{100 * worst[column]:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %.",
+                advice="run without early stopping, or let it begin later.",
+            )
+
+
+def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
+    """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
+    drops = evidence.study["base"]["drops"]
+    stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
+    early = [row for row in stopped if row["epochs_run"] <= round(drops[0] * row["epochs_budget"])]
+    if early:
+        yield Finding(
+            about=", ".join(dict.fromkeys(row["variant"] for row in early)),
+            text=f"{_count(len(early), 'trial was', 'trials were')} stopped before the learning rate first dropped, "
+            "when low rates look better than they end up.",
+            advice="let early stopping begin after the first drop.",
+        )
+
+
+def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
+    """F6: not all trials ran by the same code on the same hardware with the same arithmetic.
+
+    Nodes are counted too: of a processor the record knows no more than the name of its machine.
+    """
+    mixed = []
+    for name in ("device", "node", "precision", "memory_format"):
+        values = sorted({row[name] for row in evidence.trials if row[name] is not None})
+        if len(values) > 1:
+            mixed.append(f"{name.replace('_', ' ')} {', '.join(values) if name != 'node' else f'{len(values)} names'}")
+    if mixed:
+        yield Finding(
+            about="the run",
+            text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
+            advice="compare trials of one kind of machine, with --precision and --memory-format set.",
+        )
+    code = evidence.document.get("code") or {}
+    if code.get("altered"):
+        yield Finding(
+            about="the run",
+            text=f"the code had changes that commit {str(code.get('commit'))[:12]} does not hold, so that no version "
+            "names it.",
+            advice="commit before a run whose table is to be shown.",
+        )
+
+
+def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
+    """F7: the variants come out in an order opposite to the paper's, which marks a broken recipe, not a finding.
+
+    Opposite is a Kendall's tau below 0 between our errors and the paper's, over the variants of a data set and
+    augmentation that have both; three of them at the least, and never for generated images.
+    """
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for r in evidence.results:
+        paper = PAPER_ERRORS.get((r.dataset, r.augmentation, r.variant))
+        if paper and r.error is not None and not any(data["generated"] for data in evidence.document["data"].values()):
+            groups.setdefault((r.dataset, r.augmentation), []).append((r.error, paper.error_percent))
+    for (dataset, augmentation), pairs in groups.items():
+        if len(pairs) < LEAST_RANKED:
+            continue
+        tau = kendall_tau(*zip(*pairs, strict=True))
+        if tau is not None and tau < 0:
+            yield Finding(
+                about=f"{dataset}/{augmentation}",
+                text=f"the order of {len(pairs)} variants is opposite to the paper's (Kendall's tau {tau:.2f}), which "
+                "marks a broken recipe rather than a finding.",
+                advice="look at dead starts, dropout and the learning rates before believing it.",
+            )
+
+
+def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
+    """F8: the protocol `paper` chooses by the test error that it then reports."""
+    if evidence.study["protocol"] != "paper":
+        return
+    tried = [
+        {
+            tuple(row[name] for name in HYPERPARAMETERS)
+            for row in evidence.searched(result)
+            if row["state"] == "completed"
+        }
+        for result in evidence.results
+    ]
+    # A single learning rate is no choice.
+    if any(len(configurations) > 1 for configurations in tried):
+        yield Finding(
+            about="the run",
+            text="the learning rate was chosen on the same test error that is shown, as the paper seems to have done, "
+            "so that it flatters every variant a little.",
+            advice="choose on images held out of training, --protocol holdout.",
+        )
+
+
+def chosen_by_best_epoch(evidence: Evidence) -> Iterator[Finding]:
+    """F9: each trial was judged by its best epoch, the lowest of many draws, where it is used after its last."""
+    if evidence.study.get("criterion", "last") == "best-epoch":
+        yield Finding(
+            about="the run",
+            text="configurations were chosen by each trial's best epoch, which is too good by the luck of one epoch; "
+            "test errors are still those after the last.",
+            advice="choose by the last epoch.",
+        )
+
+
+def at_chance(evidence: Evidence) -> Iterator[Finding]:
+    """F10: a chosen network guesses, but for two standard errors of the test set."""
+    found = [
+        result
+        for result in evidence.results
+        if result.error is not None and _is_at_chance(result.error, evidence.document["data"][result.dataset])
+    ]
+    if found:
+        yield Finding(
+            about=evidence.names(found),
+            text="at chance, so that the row says nothing of the architecture.",
+            advice="find a recipe in which it learns: lower learning rates, less dropout, more epochs.",
+        )
+
+
+def lost_seeds(evidence: Evidence) -> Iterator[Finding]:
+    """F11: some seeds of a chosen configuration did not complete, and its mean is over the lucky ones."""
+    found = [result for result in evidence.results if result.lost_seeds]
+    if found:
+        count = sum(result.lost_seeds for result in found)
+        yield Finding(
+            about=evidence.names(found),
+            text=f"{_count(count, 'seed', 'seeds')} of the chosen configuration diverged, failed or "
+            f"{'was' if count == 1 else 'were'} stopped, and the mean leaves {'it' if count == 1 else 'them'} out.",
+            advice="read it as the error of a training that succeeds, or take a lower learning rate.",
+        )
+
+
+CHECKS: dict[str, Check] = {
+    "F1": best_at_the_edge,
+    "F2": few_seeds,
+    "F3": all_diverged,
+    "F4": stopped_while_ahead,
+    "F5": stopped_before_the_drop,
+    "F6": mixed_conditions,
+    "F7": order_opposite_to_the_papers,
+    "F8": chosen_on_test_error,
+    "F9": chosen_by_best_epoch,
+    "F10": at_chance,
+    "F11": lost_seeds,
+}
+"""Every check by its number, which never passes to another."""
+
+
+def findings(evidence: Evidence) -> list[str]:
+    """Return what every check finds, in words: `F1 model-c: ... Advice: ...`."""
+    return [f"{number} {finding}" for number, check in CHECKS.items() for finding in check(evidence)]
+
+
+def _end_of_rates(rate: float | None, searched: Mapping[str, Any]) -> str | None:
+    if rate is None:
+        return None
+    if searched["kind"] == "choice":
+        return _end(rate, min(searched["values"]), max(searched["values"]))
+    low, high = searched["low"], searched["high"]
+    reach = (high / low) ** EDGE
+    return "lower" if rate <= low * reach else "upper" if rate >= high / reach else None
+
+
+def _end_of_decays(result: VariantResult, trials: Sequence[Trial]) -> str | None:
+    tried = [row["weight_decay"] for row in trials if row["weight_decay"] is not None]
+    return _end(result.weight_decay, min(tried), max(tried)) if result.weight_decay and tried else None
+
+
+def _end(value: float, low: float, high: float) -> str | None:
+    if low == high:
+        return None
+    return {low: "lower", high: "upper"}.get(value)
+
+
+def _same(trial: Trial, other: Trial) -> bool:
+    return all(trial[name] == other[name] for name in HYPERPARAMETERS)
+
+
+def _is_at_chance(error: float, data: Mapping[str, Any]) -> bool:
+    guess = 1 - 1 / data["num_classes"]
+    return bool(error > guess - 2 * binomial_standard_error(guess, data["test_images"]))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

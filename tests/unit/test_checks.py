@@ -1,0 +1,352 @@
+import json
+import re
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import Evidence, findings
+from analysis.checks import CHECKS
+from sweep.options import RunOptions
+from sweep.records import TRIALS
+from sweep.studies import STUDIES
+
+NUMBERS = count()
+
+
+def trial(variant: str = "all-cnn-c", lr: float = 0.05, **values: Any) -> dict[str, Any]:
+    return (
+        dict.fromkeys(TRIALS.names)
+        | {
+            "trial_id": f"t{next(NUMBERS)}",
+            "phase": "search",
+            "dataset": "cifar10",
+            "augmentation": "none",
+            "variant": variant,
+            "lr": lr,
+            "weight_decay": 0.001,
+            "batch_size": 128,
+            "seed": 0,
+            "state": "completed",
+            "epochs_run": 350,
+            "epochs_budget": 350,
+            "test_error": 0.1,
+            "val_error": 0.1,
+        }
+        | values
+    )
+
+
+def epoch(trial_id: str, number: int, error: float) -> dict[str, Any]:
+    return {"trial_id": trial_id, "epoch": number, "test_error": error, "val_error": error}
+
+
+def evidence(
+    trials: list[dict[str, Any]],
+    epochs: list[dict[str, Any]] | None = None,
+    *,
+    generated: bool = False,
+    document: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
+    **options: Any,
+) -> Evidence:
+    """Return the evidence of a run of the paper's study, but for options, and for fields that no option has."""
+    variants = tuple(dict.fromkeys(row["variant"] for row in trials)) or ("all-cnn-c",)
+    study = RunOptions(**{"variants": variants, "protocol": "paper"} | options).apply(STUDIES["cifar10"]()).to_dict()
+    written = {
+        "study": json.loads(json.dumps(study)) | (fields or {}),
+        "data": {"cifar10": {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": generated}},
+    }
+    return Evidence(document=written | (document or {}), trials=trials, epochs=epochs or [])
+
+
+HOLDOUT = {"protocol": "holdout"}
+
+
+def found(number: str, *args: Any, **options: Any) -> list[str]:
+    """Return what one check finds, without its number."""
+    everything = findings(evidence(*args, **options))
+    return [text.removeprefix(f"{number} ") for text in everything if text.startswith(f"{number} ")]
+
+
+def seeds(variant: str, *errors: float, **values: Any) -> list[dict[str, Any]]:
+    return [trial(variant, seed=seed, test_error=error, **values) for seed, error in enumerate(errors)]
+
+
+def test_a_faultless_run_has_no_finding() -> None:
+    searched = [trial(lr=lr, val_error=error, test_error=None) for lr, error in ((0.25, 0.3), (0.05, 0.1), (0.01, 0.2))]
+    confirmed = [trial(phase="confirm", seed=100 + seed, val_error=None) for seed in range(3)]
+    assert findings(evidence([*searched, *confirmed], fields=HOLDOUT)) == []
+
+
+def test_every_finding_has_its_number_what_it_is_about_and_an_advice() -> None:
+    texts = findings(evidence([*seeds("a", 0.9, lr=0.25), *seeds("b", 0.9, state="diverged")], variants=("model-a",)))
+    assert texts
+    for text in texts:
+        assert re.fullmatch(r"F\d+ [^:]+: [^\n]+\. Advice: [^\n]+\.", text)
+
+
+def test_numbers_stay() -> None:
+    assert list(CHECKS) == [f"F{number}" for number in range(1, 12)]
+    for number, check in CHECKS.items():
+        assert (check.__doc__ or "").startswith(f"{number}: ")
+
+
+def test_the_document_of_the_findings_lists_every_number() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
+    assert re.findall(r"^\| (F\d+) \|", text, re.MULTILINE) == list(CHECKS)
+
+
+# F1
+
+
+@pytest.mark.parametrize(("best", "end"), [(0.25, "upper"), (0.01, "lower"), (0.1, None), (0.05, None)])
+def test_f1_the_best_listed_rate_is_an_outermost_one(best: float, end: str | None) -> None:
+    trials = [trial(lr=lr, test_error=0.1 if lr == best else 0.2) for lr in (0.25, 0.1, 0.05, 0.01)]
+    texts = found("F1", trials)
+    if end is None:
+        assert texts == []
+    else:
+        advice = "higher" if end == "upper" else "lower"
+        assert texts == [
+            f"all-cnn-c: the best learning rate lies at the {end} end of those searched; one beyond may be better. "
+            f"Advice: search {advice} values too."
+        ]
+
+
+def test_f1_a_single_rate_has_no_ends() -> None:
+    assert found("F1", [trial()], learning_rates=(0.05,)) == []
+
+
+@pytest.mark.parametrize(
+    ("lr", "end"), [(0.001, "lower"), (0.0017, "lower"), (0.0018, None), (0.14, None), (0.15, "upper")]
+)
+def test_f1_the_end_of_a_range_is_the_outer_tenth_of_its_logarithm(lr: float, end: str | None) -> None:
+    # From 0.001 to 0.25 a tenth is a factor of 1.737.
+    texts = found("F1", [trial(lr=lr)], search="random", trials_per_cell=1)
+    assert [re.findall("upper|lower", text)[0] for text in texts] == ([end] if end else [])
+
+
+@pytest.mark.parametrize(
+    ("best", "tried", "end"),
+    [
+        (0.01, (0.001, 0.01), "upper"),
+        (0.001, (0.01, 0.001), "lower"),
+        (0.003, (0.001, 0.003, 0.01), None),
+        (0.001, (0.001,), None),
+        (0.0, (0.0, 0.001), None),
+    ],
+)
+def test_f1_weight_decay_where_several_were_tried(best: float, tried: tuple[float, ...], end: str | None) -> None:
+    texts = found("F1", [trial(weight_decay=decay, test_error=0.1 if decay == best else 0.2) for decay in tried])
+    assert [re.findall("weight decay lies at the (upper|lower)", text) for text in texts] == ([[end]] if end else [])
+
+
+# F2
+
+
+def test_f2_fewer_than_three_seeds() -> None:
+    trials = [*seeds("a", 0.1), *seeds("b", 0.1, 0.2), *seeds("c", 0.1, 0.2, 0.3), *seeds("d", 0.1, state="failed")]
+    assert found("F2", trials) == [
+        "a, b: fewer than 3 seeds, which cannot tell a variant's error from its luck. "
+        "Advice: run with --seeds 3 or more."
+    ]
+    assert found("F2", seeds("c", 0.1, 0.2, 0.3)) == []
+
+
+def test_f2_a_finding_of_every_row_does_not_list_them() -> None:
+    (text,) = found("F2", [*seeds("a", 0.1), *seeds("b", 0.1)])
+    assert text.startswith("all 2 rows: ")
+
+
+def test_cells_are_named_where_variants_do_not_tell_them_apart() -> None:
+    trials = [*seeds("a", 0.1), *seeds("a", 0.1, 0.2, 0.3, augmentation="flip-shift")]
+    (text,) = found("F2", trials, fields={"augmentations": ["none", "flip-shift"]})
+    assert text.startswith("cifar10/none/a: ")
+
+
+# F3
+
+
+def test_f3_a_cell_whose_trials_all_diverged() -> None:
+    dead = [trial("a", lr, state="diverged", test_error=1.0) for lr in (0.25, 0.1)]
+    (text,) = found("F3", [*dead, trial("b"), trial("b", 0.25, state="diverged")])
+    assert text.startswith("a: every trial diverged")
+    assert found("F3", [*dead, trial("a", 0.01, state="running")]) == []
+    assert found("F3", []) == []
+
+
+# F4
+
+
+def early_stopped(protocol: str, at_epoch: float, at_end: float, stopped: float, **values: Any) -> list[str]:
+    """Return F4 of one completed trial and one that was stopped after epoch 9, with these errors."""
+    column = "test_error" if protocol == "paper" else "val_error"
+    other = {"test_error": None, "val_error": None}
+    winner = trial(lr=0.01, trial_id="winner", **other | {column: at_end})
+    loser = trial(**{"lr": 0.1, "state": "stopped", "epochs_run": 9} | other | {column: stopped} | values)
+    curve = [epoch("winner", 9, at_epoch), epoch("winner", 10, at_end)]
+    return found("F4", [winner, loser], curve, fields={"protocol": protocol})
+
+
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_f4_a_stopped_trial_that_was_ahead_of_the_winner(protocol: str) -> None:
+    assert early_stopped(protocol, at_epoch=0.6, at_end=0.5, stopped=0.55) == [
+        "all-cnn-c: 1 trial was stopped while ahead of the chosen configuration, 0 of them below its error at the end; "
+        "at learning rate 0.1, 55.00 % after epoch 9 against 60.00 %. "
+        "Advice: run without early stopping, or let it begin later."
+    ]
+    (text,) = early_stopped(protocol, at_epoch=0.6, at_end=0.5, stopped=0.45)
+    assert "1 of them below its error at the end" in text
+    assert early_stopped(protocol, at_epoch=0.6, at_end=0.5, stopped=0.6) == []
+
+
+def test_f4_a_stopped_trial_below_the_winners_end_counts_though_it_was_behind_then() -> None:
+    assert len(early_stopped("paper", at_epoch=0.4, at_end=0.5, stopped=0.45)) == 1
+
+
+def test_f4_a_seed_of_the_choice_is_no_rival_of_it() -> None:
+    assert early_stopped("paper", at_epoch=0.6, at_end=0.5, stopped=0.1, lr=0.01, seed=1) == []
+
+
+def test_f4_without_a_winner_or_its_curve() -> None:
+    stopped = trial(lr=0.1, state="stopped", epochs_run=9, test_error=0.05)
+    assert found("F4", [stopped]) == []
+    assert found("F4", [stopped, trial(test_error=None, state="failed")]) == []
+    assert len(found("F4", [stopped, trial()])) == 1
+    assert found("F4", [trial(), trial(lr=0.1, state="stopped", epochs_run=9, test_error=None)]) == []
+
+
+# F5
+
+
+@pytest.mark.parametrize(("last", "is_early"), [(200, True), (201, False)])
+def test_f5_stopped_before_the_first_drop(last: int, is_early: bool) -> None:
+    # The rate drops after epoch 200 of 350.
+    texts = found("F5", [trial(), trial("model-a", lr=0.1, state="stopped", epochs_run=last)])
+    assert bool(texts) == is_early
+    if texts:
+        assert texts[0].startswith("model-a: 1 trial was stopped before the learning rate first dropped")
+
+
+def test_f5_a_schedule_without_drops_has_no_first_one() -> None:
+    assert found("F5", [trial(state="stopped", epochs_run=1)], fields={"base": {"epochs": 350, "drops": []}}) == []
+
+
+# F6
+
+
+def test_f6_trials_that_ran_under_other_conditions() -> None:
+    same = {"device": "cpu", "node": "a", "precision": "bfloat16", "memory_format": "contiguous"}
+    assert found("F6", [trial(**same), trial(**same), trial()]) == []
+    other = {"device": "NVIDIA H100", "node": "b", "precision": "float32", "memory_format": "channels_last"}
+    (text,) = found("F6", [trial(**same), trial(**other)])
+    assert text.startswith(
+        "the run: trials differ in device NVIDIA H100, cpu; node 2 names; precision bfloat16, float32; "
+        "memory format channels_last, contiguous, which"
+    )
+
+
+def test_f6_code_that_no_commit_holds() -> None:
+    code = {"commit": "0123456789abcdef", "altered": True}
+    (text,) = found("F6", [trial()], document={"code": code})
+    assert text.startswith("the run: the code had changes that commit 0123456789ab does not hold")
+    for known in (code | {"altered": False}, {"commit": None, "altered": None}):
+        assert found("F6", [trial()], document={"code": known}) == []
+
+
+# F7
+
+
+def test_f7_an_order_opposite_to_the_papers() -> None:
+    # The paper has 9.74, 10.19 and 9.08 for these. Of three pairs one agrees: tau is -1/3.
+    wrong = [
+        trial("model-c", test_error=0.1),
+        trial("strided-cnn-c", test_error=0.2),
+        trial("all-cnn-c", test_error=0.3),
+    ]
+    (text,) = found("F7", wrong)
+    assert text.startswith("cifar10/none: the order of 3 variants is opposite to the paper's (Kendall's tau -0.33)")
+    right = [
+        trial("model-c", test_error=0.2),
+        trial("strided-cnn-c", test_error=0.3),
+        trial("all-cnn-c", test_error=0.1),
+    ]
+    assert found("F7", right) == []
+
+
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_f7_applies_under_both_protocols(protocol: str) -> None:
+    phase = "search" if protocol == "paper" else "confirm"
+    errors = {"model-c": 0.1, "strided-cnn-c": 0.2, "all-cnn-c": 0.3}
+    trials = [trial(variant) for variant in errors] if protocol == "holdout" else []
+    trials += [trial(variant, phase=phase, test_error=error) for variant, error in errors.items()]
+    assert len(found("F7", trials, fields={"protocol": protocol})) == 1
+
+
+def test_f7_needs_three_variants_of_the_paper_natural_images_and_an_order() -> None:
+    two = [trial("strided-cnn-c", test_error=0.1), trial("all-cnn-c", test_error=0.2)]
+    assert found("F7", two) == []
+    assert found("F7", [*two, trial("mine", test_error=0.3)]) == []
+    assert found("F7", [*two, trial("model-c", state="failed")]) == []
+    three = [*two, trial("model-c", test_error=0.3)]
+    assert len(found("F7", three)) == 1
+    assert found("F7", three, generated=True) == []
+    assert found("F7", [row | {"augmentation": "flip-shift"} for row in three]) == []
+    assert found("F7", [row | {"test_error": 0.9} for row in three]) == []
+
+
+# F8
+
+
+def test_f8_a_choice_on_the_test_error() -> None:
+    trials = [trial(), trial(lr=0.1)]
+    (text,) = found("F8", trials)
+    assert text.startswith("the run: the learning rate was chosen on the same test error that is shown")
+    assert found("F8", trials, fields=HOLDOUT) == []
+
+
+def test_f8_one_configuration_is_no_choice() -> None:
+    assert found("F8", [*seeds("a", 0.1, 0.2), *seeds("b", 0.1, lr=0.1), trial("a", 0.25, state="diverged")]) == []
+
+
+# F9
+
+
+def test_f9_the_best_epoch_as_criterion() -> None:
+    (text,) = found("F9", [trial()], fields={"criterion": "best-epoch"})
+    assert text.startswith("the run: configurations were chosen by each trial's best epoch")
+    assert found("F9", [trial()], fields={"criterion": "last"}) == found("F9", [trial()]) == []
+
+
+# F10
+
+
+def test_f10_chosen_networks_at_chance() -> None:
+    # A guess errs on 90 % of ten classes, with a standard error of 0.3 points on 10,000 images.
+    errors = {"a": 0.895, "b": 0.893, "c": 1.0}
+    trials = [*(trial(name, test_error=error) for name, error in errors.items()), trial("d", state="failed")]
+    (text,) = found("F10", trials)
+    assert text.startswith("a, c: at chance, so that the row says nothing of the architecture. Advice: ")
+
+
+def test_f10_chance_is_that_of_the_number_of_classes() -> None:
+    hundred = {"test_images": 10_000, "num_classes": 100, "generated": False, "train_images": 50_000}
+    trials = [trial(dataset="cifar100", test_error=0.985)]
+    fields = {"datasets": ["cifar100"]}
+    assert found("F10", trials, document={"data": {"cifar100": hundred}}, fields=fields) == []
+
+
+# F11
+
+
+def test_f11_a_mean_over_the_seeds_that_were_lucky() -> None:
+    trials = [*seeds("a", 0.1, 0.2), trial("a", seed=2, state="diverged"), *seeds("b", 0.1)]
+    (text,) = found("F11", trials)
+    assert text.startswith(
+        "a: 1 seed of the chosen configuration diverged, failed or was stopped, and the mean leaves it"
+    )
+    (text,) = found("F11", [*trials, trial("b", seed=1, state="failed")])
+    assert text.startswith("all 2 rows: 2 seeds of the chosen configuration diverged, failed or were stopped")
+    assert found("F11", seeds("a", 0.1, 0.2)) == []
