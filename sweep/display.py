@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.plan import Plan
+from sweep.rungs import rungs_of
+from sweep.studies import Study
 from trainables.config import TrialConfig
 
 
@@ -46,7 +48,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}, batches of {base.batch_size:,}, "
         f"weight decay {base.weight_decay:g}",
         "network": ", ".join(options),
-        "protocol": f"{study.protocol}, early stopping: {study.early_stopping}",
+        "protocol": f"{study.protocol}, early stopping: {_early_stopping(study)}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
         + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
@@ -97,6 +99,15 @@ class Progress:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _early_stopping(study: Study) -> str:
+    if study.early_stopping == "none":
+        return "none"
+    rungs = rungs_of(study.base, study.first_rung, study.reduction_factor)
+    if not rungs:
+        return f"{study.early_stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
+    return f"{study.early_stopping}, one in {study.reduction_factor} goes on after epoch {', '.join(map(str, rungs))}"
 
 
 def _schedule(base: TrialConfig) -> str:

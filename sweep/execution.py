@@ -63,11 +63,12 @@ def run_trials(
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     recorder = Recorder(store, recorded=recorded, is_interrupted=is_interrupted, on_end=on_end)
-    base = plan.study.base
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
+    epochs = store.read_epochs().to_pylist() if recorded else []
+    scheduler = make_scheduler(plan.study, recorded=recorded, epochs=epochs, tell=recorder.decided)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(
@@ -75,7 +76,7 @@ def run_trials(
             mode="min",
             num_samples=plan.trials,
             search_alg=StudySearcher(plan.study, recorded),
-            scheduler=make_scheduler(plan.study.early_stopping, base),
+            scheduler=scheduler,
             max_concurrent_trials=plan.slots,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,

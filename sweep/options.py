@@ -156,6 +156,11 @@ class RunOptions:
     """Trials of each variant under tpe or random search; default: as many as the study's grid has."""
     early_stopping: EarlyStopping | None = None
     """Whether the worse trials of each variant end early."""
+    first_rung: Whole = None
+    """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
+    one epoch after each drop of the learning rate. Earlier, small learning rates look better than they end."""
+    reduction_factor: Whole = None
+    """One trial in this many goes on each time that early stopping compares them."""
     protocol: Protocol | None = None
     """How the error that a table shows comes about."""
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
+from sweep.rungs import REDUCTION_FACTOR
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
 
@@ -59,6 +60,13 @@ class Study:
     early_stopping: EarlyStopping = "none"
     """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
 
+    first_rung: int | None = None
+    """Epoch after which `asha` first judges a trial, and then after `reduction_factor` times as many; None: one epoch
+    after each drop of the learning rate, before which small rates look better than they end."""
+
+    reduction_factor: int = REDUCTION_FACTOR
+    """One trial in this many goes on each time that `asha` judges."""
+
     protocol: Protocol = "paper"
     """How the error that a table shows comes about."""
 
@@ -72,6 +80,7 @@ class Study:
         for name, choices in (("search", Search), ("early_stopping", EarlyStopping), ("protocol", Protocol)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
+        self._check_rungs()
         if not 1 <= self.seeds <= MAX_TRIALS:
             raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
         if self.base.seed + self.seeds > SEED_LIMIT:
@@ -96,6 +105,20 @@ class Study:
                 raise ValueError(
                     f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points."
                 )
+
+    def _check_rungs(self) -> None:
+        last = self.base.epochs - 1
+        if self.first_rung is not None and self.early_stopping == "none":
+            raise ValueError(
+                f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
+                "add --early-stopping asha."
+            )
+        if self.first_rung is not None and not 1 <= self.first_rung <= last:
+            raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
+        if not 2 <= self.reduction_factor <= MAX_TRIALS:
+            raise ValueError(
+                f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
+            )
 
     @property
     def points_per_cell(self) -> int:

@@ -70,6 +70,25 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
     assert "ended before" not in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"early_stopping": "none"}, "paper, early stopping: none"),
+        ({"early_stopping": "asha"}, "paper, early stopping: asha, one in 4 goes on after epoch 4"),
+        (
+            {"early_stopping": "asha", "first_rung": 1, "reduction_factor": 2},
+            "early stopping: asha, one in 2 goes on after epoch 1, 2, 4",
+        ),
+        ({"early_stopping": "asha", "epochs": 2}, "early stopping: asha, which stops nothing in 2 epochs"),
+    ],
+)
+def test_the_plan_says_when_trials_are_compared(plan: Plan, changes: dict[str, Any], text: str) -> None:
+    base = replace(plan.study.base, epochs=changes.pop("epochs", plan.study.base.epochs))
+    out = io.StringIO()
+    show_plan(replace(plan, study=replace(plan.study, base=base, **changes)), "x", Console(file=out, width=200))
+    assert text in out.getvalue()
+
+
 class Clock:
     now = 1000.0
 

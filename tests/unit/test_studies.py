@@ -31,6 +31,7 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
     [
         {"learning_rates": LogUniform(0.001, 0.1), "search": "tpe", "trials_per_cell": 3, "early_stopping": "asha"},
         {"augmentations": ("none", "flip-shift"), "seeds": 2},
+        {"early_stopping": "asha", "first_rung": 9, "reduction_factor": 2},
         {"base": replace(GOOD.base, plugins=("/a.py",), drops=(0.5,), data="/data", train_size=9)},
     ],
 )
@@ -89,6 +90,19 @@ def test_points_per_cell() -> None:
         ({"variants": ("a", "b", "a")}, "variants must differ from each other, got a, b, a."),
         ({"search": "best"}, "search must be one of grid, tpe, random, got 'best'."),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
+        (
+            {"first_rung": 3},
+            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping asha.",
+        ),
+        (
+            {"early_stopping": "asha", "first_rung": 0},
+            "first_rung must be at least 1 and at most 349, got 0.",
+        ),
+        (
+            {"early_stopping": "asha", "first_rung": 350},
+            "first_rung must be at least 1 and at most 349, got 350.",
+        ),
+        ({"reduction_factor": 1}, "reduction_factor must be at least 2 and at most 10000, got 1."),
         ({"protocol": "x"}, "protocol must be one of paper, got 'x'."),
         ({"seeds": 0}, "seeds must be at least 1 and at most 10000, got 0."),
         (
