@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sweep.journal import JOURNAL
 from sweep.plan import Plan
+from sweep.rungs import rungs_of
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
@@ -56,7 +57,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         + ("" if study.batch_sizes else f", batches of {base.batch_size:,}")
         + ("" if study.weight_decays else f", weight decay {base.weight_decay:g}"),
         "network": ", ".join(options),
-        "protocol": f"{_protocol(study)}; early stopping: {study.early_stopping}",
+        "protocol": f"{_protocol(study)}; early stopping: {_early_stopping(study)}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
         + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
@@ -139,6 +140,15 @@ def _protocol(study: Study) -> str:
         f"best{several} of each cell on all of them, {_count(study.confirm_seeds, 'seed')} from "
         f"{study.base.seed + FIRST_FRESH_SEED}"
     )
+
+
+def _early_stopping(study: Study) -> str:
+    if study.early_stopping == "none":
+        return "none"
+    rungs = rungs_of(study.base, study.first_rung, study.reduction_factor)
+    if not rungs:
+        return f"{study.early_stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
+    return f"{study.early_stopping}, one in {study.reduction_factor} goes on after epoch {', '.join(map(str, rungs))}"
 
 
 def _schedule(base: TrialConfig) -> str:

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import ray.tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.confirm import ConfirmSearcher, confirmations
@@ -64,22 +65,29 @@ def run_trials(
     """
     study = plan.study
 
-    def run(searcher: Searcher, count: int, policy: str, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def run(
+        searcher: Searcher, count: int, rows: Mapping[str, Mapping[str, Any]], *, may_stop: bool
+    ) -> list[dict[str, Any]]:
         recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end, on_change=on_change)
-        _tune(plan, store, searcher, count, policy, recorder, is_interrupted)
+        scheduler: TrialScheduler = FIFOScheduler()
+        if may_stop:
+            epochs = store.read_epochs().to_pylist() if rows else []
+            scheduler = make_scheduler(study, recorded=rows, epochs=epochs, tell=recorder.decided)
+        _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted)
         return recorder.rows
 
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        rows = run(StudySearcher(study, recorded), plan.search_trials, study.early_stopping, recorded)
+        rows = run(StudySearcher(study, recorded), plan.search_trials, recorded, may_stop=True)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
     on_confirm(wanted)
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)
-    return run(searcher, len(wanted), "none", by_id) if _ended(rows, "confirm") < len(wanted) else rows
+    # What is confirmed runs to its end.
+    return run(searcher, len(wanted), by_id, may_stop=False) if _ended(rows, "confirm") < len(wanted) else rows
 
 
 def best_epochs(store: Store) -> dict[str, float]:
@@ -98,7 +106,7 @@ def _tune(
     store: Store,
     searcher: Searcher,
     count: int,
-    policy: str,
+    scheduler: TrialScheduler,
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
 ) -> None:
@@ -120,7 +128,7 @@ def _tune(
             mode="min",
             num_samples=count,
             search_alg=searcher,
-            scheduler=make_scheduler(policy, plan.study.base),
+            scheduler=scheduler,
             max_concurrent_trials=plan.slots,
             trial_name_creator=_trial_id,
             trial_dirname_creator=_trial_id,

@@ -195,6 +195,11 @@ class RunOptions:
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
     """Whether the worse trials of each variant end early."""
+    first_rung: Whole = None
+    """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
+    one epoch after each drop of the learning rate. Earlier, small learning rates look better than they end."""
+    reduction_factor: Whole = None
+    """One trial in this many goes on each time that early stopping compares them."""
     protocol: Protocol | None = None
     """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
     test error once; paper: the lowest test error of all trials."""

@@ -1,7 +1,9 @@
 """The record's single writer: a Ray Tune callback that turns what trials report into rows."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -9,6 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from sweep.records import EPOCHS, FINAL_STATES, TRIALS
+from sweep.rungs import Decision
 from sweep.store import Store
 from trainables.config import TrialConfig
 
@@ -46,6 +49,9 @@ class Recorder(Callback):  # type: ignore[misc]
         self._store = store
         self._rows: dict[str, dict[str, Any]] = {key: dict(row) for key, row in (recorded or {}).items()}
         self._epochs: list[dict[str, Any]] = []
+        decisions = store.read_decisions().to_pylist() if recorded else []
+        self._decisions: dict[tuple[str, int], dict[str, Any]] = {(d["trial_id"], d["epoch"]): d for d in decisions}
+        self._decisions_are_written = True
         self._is_interrupted = is_interrupted
         self._on_end = on_end
         self._on_change = on_change
@@ -101,6 +107,13 @@ class Recorder(Callback):  # type: ignore[misc]
         if self._clock() - self._flushed >= FLUSH_AFTER_S:
             self.flush()
 
+    def decided(self, decision: Decision) -> None:
+        """Add what early stopping decided about a trial; it waits for the next flush as the epochs do."""
+        # Where only NaN had arrived there is no error to compare with.
+        cut = decision.cut if math.isfinite(decision.cut) else None
+        self._decisions[decision.trial_id, decision.epoch] = asdict(decision) | {"cut": cut}
+        self._decisions_are_written = False
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Settle the trial's state."""
         row = self._rows[trial.config["trial_id"]]
@@ -128,11 +141,14 @@ class Recorder(Callback):  # type: ignore[misc]
         self._end(row)
 
     def flush(self) -> None:
-        """Write every row that is not written yet: epochs first, so that no trial counts epochs that are not there."""
+        """Write every row that is not written yet: trials last, so that none counts epochs that are not there."""
         self._store.append_epochs(self._epochs)
         self._epochs = []
         if self._store.count_parts() > MERGE_AFTER_PARTS:
             self._store.merge_epochs()
+        if not self._decisions_are_written:
+            self._store.write_decisions(list(self._decisions.values()))
+            self._decisions_are_written = True
         self._store.write_trials(self.rows)
         self._flushed = self._clock()
 
@@ -149,6 +165,7 @@ class Recorder(Callback):  # type: ignore[misc]
         config = TrialConfig.from_dict(trial.config["config"])
         if trial_id in self._rows:
             self._store.merge_epochs(drop=trial_id)
+            self._drop_decisions(trial_id)
         self._started[trial_id] = self._clock()
         row = dict.fromkeys(TRIALS.names) | {
             "trial_id": trial_id,
@@ -170,6 +187,11 @@ class Recorder(Callback):  # type: ignore[misc]
         self._rows[trial_id] = row
         self._on_change(row)
         return row
+
+    def _drop_decisions(self, trial_id: str) -> None:
+        kept = {key: row for key, row in self._decisions.items() if key[0] != trial_id}
+        self._decisions_are_written = self._decisions_are_written and len(kept) == len(self._decisions)
+        self._decisions = kept
 
     def _end(self, row: dict[str, Any]) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]

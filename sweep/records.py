@@ -1,6 +1,7 @@
-"""The record's two tables: their columns, units and schema version.
+"""The record's three tables: their columns, units and schema version.
 
-A row is never lost and never doubled: `trial_id` names a row of `trials`, `trial_id` and `epoch` one of `epochs`.
+A row is never lost and never doubled: `trial_id` names a row of `trials`, `trial_id` and `epoch` one of `epochs` and of
+`decisions`.
 Errors are fractions in [0, 1], times are seconds. A null says that there is no such number.
 """
 
@@ -74,6 +75,21 @@ EPOCHS = pa.schema(
     metadata=_METADATA,
 )
 """A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count."""
+
+DECISIONS = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("epoch", pa.int64()),
+        ("error", pa.float64()),
+        ("cut", pa.float64()),
+        ("arrivals", pa.int64()),
+        ("verdict", pa.string()),
+    ],
+    metadata=_METADATA,
+)
+"""A row per trial and epoch after which early stopping judged it, in the order of the judgements. `cut` is the highest
+error that went on by its rank among the `arrivals` so far, null where there was none; `verdict` is `go on` or `stop`. A
+trial that goes on above the cut was the last of its cell that could complete."""
 
 TIME_COLUMNS: frozenset[str] = frozenset({"duration_s", "train_s", "images_per_s", "epoch_s", "node"})
 """Columns that differ between two runs of the same study on the same kind of machine."""

@@ -3,6 +3,7 @@
     study.json               what was asked for, by which code, on what
     trials.parquet           a row per trial, replaced whole
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
+    decisions.parquet        a row per judgement by early stopping, replaced whole; absent where there was none
     checkpoints/ID/last.pt   each trial's network after its last epoch
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
@@ -26,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
 from trainables.files import write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
@@ -170,6 +171,16 @@ class Store:
         if not self._info("trials.parquet").is_file:
             return TRIALS.empty_table()
         return self._read("trials.parquet", TRIALS).sort_by("trial_id")
+
+    def write_decisions(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the table of decisions."""
+        self._write("decisions.parquet", _encode(rows, DECISIONS))
+
+    def read_decisions(self) -> pa.Table:
+        """Return the table of decisions, in the order in which they were made; empty where there was none."""
+        if not self._info("decisions.parquet").is_file:
+            return DECISIONS.empty_table()
+        return self._read("decisions.parquet", DECISIONS)
 
     def append_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Add rows as one more part."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
+from sweep.rungs import REDUCTION_FACTOR
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
@@ -112,6 +113,13 @@ class Study:
     early_stopping: EarlyStopping = "none"
     """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
 
+    first_rung: int | None = None
+    """Epoch after which `asha` first judges a trial, and then after `reduction_factor` times as many; None: one epoch
+    after each drop of the learning rate, before which small rates look better than they end."""
+
+    reduction_factor: int = REDUCTION_FACTOR
+    """One trial in this many goes on each time that `asha` judges."""
+
     protocol: Protocol = "holdout"
     """How the error that a table shows comes about."""
 
@@ -139,6 +147,7 @@ class Study:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
+        self._check_rungs()
         if self.seeds is not None and not 1 <= self.seeds <= MAX_TRIALS:
             raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
         self._check_protocol()
@@ -219,6 +228,20 @@ class Study:
     def confirmed_per_cell(self) -> int:
         """Number of trials in each cell's second phase, at most."""
         return min(self.confirm_top, self.points_per_cell) * self.confirm_seeds
+
+    def _check_rungs(self) -> None:
+        last = self.base.epochs - 1
+        if self.first_rung is not None and self.early_stopping == "none":
+            raise ValueError(
+                f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
+                "add --early-stopping asha."
+            )
+        if self.first_rung is not None and not 1 <= self.first_rung <= last:
+            raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
+        if not 2 <= self.reduction_factor <= MAX_TRIALS:
+            raise ValueError(
+                f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
+            )
 
     @property
     def points_per_cell(self) -> int:

@@ -13,8 +13,8 @@ from sweep.store import Store
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 
-TINY = ("--train-size", "100", "--epochs", "2", "--width", "0.05", "--batch-size", "32")
-"""Options of a study small enough for a test: some seconds a trial."""
+TINY = ("--train-size", "100", "--epochs", "2", "--width", "0.05", "--batch-size", "32", "--protocol", "paper")
+"""Options of a study small enough for a test, of one phase: some seconds a trial."""
 
 
 @pytest.fixture

@@ -17,9 +17,12 @@ STUDY = (
     *("quickstart", "--train-size", "400", "--epochs", "8", "--width", "0.1"),
     *("--variants", "strided-cnn-a", "--max-concurrent", "1"),
 )
-GRID = (*STUDY, "--learning-rates", "0.01", "0.02")
+PAPER = (*STUDY, "--protocol", "paper")
+GRID = (*PAPER, "--learning-rates", "0.01", "0.02")
+# Cut in its second phase: the search is not run again, and the choice stays.
+HOLDOUT = (*STUDY, "--protocol", "holdout", "--learning-rates", "0.01", "0.001", "--seeds", "2")
 # Two workers, and points that a resumed search must not draw anew.
-RANDOM_IN_GROUPS = (*STUDY, "--search", "random", "--trials-per-cell", "2", "--workers-per-trial", "2")
+RANDOM_IN_GROUPS = (*PAPER, "--search", "random", "--trials-per-cell", "2", "--workers-per-trial", "2")
 
 
 def interrupted(output: Path, study: tuple[str, ...], after: str, name: str) -> tuple[str, str]:
@@ -81,6 +84,43 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     whole = run(command(tmp_path, *study, "--name", "whole")[1:])
     assert whole.returncode == 0
     assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
+
+
+def test_an_interrupted_confirmation_goes_on_to_the_record_of_an_undisturbed_run(tmp_path: Path) -> None:
+    rest, _ = interrupted(tmp_path, HOLDOUT, "[3/4]", "cut")
+    store = Store(str(tmp_path / "cut"))
+    before = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
+    assert sorted(row["phase"] for row in before.values() if row["state"] == "completed") == [
+        "confirm",
+        "search",
+        "search",
+    ]
+    resumed = run(go_on(rest))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "4 trials, 32 epochs; ended before: 3 trials" in resumed.stdout
+    after = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
+    assert {key: after[key] for key, row in before.items() if row["state"] == "completed"}.items() <= before.items()
+
+    whole = run(command(tmp_path, *HOLDOUT, "--name", "whole")[1:])
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
+
+    searched, confirmed = ([row for row in after.values() if row["phase"] == name] for name in ("search", "confirm"))
+    assert all(row["test_error"] is None and row["val_error"] is not None for row in searched)
+    assert all(row["test_error"] is not None and row["val_error"] is None for row in confirmed)
+    best = min(searched, key=lambda row: (row["val_error"], row["lr"]))
+    assert {(row["lr"], row["seed"]) for row in confirmed} == {(best["lr"], 10_000), (best["lr"], 10_001)}
+    epochs = store.read_epochs().to_pylist()
+    phase = {row["trial_id"]: row["phase"] for row in after.values()}
+    for row in epochs:
+        images = row["train_images"], row["val_images"], row["test_images"]
+        if phase[row["trial_id"]] == "search":
+            assert images == (360, 40, 0)
+        else:
+            assert images == (400, 0, 2000 if row["epoch"] == 8 else 0)
+    table = [sys.executable, "-m", "analysis", "table", store.location]
+    shown = subprocess.run(table, capture_output=True, text=True, check=True).stdout
+    assert "F2 strided-cnn-a: fewer than 3 seeds" in shown
 
 
 def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:

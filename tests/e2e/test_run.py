@@ -31,6 +31,7 @@ def test_the_same_study_twice_gives_the_same_record(sweep: Sweep, tmp_path: Path
 def test_two_workers_count_every_image_once_and_agree_with_one(sweep: Sweep, tmp_path: Path) -> None:
     # 97 images in batches of 32 leave one image for the last batch: one of the two workers has none of it.
     small = ("--train-size", "97", "--epochs", "2", "--width", "0.05", "--dropout", "0", "--input-dropout", "0")
+    small = (*small, "--protocol", "paper")
     chosen = ("--variants", "strided-cnn-a", "--learning-rates", "0.01", "--batch-size", "32")
     for name, workers in (("one", "1"), ("two", "2")):
         done = sweep("quickstart", *small, *chosen, "--workers-per-trial", workers, "--name", name)
@@ -106,6 +107,7 @@ def test_a_user_s_variants_run_and_their_failures_disturb_no_other(sweep: Sweep,
 def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sweep, tmp_path: Path) -> None:
     done = sweep(
         *("quickstart", "--train-size", "60", "--epochs", "7", "--width", "0.05", "--early-stopping", "asha"),
+        *("--protocol", "paper"),
         *(
             "--variants",
             "strided-cnn-a",

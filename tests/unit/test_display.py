@@ -99,6 +99,28 @@ def test_what_is_searched_stands_on_lines_of_its_own(plan: Plan) -> None:
     assert " all-cnn-c lr 0.05 weight decay 0.0005 batch size 64 seed 1: completed, " in line
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"early_stopping": "none"}, "paper, errors on the test images; early stopping: none"),
+        (
+            {"early_stopping": "asha"},
+            "paper, errors on the test images; early stopping: asha, one in 4 goes on after epoch 4",
+        ),
+        (
+            {"early_stopping": "asha", "first_rung": 1, "reduction_factor": 2},
+            "early stopping: asha, one in 2 goes on after epoch 1, 2, 4",
+        ),
+        ({"early_stopping": "asha", "epochs": 2}, "early stopping: asha, which stops nothing in 2 epochs"),
+    ],
+)
+def test_the_plan_says_when_trials_are_compared(plan: Plan, changes: dict[str, Any], text: str) -> None:
+    base = replace(plan.study.base, epochs=changes.pop("epochs", plan.study.base.epochs))
+    out = io.StringIO()
+    show_plan(replace(plan, study=replace(plan.study, base=base, **changes)), "x", Console(file=out, width=200))
+    assert text in out.getvalue()
+
+
 class Clock:
     now = 1000.0
 

@@ -1,50 +1,285 @@
-"""One ASHA per cell, its rungs computed by hand."""
+"""Early stopping as Ray Tune sees it: one ASHA per cell, its record, and Ray's own for comparison."""
 
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import TrialScheduler
+import pytest
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from sweep.early_stopping import PerCellASHA, first_rung
+from search_spaces import Choice
+from sweep.early_stopping import PerCellASHA, make_scheduler
+from sweep.recorder import Recorder
+from sweep.rungs import Decision
+from sweep.store import Store
+from sweep.studies import Study
 from trainables.config import TrialConfig
 
-BASE = TrialConfig(dataset="shapes", variant="model-a", lr=0.1, epochs=7)
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+STUDY = Study(
+    name="test",
+    datasets=("shapes",),
+    variants=("model-a", "all-cnn-a"),
+    learning_rates=Choice((0.1, 0.01)),
+    # Drops after epochs 4, 5 and 6: rungs at 5 and 6.
+    base=TrialConfig(dataset="shapes", variant="model-a", lr=0.1, epochs=7),
+    early_stopping="asha",
+)
 
 
 class TuneTrial:
-    """As much of Ray's Trial as a scheduler reads."""
+    """As much of Ray's Trial as a scheduler and the recorder read."""
 
-    def __init__(self, trial_id: str, cell: str) -> None:
-        self.trial_id, self.config = trial_id, {"cell": cell}
+    error_file: str | None = None
+
+    def __init__(self, trial_id: str, variant: str) -> None:
+        config = replace(STUDY.base, variant=variant)
+        # Ray's own id is another than ours.
+        self.trial_id = f"ray-{trial_id}"
+        self.config = {"trial_id": trial_id, "cell": config.cell, "config": config.to_dict()}
 
 
-def verdict(scheduler: PerCellASHA, trial: TuneTrial, epoch: int, error: float) -> str:
-    result: dict[str, Any] = {"epoch": epoch, "error": error}
-    return scheduler.on_trial_result(None, trial, result)
+def report(epoch: int, error: float, state: str = "running") -> dict[str, Any]:
+    numbers = {"train_loss": 1.0, "train_error": error, "train_images": 10, "test_images": 10, "lr": 0.1}
+    times = {"epoch_s": 1.0, "train_s": 1.0}
+    where = {"node": "here", "device": "cpu", "precision": "float32", "memory_format": "contiguous"}
+    return {
+        **numbers,
+        **times,
+        **where,
+        "epoch": epoch,
+        "error": error,
+        "val_error": None,
+        "test_error": error,
+        "test_top5_error": None,
+        "num_parameters": 7,
+        "state": state,
+        "reason": "",
+    }
 
 
-def test_the_first_rung_is_the_first_epoch_after_the_first_drop() -> None:
-    assert first_rung(TrialConfig(dataset="shapes", variant="model-a", lr=0.1)) == 201
-    assert first_rung(BASE) == 5
+def verdict(scheduler: TrialScheduler, trial: TuneTrial, epoch: int, error: float, state: str = "running") -> str:
+    return scheduler.on_trial_result(None, trial, report(epoch, error, state))  # type: ignore[no-any-return]
+
+
+def added(scheduler: TrialScheduler, *names: str, variant: str = "model-a") -> list[TuneTrial]:
+    trials = [TuneTrial(name, variant) for name in names]
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    return trials
 
 
 def test_a_weak_cell_competes_with_itself_only() -> None:
-    scheduler = PerCellASHA(BASE)
-    strong = [TuneTrial(f"s{number}", "strong") for number in range(4)]
-    weak = [TuneTrial(f"w{number}", "weak") for number in range(4)]
-    for trial in strong + weak:
-        scheduler.on_trial_add(None, trial)
+    scheduler = PerCellASHA(STUDY)
+    strong = added(scheduler, "s0", "s1", "s2", "s3", variant="model-a")
+    weak = added(scheduler, "w0", "w1", "w2", "w3", variant="all-cnn-a")
     for epoch in range(1, 5):
         for trial in strong + weak:
-            assert verdict(scheduler, trial, epoch, 0.9) == TrialScheduler.CONTINUE
+            assert verdict(scheduler, trial, epoch, 0.9) == CONTINUE
     # At the rung the best quarter goes on: with errors rising, the first to arrive in each cell.
     strong_verdicts = [verdict(scheduler, trial, 5, 0.1 + number / 100) for number, trial in enumerate(strong)]
     weak_verdicts = [verdict(scheduler, trial, 5, 0.8 + number / 100) for number, trial in enumerate(weak)]
-    expected = [TrialScheduler.CONTINUE] + [TrialScheduler.STOP] * 3
-    assert strong_verdicts == weak_verdicts == expected
+    assert strong_verdicts == weak_verdicts == [CONTINUE, STOP, STOP, STOP]
+
+
+def test_the_user_s_rungs_and_reduction_factor_are_taken() -> None:
+    scheduler = PerCellASHA(replace(STUDY, first_rung=1, reduction_factor=2))
+    trials = added(scheduler, "t0", "t1", "t2", "t3")
+    assert [verdict(scheduler, trial, 1, 0.4 - n / 10) for n, trial in enumerate(trials)] == [CONTINUE] * 4
+    assert [verdict(scheduler, trial, 2, 0.4 + n / 10) for n, trial in enumerate(trials)] == [
+        *(CONTINUE, STOP, STOP),
+        STOP,
+    ]
 
 
 def test_a_trial_at_its_last_epoch_is_not_stopped_by_its_budget() -> None:
-    scheduler = PerCellASHA(BASE)
-    trial = TuneTrial("only", "cell")
-    scheduler.on_trial_add(None, trial)
-    assert all(verdict(scheduler, trial, epoch, 0.5) == TrialScheduler.CONTINUE for epoch in range(1, 8))
+    scheduler = PerCellASHA(STUDY)
+    (trial,) = added(scheduler, "only")
+    assert all(verdict(scheduler, trial, epoch, 0.5) == CONTINUE for epoch in range(1, 7))
+    assert verdict(scheduler, trial, 7, 0.5, "completed") == CONTINUE
+    # Tune asks again about the last result once a trial's function has returned.
+    assert verdict(scheduler, trial, 7, 0.5, "completed") == CONTINUE
+
+
+def test_each_decision_is_told_with_our_own_id() -> None:
+    told: list[Decision] = []
+    scheduler = PerCellASHA(STUDY, told.append)
+    first, second = added(scheduler, "t0", "t1")
+    for trial, error in ((first, 0.2), (second, 0.3)):
+        verdict(scheduler, trial, 4, error)
+        verdict(scheduler, trial, 5, error)
+    assert [(d.trial_id, d.epoch, d.error, d.cut, d.verdict) for d in told] == [
+        ("t0", 5, 0.2, 0.2, "go on"),
+        ("t1", 5, 0.3, 0.2, "stop"),
+    ]
+
+
+def test_a_trial_that_diverges_at_a_rung_neither_arrives_nor_can_complete() -> None:
+    told: list[Decision] = []
+    scheduler = PerCellASHA(STUDY, told.append)
+    dead, alive, other = added(scheduler, "dead", "alive", "other")
+    assert verdict(scheduler, other, 5, 0.1) == CONTINUE
+    assert verdict(scheduler, dead, 5, 1.0, "diverged") == CONTINUE
+    scheduler.on_trial_error(None, other)
+    assert verdict(scheduler, alive, 5, 0.8) == CONTINUE
+    assert [(d.trial_id, d.arrivals) for d in told] == [("other", 1), ("alive", 2)]
+
+
+@pytest.mark.parametrize("way", ["complete", "error", "remove"])
+def test_a_trial_that_ended_before_its_budget_counts_no_longer(way: str) -> None:
+    scheduler = PerCellASHA(STUDY)
+    gone, left = added(scheduler, "gone", "left")
+    assert verdict(scheduler, gone, 5, 0.1) == CONTINUE
+    ends: dict[str, Callable[[], None]] = {
+        "complete": lambda: scheduler.on_trial_complete(None, gone, report(5, 0.1)),
+        "error": lambda: scheduler.on_trial_error(None, gone),
+        "remove": lambda: scheduler.on_trial_remove(None, gone),
+    }
+    ends[way]()
+    assert verdict(scheduler, left, 5, 0.9) == CONTINUE
+
+
+def test_no_early_stopping_asks_nobody() -> None:
+    scheduler = make_scheduler(replace(STUDY, early_stopping="none"), recorded={}, epochs=[], tell=lambda _: None)
+    assert type(scheduler) is FIFOScheduler
+
+
+def recorded_row(trial_id: str, state: str, epochs_run: int, phase: str = "search") -> dict[str, Any]:
+    cell = {"dataset": "shapes", "augmentation": "none", "variant": "model-a"}
+    return {"trial_id": trial_id, "phase": phase, "state": state, "epochs_run": epochs_run, **cell}
+
+
+def recorded_epochs(trial_id: str, *errors: float) -> list[dict[str, Any]]:
+    rows = enumerate(errors, start=1)
+    return [{"trial_id": trial_id, "epoch": e, "val_error": None, "test_error": error} for e, error in rows]
+
+
+def test_a_resumed_run_judges_by_what_ended_before() -> None:
+    told: list[Decision] = []
+    rows = [
+        recorded_row("done", "completed", 7),
+        recorded_row("stopped", "stopped", 5),
+        recorded_row("dead", "diverged", 5),
+        recorded_row("cut", "pending", 6),
+        recorded_row("again", "completed", 7, phase="confirm"),
+    ]
+    epochs = [
+        *recorded_epochs("done", 0.9, 0.9, 0.9, 0.9, 0.30, 0.25, 0.2),
+        *recorded_epochs("stopped", 0.9, 0.9, 0.9, 0.9, 0.4),
+        *recorded_epochs("dead", 0.9, 0.9, 0.9, 0.9, 1.0),
+        *recorded_epochs("cut", 0.9, 0.9, 0.9, 0.9, 0.1, 0.1),
+        *recorded_epochs("again", 0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1),
+    ]
+    scheduler = make_scheduler(STUDY, recorded={row["trial_id"]: row for row in rows}, epochs=epochs, tell=told.append)
+    cut, late = added(scheduler, "cut", "late")
+    # `cut` begins anew, and what it had reported before is on no rung.
+    assert verdict(scheduler, cut, 5, 0.35) == STOP
+    assert verdict(scheduler, late, 5, 0.29) == CONTINUE
+    assert verdict(scheduler, late, 6, 0.26) == STOP
+    assert [(d.trial_id, d.epoch, d.cut, d.arrivals) for d in told] == [
+        ("cut", 5, 0.30, 3),
+        ("late", 5, 0.29, 4),
+        ("late", 6, 0.25, 2),
+    ]
+
+
+def test_a_resumed_run_goes_by_validation_errors_where_there_are_any() -> None:
+    rows = {"done": recorded_row("done", "completed", 7)}
+    epochs = [row | {"val_error": 0.5} for row in recorded_epochs("done", 0.1, 0.1, 0.1, 0.1, 0.1)]
+    told: list[Decision] = []
+    scheduler = make_scheduler(STUDY, recorded=rows, epochs=epochs, tell=told.append)
+    (trial,) = added(scheduler, "t1")
+    verdict(scheduler, trial, 5, 0.6)
+    assert told[0].cut == 0.5
+
+
+def simulate(
+    scheduler: TrialScheduler,
+    trials: list[TuneTrial],
+    error: Callable[[TuneTrial, int], float],
+    epoch_s: Callable[[TuneTrial], float],
+    *,
+    slots: int,
+    recorder: Recorder | None = None,
+) -> dict[str, int]:
+    """Run trials against a clock of their own, `slots` at once; return how many epochs each had."""
+    waiting, running, ran = list(reversed(trials)), list[tuple[float, int, int, TuneTrial]](), dict[str, int]()
+
+    def start(now: float) -> None:
+        trial = waiting.pop()
+        scheduler.on_trial_add(None, trial)
+        if recorder is not None:
+            recorder.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+        heapq.heappush(running, (now + epoch_s(trial), len(trials) - len(waiting), 1, trial))
+
+    for _ in range(min(slots, len(trials))):
+        start(0.0)
+    while running:
+        now, number, epoch, trial = heapq.heappop(running)
+        is_last = epoch == STUDY.base.epochs
+        result = report(epoch, error(trial, epoch), "completed" if is_last else "running")
+        decision = scheduler.on_trial_result(None, trial, result)
+        if recorder is not None:
+            recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
+        if not is_last and decision != STOP:
+            heapq.heappush(running, (now + epoch_s(trial), number, epoch + 1, trial))
+            continue
+        scheduler.on_trial_complete(None, trial, result)
+        if recorder is not None:
+            recorder.on_trial_complete(0, [], trial)  # type: ignore[arg-type]
+        ran[trial.config["trial_id"]] = epoch
+        if waiting:
+            start(now)
+    return ran
+
+
+def two_variants() -> list[TuneTrial]:
+    """Return 8 trials of a variant that is fast and good and of one that is slow and bad, dealt in turn."""
+    return [TuneTrial(f"{variant}_{n}", variant) for n in range(8) for variant in ("model-a", "all-cnn-a")]
+
+
+def error_of(trial: TuneTrial, epoch: int) -> float:
+    # Another trial leads in each cell; all learn alike.
+    rank = (int(trial.config["trial_id"][-1]) * 3 + 2) % 8
+    return (0.2 if "model-a" in trial.config["trial_id"] else 0.6) + rank / 100 + 0.2 / epoch
+
+
+def seconds_of(trial: TuneTrial) -> float:
+    return 1.0 if "model-a" in trial.config["trial_id"] else 7.0
+
+
+@pytest.mark.parametrize("first_rung", [None, 1])
+@pytest.mark.parametrize("slots", [1, 2, 4, 16])
+def test_variants_of_different_speed_and_quality_both_keep_a_row_for_each_trial_and_a_full_length_one(
+    tmp_path: Path, slots: int, first_rung: int | None
+) -> None:
+    store = Store(str(tmp_path))
+    recorder = Recorder(store)
+    scheduler = PerCellASHA(replace(STUDY, first_rung=first_rung), recorder.decided)
+    simulate(scheduler, two_variants(), error_of, seconds_of, slots=slots, recorder=recorder)
+    recorder.close()
+    rows = store.read_trials().to_pylist()
+    assert Counter(row["variant"] for row in rows) == {"model-a": 8, "all-cnn-a": 8}
+    completed = Counter(row["variant"] for row in rows if row["state"] == "completed")
+    assert set(completed) == {"model-a", "all-cnn-a"}
+    assert Counter(row["state"] for row in rows) == {"completed": completed.total(), "stopped": 16 - completed.total()}
+    # The best of each cell is among the completed: with the same order at each epoch nothing better is stopped.
+    best = min(rows, key=lambda row: error_of(TuneTrial(row["trial_id"], row["variant"]), 7))
+    assert best["state"] == "completed"
+    stops = {row["trial_id"] for row in store.read_decisions().to_pylist() if row["verdict"] == "stop"}
+    assert stops == {row["trial_id"] for row in rows if row["state"] == "stopped"}
+
+
+@pytest.mark.parametrize("slots", [2, 4, 16])
+def test_ray_s_own_asha_over_all_cells_leaves_the_weaker_variant_without_a_full_length_trial(slots: int) -> None:
+    # Its usual settings: one pool, grace period 1. All 8 trials of the weaker variant are stopped after their first
+    # epoch: the comparison would lose that variant.
+    scheduler = ASHAScheduler(time_attr="epoch", metric="error", mode="min", max_t=8, grace_period=1)
+    ran = simulate(scheduler, two_variants(), error_of, seconds_of, slots=slots)
+    full = Counter(name.partition("_")[0] for name, epochs in ran.items() if epochs == STUDY.base.epochs)
+    assert full["model-a"] >= 1
+    assert full["all-cnn-a"] == 0
+    assert [epochs for name, epochs in ran.items() if "all-cnn-a" in name] == [1] * 8

@@ -76,6 +76,7 @@ def test_arguments_that_cannot_be_understood_are_refused_in_one_line(arguments: 
         (["--learning-rates", "0.1", "nan"], "learning_rates: each value must be a finite number above 0, got nan."),
         (["--learning-rates", "inf"], "learning_rates: each value must be a finite number above 0, got inf."),
         (["--learning-rates", "0.1", "0.1"], "learning_rates: the values must differ from each other, got 0.1, 0.1."),
+        (["--early-stopping", "asha", "--first-rung", "9"], "first_rung must be at least 1 and at most 4, got 9."),
         (["--trials-per-cell", "3"], "trials_per_cell must be left out for the grid search"),
         (["--search", "best"], "search must be one of grid, tpe, random, BruteForceSampler, "),
         (["--search", "__init__"], "search must be one of grid, tpe, random, BruteForceSampler, "),
@@ -110,11 +111,12 @@ def test_options_take_the_place_of_the_studys_settings() -> None:
     study = applied(
         "--variants", "model-a", "all-cnn-a", "--learning-rates", "0.2", "0.1", "--epochs", "7", "--width", "0.5",
         "--seeds", "2", "--seed", "9", "--early-stopping", "asha", "--train-size", "64", "--class-relu",
-        "--augmentations", "flip-shift", "--initialisation", "glorot",
+        "--augmentations", "flip-shift", "--initialisation", "glorot", "--first-rung", "2", "--reduction-factor", "3",
     )  # fmt: skip
     assert study.variants == ("model-a", "all-cnn-a")
     assert study.learning_rates == Choice((0.2, 0.1))
     assert (study.seeds, study.early_stopping, study.augmentations) == (2, "asha", ("flip-shift",))
+    assert (study.first_rung, study.reduction_factor) == (2, 3)
     assert (study.base.epochs, study.base.seed, study.base.train_size) == (7, 9, 64)
     assert (study.base.architecture.width, study.base.architecture.class_relu) == (0.5, True)
     assert study.base.architecture.initialisation == "glorot"

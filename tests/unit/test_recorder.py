@@ -1,3 +1,4 @@
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.records import EPOCHS, TRIALS
+from sweep.rungs import Decision
 from sweep.store import Store
 from trainables.config import ArchitectureConfig, TrialConfig
 
@@ -280,6 +282,54 @@ def test_rows_of_an_earlier_execution_stay_and_a_trial_begun_anew_starts_from_ze
     assert second.written()["t1"]["epochs_run"] == 0
     assert second.written()["t1"]["state"] == "running"
     assert len(second.recorder.rows) == 2
+
+
+def decision(trial_id: str, epoch: int = 2, error: float = 0.4, **values: Any) -> Decision:
+    defaults = {"cut": 0.3, "arrivals": 3, "verdict": "stop"}
+    return Decision(**{"trial_id": trial_id, "epoch": epoch, "error": error} | defaults | values)  # type: ignore[arg-type]
+
+
+def test_decisions_are_flushed_with_the_epochs_in_the_order_they_were_made(bench: Bench) -> None:
+    trial = StandIn("t1")
+    bench.start(trial)
+    assert not (Path(bench.store.location) / "decisions.parquet").exists()
+    bench.recorder.decided(decision("t1", verdict="go on", error=0.2, cut=0.2))
+    bench.recorder.decided(decision("t0"))
+    bench.report(trial, 1)
+    assert bench.store.read_decisions().num_rows == 0
+    bench.clock.now += FLUSH_AFTER_S
+    bench.report(trial, 2)
+    assert bench.store.read_decisions().to_pylist() == [
+        {"trial_id": "t1", "epoch": 2, "error": 0.2, "cut": 0.2, "arrivals": 3, "verdict": "go on"},
+        {"trial_id": "t0", "epoch": 2, "error": 0.4, "cut": 0.3, "arrivals": 3, "verdict": "stop"},
+    ]
+
+
+def test_a_decision_told_twice_is_one_row_and_no_cut_is_null(bench: Bench) -> None:
+    for _ in range(2):
+        bench.recorder.decided(decision("t0", error=math.nan, cut=math.inf))
+    bench.recorder.close()
+    (row,) = bench.store.read_decisions().to_pylist()
+    assert row["cut"] is None
+    assert math.isnan(row["error"])
+
+
+def test_decisions_outlive_a_resume_once_each_and_go_with_a_trial_begun_anew(tmp_path: Path) -> None:
+    first = Bench(tmp_path / "run")
+    ended, cut = StandIn("t0"), StandIn("t1")
+    for trial in (ended, cut):
+        first.start(trial)
+        first.report(trial, 1)
+        first.recorder.decided(decision(trial.config["trial_id"], epoch=1))
+    first.complete(ended)
+    first.recorder.close()
+    second = Bench(tmp_path / "run", recorded=first.written())
+    second.start(cut)
+    assert second.store.read_decisions()["trial_id"].to_pylist() == ["t0"]
+    second.report(cut, 1)
+    second.recorder.decided(decision("t1", epoch=1))
+    second.recorder.close()
+    assert second.store.read_decisions()["trial_id"].to_pylist() == ["t0", "t1"]
 
 
 def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:

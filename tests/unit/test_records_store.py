@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.records import EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
+from sweep.records import DECISIONS, EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
 from sweep.store import Store, check_name, run_location
 
 
@@ -62,12 +62,26 @@ def test_writing_trials_again_replaces_them(store: Store) -> None:
     assert store.read_trials()["trial_id"].to_pylist() == ["c"]
 
 
+def test_decisions_come_back_in_the_order_they_were_made_and_are_replaced(store: Store) -> None:
+    rows = [
+        {"trial_id": "b", "epoch": 5, "error": 0.4, "cut": None, "arrivals": 1, "verdict": "go on"},
+        {"trial_id": "a", "epoch": 5, "error": 0.5, "cut": 0.4, "arrivals": 2, "verdict": "stop"},
+    ]
+    store.write_decisions(rows[:1])
+    store.write_decisions(rows)
+    table = store.read_decisions()
+    assert table.schema.equals(DECISIONS)
+    assert table.to_pylist() == rows
+
+
 def test_nothing_written_reads_as_empty_tables_of_the_schema(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "absent"))
     assert store.is_empty()
     assert store.read_trials().schema.equals(TRIALS)
     assert store.read_epochs().schema.equals(EPOCHS)
+    assert store.read_decisions().schema.equals(DECISIONS)
     assert store.read_trials().num_rows == store.read_epochs().num_rows == store.count_parts() == 0
+    assert store.read_decisions().num_rows == 0
     assert not (tmp_path / "absent").exists()
 
 
@@ -231,16 +245,17 @@ def test_another_schema_version_is_refused(tmp_path: Path, study: Any) -> None:
         Store(str(tmp_path)).read_study()
 
 
-@pytest.mark.parametrize("name", ["trials.parquet", "epochs/part-00000000.parquet"])
+@pytest.mark.parametrize("name", ["trials.parquet", "epochs/part-00000000.parquet", "decisions.parquet"])
 @pytest.mark.parametrize("keep", [0, 3, 200])
 def test_a_truncated_file_is_refused(tmp_path: Path, name: str, keep: int) -> None:
     store = Store(str(tmp_path))
     store.write_trials([trial("a")])
     store.append_epochs([epoch("a", 1)])
+    store.write_decisions([dict.fromkeys(DECISIONS.names)])
     file = tmp_path / name
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=f"{name} must be a whole Parquet file, got one that cannot be read"):
-        store.read_trials() if name.startswith("trials") else store.read_epochs()
+        {"t": store.read_trials, "e": store.read_epochs, "d": store.read_decisions}[name[0]]()
 
 
 def test_a_missing_column_is_refused_and_a_further_one_is_ignored(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
                 skipped=2,
             ),
         },
+        {"early_stopping": "asha", "first_rung": 9, "reduction_factor": 2},
         {"base": replace(GOOD.base, plugins=("/a.py",), drops=(0.5,), data="/data", train_size=9)},
     ],
 )
@@ -129,6 +130,19 @@ def test_points_per_cell() -> None:
             "got /runs/x; add --search tpe.",
         ),
         ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
+        (
+            {"first_rung": 3},
+            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping asha.",
+        ),
+        (
+            {"early_stopping": "asha", "first_rung": 0},
+            "first_rung must be at least 1 and at most 349, got 0.",
+        ),
+        (
+            {"early_stopping": "asha", "first_rung": 350},
+            "first_rung must be at least 1 and at most 349, got 350.",
+        ),
+        ({"reduction_factor": 1}, "reduction_factor must be at least 2 and at most 10000, got 1."),
         ({"protocol": "x"}, "protocol must be one of holdout, paper, got 'x'."),
         ({"criterion": "first"}, "criterion must be one of last, best-epoch, got 'first'."),
         (
