@@ -150,11 +150,19 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             advice="compare trials of one kind of machine, with --precision and --memory-format set.",
         )
     code = evidence.document.get("code") or {}
-    if code.get("altered"):
+    versions = [code, *((entry.get("code") or {}) for entry in evidence.document.get("resumed", []))]
+    commits = list(dict.fromkeys(str(version.get("commit"))[:12] for version in versions))
+    if len(commits) > 1:
         yield Finding(
             about="the run",
-            text=f"the code had changes that commit {str(code.get('commit'))[:12]} does not hold, so that no version "
-            "names it.",
+            text=f"it went on with other code than it began with (commits {', '.join(commits)}), which may train "
+            "differently.",
+            advice="look at what changed between them, or run it anew.",
+        )
+    if any(version.get("altered") for version in versions):
+        yield Finding(
+            about="the run",
+            text=f"the code had changes that commit {', '.join(commits)} does not hold, so that no version names it.",
             advice="commit before a run whose table is to be shown.",
         )
 

@@ -39,6 +39,16 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
     }
 
 
+def describe_resumption(document: Mapping[str, Any], plan: Plan, arguments: list[str]) -> dict[str, Any]:
+    """Return study.json with one more entry in `resumed`: by which code, on what, the run goes on."""
+    entry = {
+        "command": ["python", "-m", "sweep.run", *arguments],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_surroundings(plan),
+    }
+    return {**document, "resumed": [*document.get("resumed", []), entry]}
+
+
 def changes(document: Mapping[str, Any], plan: Plan) -> list[str]:
     """Return in words what has changed since study.json was written, of what can change a trial's numbers."""
     found = []

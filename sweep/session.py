@@ -22,7 +22,7 @@ from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, make_plan, open_data, place
-from sweep.provenance import changes, describe_run
+from sweep.provenance import changes, describe_resumption, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
@@ -157,6 +157,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         _begin(store, plan, options, arguments)
     else:
         interruption.listen()
+        _write_study(store, describe_resumption(document, plan, arguments), options)
     return Prepared(
         plan=plan, store=store, recorded=recorded, options=options, console=console, interruption=interruption
     )
@@ -265,8 +266,12 @@ def _check_writable(folder: Path, output: str) -> None:
 def _begin(store: Store, plan: Plan, options: RunOptions, arguments: list[str]) -> None:
     if store.exists():  # another process was faster
         raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
+    _write_study(store, describe_run(plan, arguments), options)
+
+
+def _write_study(store: Store, document: dict[str, Any], options: RunOptions) -> None:
     try:
-        store.write_study(describe_run(plan, arguments))
+        store.write_study(document)
     except OSError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"output must be where this user can write, got {options.output!r} ({reason}).") from error

@@ -256,6 +256,14 @@ def test_f6_code_that_no_commit_holds() -> None:
         assert found("F6", [trial()], document={"code": known}) == []
 
 
+def test_f6_a_run_that_went_on_with_other_code() -> None:
+    began = {"code": {"commit": "0123456789abcdef", "altered": False}}
+    same, other = {"code": dict(began["code"])}, {"code": {"commit": "fedcba9876543210", "altered": False}}
+    assert found("F6", [trial()], document=began | {"resumed": [same]}) == []
+    (text,) = found("F6", [trial()], document=began | {"resumed": [same, other]})
+    assert "it went on with other code than it began with (commits 0123456789ab, fedcba987654)" in text
+
+
 # F7
 
 
