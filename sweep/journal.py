@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, final
 
+import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
@@ -63,6 +64,8 @@ class Journal:
             rows: rows of `trials` of a run that goes on; none for a new one.
             epochs: rows of `epochs` of the same.
         """
+        # Optuna would print a line for each cell.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         self._criterion = criterion_column(study.protocol)
         self._distributions = distributions(study)

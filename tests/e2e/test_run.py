@@ -16,6 +16,8 @@ def test_the_same_study_twice_gives_the_same_record(sweep: Sweep, tmp_path: Path
         done = sweep("quickstart", *TINY, "--variants", "model-a", "all-cnn-a", "--name", name)
         assert done.returncode == 0, done.stderr
         assert "| all-cnn-a" in done.stdout
+        # Optuna's own lines are not for this project's users.
+        assert "[I " not in done.stderr
     first, second = (without_times(Store(str(tmp_path / name))) for name in ("first", "second"))
     assert first == second
     trials, epochs = first
