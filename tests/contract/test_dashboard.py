@@ -21,13 +21,17 @@ class StandIn:
         cell = STUDY.cells()[number % 4]
         rate = STUDY.learning_rates.values[number // 4]  # type: ignore[union-attr]
         config = cell.to_dict() | {"lr": rate}
-        self.config = {"trial_id": f"{cell.cell.replace('/', '_')}_{number // 4:04d}", "config": config}
+        self.config = {
+            "trial_id": f"{cell.cell.replace('/', '_')}_{number // 4:04d}",
+            "phase": "search",
+            "config": config,
+        }
 
 
 def report(epoch: int, state: str = "running") -> dict[str, Any]:
     times = dict.fromkeys(("train_s", "train_images", "num_parameters"), 1)
     words = dict.fromkeys(("node", "device", "precision", "memory_format", "reason"), "")
-    errors = {"val_error": None, "test_error": 1.0 if state == "diverged" else 0.5 / epoch, "test_top5_error": None}
+    errors = {"val_error": 1.0 if state == "diverged" else 0.5 / epoch, "test_error": None, "test_top5_error": None}
     return times | words | errors | {"epoch": epoch, "state": state}
 
 

@@ -39,7 +39,7 @@ class TuneTrial:
         config = replace(STUDY.base, variant=variant)
         # Ray's own id is another than ours.
         self.trial_id = f"ray-{trial_id}"
-        self.config = {"trial_id": trial_id, "cell": config.cell, "config": config.to_dict()}
+        self.config = {"trial_id": trial_id, "phase": "search", "cell": config.cell, "config": config.to_dict()}
 
 
 def report(epoch: int, error: float, state: str = "running") -> dict[str, Any]:
