@@ -4,15 +4,18 @@
     python -m benchmarks.early_stopping replay   # prints the table
 
 `record` may be cut off and called again: it trains what is missing. `replay` runs each seed's trials as a study of its
-own against a simulated clock, so many at once, through the rules that a sweep uses, and prints a line for each policy:
+own against a simulated clock, some at once, through the rules that a sweep uses, and prints a line for each policy.
+Beside those rules stands one that the sweep does not have, to see what waiting would bring: all trials of a cell wait
+at a rung until the last has come, and the best one alone goes on.
 
-- epochs saved, of all trials at full length; a branch at a rung counts with its share of an epoch. Dead starts that end
-  by themselves are saved under every policy but `none`.
-- cells in which another learning rate was chosen than without early stopping, and those that no trial completed.
-- regret: the error of what was chosen less that of the best, in points, over cells and seeds.
+- saved: epochs not trained, of all trials at full length; a branch at a rung counts with its share of an epoch. Dead
+  starts that end by themselves are saved under every policy but `none`.
+- changed: cells in which another learning rate was chosen than without early stopping; in the worst order in brackets.
+- lost: cells that no trial completed.
+- regret: the error of what was chosen less that of the best, in points, over cells and seeds; the worst in brackets.
 
-A cell chooses the completed trial with the lowest error after the last epoch. Every number is a mean over `ORDERS`
-orders in which a cell's learning rates come; errors are those of images held out of the training split.
+A cell chooses the completed trial with the lowest error after the last epoch. Every number but the worst is a mean over
+`ORDERS` orders in which a cell's learning rates come; errors are those of images held out of the training split.
 """
 
 import argparse
@@ -135,10 +138,12 @@ class Policy:
     judged_by: str = "last"
     """Which of a curve's errors is shown to the judge."""
     rungs: tuple[int, ...] = ()
-    """Where a branch is trained; empty for policies without one."""
+    """Where a branch is trained, or trials wait; empty for policies without either."""
     share: float = 0.0
     """Of an epoch, that a branch takes."""
     ends_dead_starts: bool = True
+    waits: bool = False
+    """At the only rung, until the cell's last trial has come; the judge is not asked."""
 
 
 @final
@@ -169,8 +174,9 @@ def policies() -> list[Policy]:
     branches = {branch.name(share): share for branch in BRANCHES for share in branch.shares}
     ways = {"last": 0.0, **{f"averaged {decay:g}": 0.0 for decay in DECAYS}, **branches}
     for judged_by, share in ways.items():
-        for rungs, eta in (((1, 4), 4), ((1, 2, 4, 8), 2), ((4,), 4), ((8,), 4), ((4, 8), 2)):
-            found.append(_per_cell(judged_by, rungs, eta, share))
+        found += [_per_cell(judged_by, rungs, 4, share) for rungs in ((1, 4), (4,), (8,))]
+        found += [_waiting(judged_by, rung, share) for rung in (2, 4)]
+    found += [_per_cell("last", (1, 2, 4, 8), 2, 0.0), _per_cell("last", (4, 6, 8), 4, 0.0)]
     for rungs in ((AFTER_DROPS[0],), AFTER_DROPS):
         found += [_per_cell("last", rungs, eta, 0.0) for eta in (2, 4)]
     return found
@@ -183,6 +189,17 @@ def _per_cell(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) ->
         judged_by=judged_by,
         rungs=rungs if share else (),
         share=share,
+    )
+
+
+def _waiting(judged_by: str, rung: int, share: float) -> Policy:
+    return Policy(
+        name=f"per cell all wait at {rung}, the best goes on: {judged_by}",
+        judge=Nobody,
+        judged_by=judged_by,
+        rungs=(rung,),
+        share=share,
+        waits=True,
     )
 
 
@@ -228,6 +245,18 @@ def simulate(curves: Sequence[Curve], policy: Policy, slots: int) -> dict[str, t
     return ran
 
 
+def wait(cell: Sequence[Curve], policy: Policy) -> dict[str, tuple[int, float]]:
+    """Let the best of a cell's trials go on from the rung where all wait, and the next one where it dies."""
+    (rung,) = policy.rungs
+    ran = {name(curve): (min(curve.epochs, rung), policy.share * (curve.epochs >= rung)) for curve in cell}
+    waiting = [curve for curve in cell if curve.epochs > rung]
+    for curve in sorted(waiting, key=lambda curve: (_error(curve, policy.judged_by, rung), curve.lr)):
+        ran[name(curve)] = curve.epochs, policy.share
+        if not curve.reason:
+            break
+    return ran
+
+
 def choose(curves: Iterable[Curve]) -> Curve | None:
     """Return the completed curve with the lowest last error; of equals that of the smaller learning rate."""
     return min((curve for curve in curves if not curve.reason), key=lambda c: (_final(c), c.lr), default=None)
@@ -238,7 +267,10 @@ def outcomes(cells: Sequence[Sequence[Curve]], policy: Policy, slots: int, order
     shuffled = [random.Random(f"{order} {number}").sample(cell, len(cell)) for number, cell in enumerate(cells)]  # noqa: S311
     # Dealt over the cells in turn, as the sweep's searcher does.
     dealt = [curve for curves in zip(*shuffled, strict=True) for curve in curves]
-    ran = simulate(dealt, policy, slots)
+    if policy.waits:
+        ran = {key: epochs for cell in cells for key, epochs in wait(cell, policy).items()}
+    else:
+        ran = simulate(dealt, policy, slots)
     found = []
     for cell in cells:
         best = choose(cell)
@@ -264,12 +296,10 @@ def summarise(runs: Sequence[Sequence[Outcome]]) -> dict[str, str]:
     lost = [sum(outcome.chosen is None for outcome in run) for run in runs]
     saved = 1 - sum(outcome.cost for outcome in every) / sum(outcome.budget for outcome in every)
     return {
-        "epochs saved %": f"{100 * saved:.1f}",
-        "cells changed": f"{fmean(changed):.1f}",
-        "in the worst order": f"{max(changed)}",
-        "cells lost": f"{fmean(lost):.1f}",
-        "mean regret": f"{100 * fmean(regrets):.2f}",
-        "worst regret": f"{100 * max(regrets):.2f}",
+        "saved %": f"{100 * saved:.1f}",
+        "changed": f"{fmean(changed):.1f} ({max(changed)})",
+        "lost": f"{fmean(lost):.1f}",
+        "regret": f"{100 * fmean(regrets):.2f} ({100 * max(regrets):.2f})",
     }
 
 
@@ -284,8 +314,8 @@ def whole_cells(curves: Iterable[Curve]) -> dict[int, list[list[Curve]]]:
     }
 
 
-def replay(file: Path, slots: int) -> None:
-    """Print the curves' last errors and a line for each policy."""
+def replay(file: Path, slots: Sequence[int]) -> None:
+    """Print the curves' last errors and a line for each policy, with columns for each number of trials at once."""
     curves = read_curves(file)
     seeds = whole_cells(curves)
     count = sum(map(len, seeds.values()))
@@ -293,12 +323,15 @@ def replay(file: Path, slots: int) -> None:
     print(tabulate(_finals(seeds), headers="keys", tablefmt="github"))
     rows = []
     for policy in policies():
-        runs = [
-            [outcome for cells in seeds.values() for outcome in outcomes(cells, policy, slots, order)]
-            for order in range(ORDERS)
-        ]
-        rows.append({"policy": policy.name, **summarise(runs)})
-    print(f"\nOf {count} cells, {slots} trials at once:\n")
+        row = {"policy": policy.name}
+        for at_once in slots:
+            runs = [
+                [outcome for cells in seeds.values() for outcome in outcomes(cells, policy, at_once, order)]
+                for order in range(ORDERS)
+            ]
+            row |= {f"{key}, {at_once} at once": text for key, text in summarise(runs).items()}
+        rows.append(row)
+    print(f"\nOf {count} cells:\n")
     print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 
@@ -315,8 +348,12 @@ def _finals(seeds: dict[int, list[list[Curve]]]) -> list[dict[str, str]]:
 
 
 def _final(curve: Curve) -> float:
-    error = curve.errors["last"][-1]
-    assert error is not None, "the loop measures it after each epoch"
+    return _error(curve, "last", curve.epochs)
+
+
+def _error(curve: Curve, judged_by: str, epoch: int) -> float:
+    error = curve.errors[judged_by][epoch - 1]
+    assert error is not None, "measured after this epoch"
     return error
 
 
@@ -326,7 +363,7 @@ def main() -> None:
     parser.add_argument("part", choices=("record", "replay"))
     parser.add_argument("--file", type=Path, default=FILE, help="where the curves are")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each, that record at once")
-    parser.add_argument("--slots", type=int, default=2, help="trials at once in the replay")
+    parser.add_argument("--slots", type=int, nargs="+", default=[2, 16], help="trials at once in the replay")
     options = parser.parse_args()
     if options.part == "record":
         record_grid(options.file, options.processes)

@@ -124,7 +124,8 @@ def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sw
         *("--name", "asha"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = Store(str(tmp_path / "asha")).read_trials().to_pylist()
+    store = Store(str(tmp_path / "asha"))
+    rows = store.read_trials().to_pylist()
     assert len(rows) == 4
     states = [row["state"] for row in rows]
     assert "completed" in states
@@ -133,6 +134,13 @@ def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sw
     assert stopped
     assert all(row["epochs_run"] >= 5 and row["reason"].startswith("early stopping") for row in stopped)
     check_shown(tmp_path / "asha")
+    # Each stop has its decision, which names the epoch and the error that was too high.
+    stops = {row["trial_id"]: row for row in store.read_decisions().to_pylist() if row["verdict"] == "stop"}
+    assert stops.keys() == {row["trial_id"] for row in stopped}
+    for row in stopped:
+        decision = stops[row["trial_id"]]
+        assert (decision["epoch"], decision["error"]) == (row["epochs_run"], row["val_error"] or row["test_error"])
+        assert decision["error"] > decision["cut"]
 
 
 def test_random_search_draws_as_many_rates_as_asked(sweep: Sweep, tmp_path: Path) -> None:
