@@ -117,7 +117,8 @@ def _why_not(model: nn.Module, side: int) -> str:
         model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        # A user's network may compute what has no shape alone, such as a number of Python's, and still train.
+        # A user's network may compute what has no shape alone, such as a number of Python's, and still train: torch
+        # then names the meta device, or raises NotImplementedError for an operation that this device lacks.
         return "" if isinstance(error, NotImplementedError) or "meta" in reason else reason
     except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
         return ""
@@ -144,8 +145,9 @@ def open_data(study: Study) -> dict[str, Dataset | StreamedDataset]:
         ValueError: a data set is missing, broken, smaller than the study asks for, or too small to hold images out.
     """
     found = {name: open_dataset(name, study.base.data, study.base.train_size) for name in study.datasets}
-    for cell in study.cells():
-        hold_out(found[cell.dataset], cell.held_out)
+    held_out = study.cells()[0].held_out  # all cells' alike
+    for data in found.values():
+        hold_out(data, held_out)
     return found
 
 

@@ -107,6 +107,12 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["quickstart", "--train-size", "100000000"], "train_size must be at most 1000000 for shapes, got 100000000"),
         (["quickstart", "--seed", "4294967296"], "seed must be at least 0 and below 4294967296, got 4294967296"),
         (
+            ["quickstart", "--train-size", "12"],
+            "validation must leave each class an image to train on and one to hold out",
+        ),
+        (["quickstart", "--validation", "0.7"], "validation must be above 0 and at most 0.5, got 0.7."),
+        (["quickstart", "--confirm-top", "0"], "confirm_top must be at least 1 and at most 10000, got 0."),
+        (
             ["quickstart", "--seed", "4294967295", "--seeds", "2"],
             "seed must leave all seeds below 4294967296, got 4294967295 as the first",
         ),
