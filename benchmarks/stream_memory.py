@@ -16,7 +16,7 @@ import psutil
 import torch
 from PIL import Image
 
-from sweep.cluster import connect
+from sweep.cluster.connect import connect
 from trainables.config import TrialConfig
 from trainables.data import StreamedDataset, open_dataset
 from trainables.data.shapes import make_shapes

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import nn
 
-from sweep.cluster import Cluster
+from sweep.cluster.connect import Cluster
 from sweep.driver import Placement
 from sweep.search import rehearse
 from sweep.studies import Study

@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 
 from rich.console import Console
 
-from sweep.cluster import Cluster, address_of, connect, this_machine
+from sweep.cluster.connect import Cluster, address_of, connect, this_machine
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions

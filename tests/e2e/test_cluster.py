@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cluster import TOKEN_FILE
+from sweep.cluster.connect import TOKEN_FILE
 from sweep.store import Store
 from tests.e2e.conftest import TINY, Sweep, command, environment
 
 # The project's own way to start Ray; it lives until its standard input closes.
 START = """
 import sys
-from sweep.cluster import connect
+from sweep.cluster.connect import connect
 with connect(None) as cluster:
     import ray
     print(ray.get_runtime_context().gcs_address, cluster.dashboard, flush=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sweep.cluster import Cluster
+from sweep.cluster.connect import Cluster
 from sweep.options import RunOptions
 from sweep.plan import check_study, make_plan, open_data
 from sweep.provenance import describe_run

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces import Choice, LogUniform
-from sweep.cluster import Cluster
+from sweep.cluster.connect import Cluster
 from sweep.display import Progress, show_plan
 from sweep.driver import Placement
 from sweep.plan import Plan, check_study

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.cluster import Cluster
+from sweep.cluster.connect import Cluster
 from sweep.driver import HEAD, Placement
 from sweep.plan import Plan, check_study, place
 from sweep.studies import STUDIES

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.cluster import connect
+from sweep.cluster.connect import connect
 from tests.image_sets import LAYOUTS, class_folders
 from trainables.config import TrialConfig
 from trainables.data import StreamedDataset, open_dataset

@@ -1,0 +1,1 @@
+"""The cluster that a run uses: joining it, and checking the files that describe it."""
