@@ -123,13 +123,21 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
     drops = evidence.study["base"]["drops"]
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
-    early = [row for row in stopped if row["epochs_run"] <= round(drops[0] * row["epochs_budget"])]
+    # Averaged weights, by which halving goes, rank rates well from halfway on: docs/decisions/0013.
+    halving = evidence.study.get("early_stopping") == "halving"
+
+    def is_early(row: Mapping[str, Any]) -> bool:
+        drop = round(drops[0] * row["epochs_budget"])
+        return bool(row["epochs_run"] < drop // 2 if halving else row["epochs_run"] <= drop)
+
+    early = [row for row in stopped if is_early(row)]
     if early:
         yield Finding(
             about=", ".join(dict.fromkeys(row["variant"] for row in early)),
-            text=f"{_count(len(early), 'trial was', 'trials were')} stopped before the learning rate first dropped, "
+            text=f"{_count(len(early), 'trial was', 'trials were')} stopped before "
+            f"{'halfway to where ' if halving else ''}the learning rate first dropped, "
             "when low rates look better than they end up.",
-            advice="let early stopping begin after the first drop.",
+            advice="let early stopping begin later, as it does by default.",
         )
 
 

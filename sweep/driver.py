@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -113,11 +113,18 @@ def forward_reports(work: Callable[[], object], reports: Reports, send: Callable
         raise raised[0]
 
 
+def attempt_name(parameters: Mapping[str, Any]) -> str:
+    """Return the name of one attempt at a trial, for Ray: a folder of its own for each."""
+    attempt = parameters.get("attempt", 0)
+    return str(parameters["trial_id"]) + (f"_again_{attempt}" if attempt else "")
+
+
 def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, execution: str) -> None:
-    """Train one trial and report each epoch to Ray Tune.
+    """Train one trial and report each epoch to Ray Tune, from the first on, also where an earlier attempt trained some.
 
     Args:
-        parameters: `trial_id`, and `config`, what `TrialConfig.to_dict` gave.
+        parameters: `trial_id`; `config`, what `TrialConfig.to_dict` gave; and `attempt`, how often the trial was begun
+            before in this execution, 0 where it is left out.
         placement: what the trial may use.
         run: the run's folder or URI.
         execution: name of the folder in the run's `tune` for Ray Train's own state.
@@ -162,7 +169,7 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
             num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
         ),
         run_config=ray.train.RunConfig(
-            storage_path=storage, name=f"train-{parameters['trial_id']}", callbacks=[_Forward(reports)]
+            storage_path=storage, name=f"train-{attempt_name(parameters)}", callbacks=[_Forward(reports)]
         ),
     )
     forward_reports(trainer.fit, reports, ray.tune.report)

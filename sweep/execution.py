@@ -13,12 +13,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.confirm import ConfirmSearcher, confirmations
-from sweep.driver import run_trial
+from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.journal import JOURNAL, Journal
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
+from sweep.rungs import Decision
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
 from trainables.config import TrialConfig
@@ -65,21 +66,26 @@ def run_trials(
     """
     study = plan.study
 
-    def run(
-        searcher: Searcher, count: int, rows: Mapping[str, Mapping[str, Any]], *, may_stop: bool
-    ) -> list[dict[str, Any]]:
+    def run(searcher: Searcher, count: int, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end, on_change=on_change)
         scheduler: TrialScheduler = FIFOScheduler()
-        if may_stop:
-            epochs = store.read_epochs().to_pylist() if rows else []
-            scheduler = make_scheduler(study, recorded=rows, epochs=epochs, tell=recorder.decided)
+        if isinstance(searcher, StudySearcher):
+            search = searcher
+
+            def tell(decision: Decision) -> None:
+                search.decided(decision)
+                recorder.decided(decision)
+
+            decisions = store.read_decisions().to_pylist() if rows else []
+            scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
         _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted)
         return recorder.rows
 
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        rows = run(StudySearcher(study, recorded), plan.search_trials, recorded, may_stop=True)
+        # Each trial once more at most: the one time that it is put aside.
+        rows = run(StudySearcher(study, recorded), 2 * plan.search_trials, recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
@@ -87,7 +93,7 @@ def run_trials(
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)
     # What is confirmed runs to its end.
-    return run(searcher, len(wanted), by_id, may_stop=False) if _ended(rows, "confirm") < len(wanted) else rows
+    return run(searcher, len(wanted), by_id) if _ended(rows, "confirm") < len(wanted) else rows
 
 
 def best_epochs(store: Store) -> dict[str, float]:
@@ -130,8 +136,8 @@ def _tune(
             search_alg=searcher,
             scheduler=scheduler,
             max_concurrent_trials=plan.slots,
-            trial_name_creator=_trial_id,
-            trial_dirname_creator=_trial_id,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
             reuse_actors=plan.placement.workers == 0,
         ),
         run_config=ray.tune.RunConfig(
@@ -158,5 +164,5 @@ def _journal(
     return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs).update
 
 
-def _trial_id(trial: Trial) -> str:
-    return str(trial.config["trial_id"])
+def _trial_name(trial: Trial) -> str:
+    return attempt_name(trial.config)

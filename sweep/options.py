@@ -194,10 +194,12 @@ class RunOptions:
     warm_start: str | None = None
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
-    """Whether the worse trials of each variant end early."""
+    """How the worse trials of each variant end early. halving: trials wait for each other at one epoch, and the best by
+    averaged weights goes on; asha: each is judged when it comes; none: all run to their end."""
     first_rung: Whole = None
-    """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
-    one epoch after each drop of the learning rate. Earlier, small learning rates look better than they end."""
+    """Epoch after which early stopping compares trials: halving once, halfway to the first drop of the learning rate by
+    default; asha again after reduction-factor times as many, by default one epoch after each drop, before which small
+    learning rates look better than they end."""
     reduction_factor: Whole = None
     """One trial in this many goes on each time that early stopping compares them."""
     protocol: Protocol | None = None

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a column changes its name, type or meaning."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -66,6 +66,7 @@ EPOCHS = pa.schema(
         ("val_error", pa.float64()),
         ("test_error", pa.float64()),
         ("test_top5_error", pa.float64()),
+        ("averaged_error", pa.float64()),
         ("train_images", pa.int64()),
         ("val_images", pa.int64()),
         ("test_images", pa.int64()),
@@ -74,7 +75,8 @@ EPOCHS = pa.schema(
     ],
     metadata=_METADATA,
 )
-"""A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count."""
+"""A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count, and
+`averaged_error` is that of averaged weights, measured where early stopping goes by it."""
 
 DECISIONS = pa.schema(
     [

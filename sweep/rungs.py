@@ -1,4 +1,8 @@
-"""Successive halving within one cell: at which epochs a trial is judged, and whether it goes on. No Ray here."""
+"""Successive halving within one cell: at which epochs a trial is judged, and whether it goes on. No Ray here.
+
+`CellASHA` judges each trial when it arrives (Li et al., 2020); `CellHalving` lets trials wait for each other (Jamieson
+and Talwalkar, 2016), so that its verdicts do not hang on who comes first.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +14,8 @@ from trainables.config import TrialConfig
 REDUCTION_FACTOR = 4
 """One trial in this many goes on from each rung, unless the user says otherwise: ASHA's eta."""
 
-Verdict = Literal["go on", "stop"]
+Verdict = Literal["go on", "stop", "wait"]
+"""`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
 
 
 @final
@@ -22,9 +27,9 @@ class Decision:
     epoch: int
     """The rung: the epoch after which the trial was judged."""
     error: float
-    """The trial's error after that epoch, a fraction in [0, 1] or NaN."""
+    """The error that the trial was judged by, a fraction in [0, 1] or NaN."""
     cut: float
-    """The highest error that went on by its rank when this trial arrived; infinite where only NaN had arrived."""
+    """The highest error that went on by its rank when the verdict was given; infinite where only NaN had arrived."""
     arrivals: int
     """Trials that had arrived at the rung, this one included."""
     verdict: Verdict
@@ -47,6 +52,18 @@ def rungs_of(config: TrialConfig, first_rung: int | None = None, reduction_facto
         rungs.append(first_rung)
         first_rung *= reduction_factor
     return rungs
+
+
+def halving_rung(config: TrialConfig, first_rung: int | None = None) -> int | None:
+    """Return the epoch after which trials wait for each other, or None where that would be their last or none.
+
+    Args:
+        config: a trial of the study.
+        first_rung: that epoch; None is halfway to the first drop of the learning rate, or to the end without one.
+    """
+    first_drop = min(config.drop_epochs, default=config.epochs)
+    rung = first_drop // 2 if first_rung is None else first_rung
+    return rung if 1 <= rung < config.epochs else None
 
 
 @final
@@ -80,10 +97,11 @@ class CellASHA:
         self._alive.discard(trial_id)
         self._has_completed = self._has_completed or completed
 
-    def arrive(self, epoch: int, error: float) -> None:
-        """Put an error on a rung without a decision: that of a trial which ended before the run was resumed."""
-        if epoch in self._errors:
-            self._errors[epoch].append(error)
+    def restore(self, decision: Decision) -> None:
+        """Put a trial on the rung where it was judged before the run was resumed."""
+        if decision.epoch in self._errors:
+            self._errors[decision.epoch].append(decision.error)
+            self._decided[decision.trial_id, decision.epoch] = decision
 
     def decide(self, trial_id: str, epoch: int, error: float) -> Decision | None:
         """Return whether a trial goes on after an epoch; None where that epoch is no rung.
@@ -116,3 +134,79 @@ class CellASHA:
             arrivals=len(arrived),
             verdict="go on" if goes_on else "stop",
         )
+
+
+@final
+class CellHalving:
+    """The one rung of a cell at which trials wait for each other, in brackets.
+
+    A bracket is as many trials of the cell as the reduction factor, by their numbers: 0 to 3, 4 to 7, and so on. Once
+    each of them has arrived at the rung or ended by itself, the one with the lowest error goes on, or those that tie
+    for it; NaN is the worst. So what goes on hangs on the errors alone, not on the order in which trials come, and a
+    search that learns from its trials waits for one bracket at a time.
+    """
+
+    def __init__(self, rung: int, reduction_factor: int, trials: int) -> None:
+        """Begin with nobody on the rung.
+
+        Args:
+            rung: the epoch after which trials are judged.
+            reduction_factor: trials of a bracket.
+            trials: of the cell in all; the last bracket may be smaller.
+        """
+        self._rung, self._size, self._trials = rung, reduction_factor, trials
+        self._arrived: dict[int, tuple[str, float]] = {}
+        self._ended: set[int] = set()
+        self._decided: dict[int, Decision] = {}
+
+    def restore(self, decision: Decision) -> None:
+        """Keep what was decided before the run was resumed."""
+        self._decided[_number(decision.trial_id)] = decision
+
+    def arrive(self, trial_id: str, error: float) -> list[Decision]:
+        """Return what is decided now that a trial has come to the rung: about it, that it waits at the least.
+
+        Of a trial that was judged before, that verdict is returned alone.
+        """
+        number = _number(trial_id)
+        if number in self._decided:
+            return [self._decided[number]]
+        self._arrived[number] = (trial_id, error)
+        decisions = self._judge(number)
+        wait = Decision(
+            trial_id=trial_id, epoch=self._rung, error=error, cut=error, arrivals=len(self._arrived), verdict="wait"
+        )
+        return decisions or [wait]
+
+    def end(self, trial_id: str) -> list[Decision]:
+        """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
+        number = _number(trial_id)
+        if number in self._ended or number in self._decided:
+            return []
+        self._ended.add(number)
+        self._arrived.pop(number, None)
+        return self._judge(number)
+
+    def _judge(self, number: int) -> list[Decision]:
+        first = number // self._size * self._size
+        members = range(first, min(first + self._size, self._trials))
+        arrived = {member: self._arrived[member] for member in members if member in self._arrived}
+        if not arrived or any(member not in self._ended and member not in arrived for member in members):
+            return []
+        errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
+        cut = min(errors.values())
+        for member, (trial_id, error) in arrived.items():
+            self._decided[member] = Decision(
+                trial_id=trial_id,
+                epoch=self._rung,
+                error=error,
+                cut=cut,
+                arrivals=len(arrived),
+                verdict="go on" if errors[member] <= cut else "stop",
+            )
+        return [self._decided[member] for member in arrived]
+
+
+def _number(trial_id: str) -> int:
+    """Return a trial's number within its cell, with which its id ends."""
+    return int(trial_id.rpartition("_")[2])

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
+from sweep.rungs import Decision
 from sweep.samplers import make_sampler
 from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
@@ -117,7 +119,10 @@ class CellSearch:
 
 @final
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in."""
+    """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in.
+
+    A trial that early stopping puts aside has ended for Ray Tune; it is suggested once more when it may go on.
+    """
 
     def __init__(self, study: Study, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Begin a search.
@@ -131,10 +136,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._epochs = study.base.epochs
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._turn = 0
-        self._of_tune: dict[str, tuple[int, str]] = {}
+        self._running: dict[str, str] = {}
+        self._known: dict[str, tuple[int, TrialConfig]] = {}
+        self._aside: dict[str, float] = {}
+        self._may_go_on: list[str] = []
+        self._attempts: Counter[str] = Counter()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"]:
-        """Return the next trial's configuration for Ray's trial `trial_id`."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
+        """Return the next trial's configuration for Ray's trial `trial_id`; None where one must be waited for."""
+        if self._may_go_on:
+            return self._start(trial_id, self._may_go_on.pop(0))
         while (number := self._next_cell()) is not None:
             cell = self._cells[number]
             name, config = cell.ask()
@@ -143,18 +154,50 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
                 cell.tell(name, done["state"], error)
                 continue
-            self._of_tune[trial_id] = (number, name)
-            return {"trial_id": name, "phase": "search", "cell": config.cell, "config": config.to_dict()}
-        return Searcher.FINISHED  # type: ignore[no-any-return]
+            self._known[name] = (number, config)
+            return self._start(trial_id, name)
+        # Those aside wait for one that runs.
+        return None if self._aside else Searcher.FINISHED
+
+    def decided(self, decision: Decision) -> None:
+        """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
+        name = decision.trial_id
+        if decision.verdict == "wait":
+            self._aside[name] = decision.error
+        elif name in self._aside:
+            error = self._aside.pop(name)
+            if decision.verdict == "go on":
+                self._may_go_on.append(name)
+            else:
+                self._tell(name, "stopped", error)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
-        number, name = self._of_tune.pop(trial_id)
+        name = self._running.pop(trial_id)
         if error or not result:
-            self._cells[number].tell(name, "failed", None)
-            return
-        stopped = result["state"] == "running" and result["epoch"] < self._epochs
-        self._cells[number].tell(name, "stopped" if stopped else "completed", result[METRIC])
+            self._tell(name, "failed", None)
+        elif name in self._aside:
+            self._aside[name] = result[METRIC]
+        else:
+            stopped = result["state"] == "running" and result["epoch"] < self._epochs
+            self._tell(name, "stopped" if stopped else "completed", result[METRIC])
+
+    def _start(self, trial_id: str, name: str) -> dict[str, Any]:
+        _, config = self._known[name]
+        self._running[trial_id] = name
+        attempt = self._attempts[name]
+        self._attempts[name] += 1
+        return {
+            "trial_id": name,
+            "attempt": attempt,
+            "phase": "search",
+            "cell": config.cell,
+            "config": config.to_dict(),
+        }
+
+    def _tell(self, name: str, state: str, error: float | None) -> None:
+        number, _ = self._known[name]
+        self._cells[number].tell(name, state, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""

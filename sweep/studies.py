@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from sweep.rungs import REDUCTION_FACTOR
+from sweep.rungs import REDUCTION_FACTOR, halving_rung
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
@@ -21,7 +21,9 @@ have done."""
 Criterion = Literal["last", "best-epoch"]
 """Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
-EarlyStopping = Literal["none", "asha"]
+EarlyStopping = Literal["none", "asha", "halving"]
+"""`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at one rung for each other, and are
+judged by the error of averaged weights."""
 
 MAX_TRIALS = 10_000
 """Trials of a cell: a guard against a slip of the finger."""
@@ -111,14 +113,16 @@ class Study:
     """What an earlier run tells the search."""
 
     early_stopping: EarlyStopping = "none"
-    """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
+    """How the worse trials of each cell are stopped: `asha` once the learning rate has first dropped, `halving` halfway
+    there."""
 
     first_rung: int | None = None
     """Epoch after which `asha` first judges a trial, and then after `reduction_factor` times as many; None: one epoch
-    after each drop of the learning rate, before which small rates look better than they end."""
+    after each drop of the learning rate, before which small rates look better than they end. `halving` has this one
+    alone; None: halfway to the first drop."""
 
     reduction_factor: int = REDUCTION_FACTOR
-    """One trial in this many goes on each time that `asha` judges."""
+    """One trial in this many goes on each time that trials are judged."""
 
     protocol: Protocol = "holdout"
     """How the error that a table shows comes about."""
@@ -234,7 +238,7 @@ class Study:
         if self.first_rung is not None and self.early_stopping == "none":
             raise ValueError(
                 f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
-                "add --early-stopping asha."
+                "add --early-stopping halving or asha."
             )
         if self.first_rung is not None and not 1 <= self.first_rung <= last:
             raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
@@ -242,6 +246,11 @@ class Study:
             raise ValueError(
                 f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
             )
+
+    @property
+    def averaged_at(self) -> int | None:
+        """The epoch after which `halving` judges trials; None under other policies, or where there is no such epoch."""
+        return halving_rung(self.base, self.first_rung) if self.early_stopping == "halving" else None
 
     @property
     def points_per_cell(self) -> int:
@@ -255,8 +264,9 @@ class Study:
     def cells(self) -> list[TrialConfig]:
         """Return a configuration per cell for the search, what it searches still `base`'s placeholders."""
         held_out = self.validation if self.protocol == "holdout" else 0.0
+        shared = replace(self.base, held_out=held_out, averaged_at=self.averaged_at)
         return [
-            replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant, held_out=held_out)
+            replace(shared, dataset=dataset, augmentation=augmentation, variant=variant)
             for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
         ]
 

@@ -151,6 +151,10 @@ class TrialConfig:
     test_at_end: bool = False
     """Whether errors are measured after the last epoch only."""
 
+    averaged_at: int | None = None
+    """Epoch after which the error of weights averaged over about an epoch is measured too; None for never. It changes
+    nothing else."""
+
     variant: str
     """Name of a registered architecture variant."""
 
@@ -212,6 +216,9 @@ class TrialConfig:
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
         if self.canvas is not None:
             _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
+        if self.averaged_at is not None:
+            within = 1 <= self.averaged_at <= self.epochs and not self.test_at_end
+            _check("averaged_at", self.averaged_at, within, f"an epoch with an error, at most {self.epochs}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
         _check("held_out", self.held_out, 0 <= self.held_out <= 0.5, "at least 0 and at most 0.5")

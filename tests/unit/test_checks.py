@@ -230,6 +230,15 @@ def test_f5_stopped_before_the_first_drop(last: int, is_early: bool) -> None:
         assert texts[0].startswith("model-a: 1 trial was stopped before the learning rate first dropped")
 
 
+@pytest.mark.parametrize(("last", "is_early"), [(99, True), (100, False)])
+def test_f5_halving_by_averaged_weights_may_stop_halfway_to_the_drop(last: int, is_early: bool) -> None:
+    study = {"early_stopping": "halving"}
+    texts = found("F5", [trial(), trial("model-a", lr=0.1, state="stopped", epochs_run=last)], fields=study)
+    assert bool(texts) == is_early
+    if texts:
+        assert "stopped before halfway to where the learning rate first dropped" in texts[0]
+
+
 def test_f5_a_schedule_without_drops_has_no_first_one() -> None:
     assert found("F5", [trial(state="stopped", epochs_run=1)], fields={"base": {"epochs": 350, "drops": []}}) == []
 

@@ -129,10 +129,10 @@ def test_points_per_cell() -> None:
             "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
             "got /runs/x; add --search tpe.",
         ),
-        ({"early_stopping": "late"}, "early_stopping must be one of none, asha, got 'late'."),
+        ({"early_stopping": "late"}, "early_stopping must be one of none, asha, halving, got 'late'."),
         (
             {"first_rung": 3},
-            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping asha.",
+            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping halving or asha.",
         ),
         (
             {"early_stopping": "asha", "first_rung": 0},
