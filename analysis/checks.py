@@ -123,7 +123,7 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
     drops = evidence.study["base"]["drops"]
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
-    # Averaged weights, by which halving goes, rank rates well from halfway on: docs/decisions/0013.
+    # Averaged weights, by which halving goes, rank rates better: docs/decisions/0013.
     halving = evidence.study.get("early_stopping") == "halving"
 
     def is_early(row: Mapping[str, Any]) -> bool:

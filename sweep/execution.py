@@ -84,8 +84,9 @@ def run_trials(
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        # Each trial once more at most: the one time that it is put aside.
-        rows = run(StudySearcher(study, recorded), 2 * plan.search_trials, recorded)
+        # Each trial once more for each time that it may be put aside.
+        attempts = 1 + len(study.rungs)
+        rows = run(StudySearcher(study, recorded), attempts * plan.search_trials, recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
