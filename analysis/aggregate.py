@@ -13,8 +13,8 @@ from sweep.records import FINAL_STATES
 from sweep.selection import (
     HYPERPARAMETERS,
     Candidate,
+    best_epochs,
     candidates,
-    criterion_column,
     rank_configurations,
     search_seeds,
     visible_columns,
@@ -99,13 +99,14 @@ def summarise(
     of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
     for trial in trials:
         of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    best_epochs = _best_epochs(epochs, study)
+    by_best = study.get("criterion", "last") == "best-epoch"
+    best = best_epochs(epochs, study["protocol"]) if by_best else None
     results = []
     for cell, rows in of_cell.items():
         for value, part in _parts(rows, by):
             # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
             choice_is_the_cells = by == "seed" and study["protocol"] == "holdout"
-            choice = _choose(rows if choice_is_the_cells else part, study, best_epochs)
+            choice = _choose(rows if choice_is_the_cells else part, study, best)
             results.append(_result((*cell, value), part, choice, study, by))
     return results
 
@@ -118,21 +119,7 @@ def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
         yield value, [row for row in rows if row[by] == value]
 
 
-def _best_epochs(epochs: Iterable[Mapping[str, Any]], study: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return the lowest error of each trial in any epoch, or None where the last epoch decides."""
-    if study.get("criterion", "last") == "last":
-        return None
-    column = criterion_column(study["protocol"])
-    best: dict[str, float] = {}
-    for row in epochs:
-        if row[column] is not None:
-            best[row["trial_id"]] = min(row[column], best.get(row["trial_id"], 1.0))
-    return best
-
-
-def _choose(
-    trials: Sequence[Trial], study: Mapping[str, Any], best_epochs: Mapping[str, float] | None
-) -> list[Candidate]:
+def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str, float] | None) -> list[Candidate]:
     """Return the candidates of the best configuration, none where no trial of the search was completed.
 
     Of several configurations that were confirmed it is still the one that is first on validation: the lowest of their
@@ -141,10 +128,7 @@ def _choose(
     protocol = study["protocol"]
     columns = visible_columns(protocol)
     searched = [{name: row[name] for name in columns} for row in trials if row["phase"] == "search"]
-    if best_epochs is not None:
-        # A trial whose epochs are not in the record has no best one to be judged by.
-        searched = [row for row in searched if row["trial_id"] in best_epochs]
-    ranked = rank_configurations(candidates(searched, protocol, best_epochs), seeds=search_seeds(study))
+    ranked = rank_configurations(candidates(searched, protocol, best), seeds=search_seeds(study))
     return ranked[0] if ranked else []
 
 

@@ -70,6 +70,7 @@ class Journal:
         self._criterion = criterion_column(study.protocol)
         self._distributions = distributions(study)
         self._running: dict[str, int] = {}
+        self._curves: dict[str, dict[int, float]] = {}
         curves: dict[str, dict[int, float]] = {}
         for epoch in epochs:
             if epoch[self._criterion] is not None:
@@ -95,16 +96,18 @@ class Journal:
         if trial_id not in self._running:
             if row["state"] == "running":
                 self._running[trial_id] = self._add(self._storage, row, {})
+                self._curves[trial_id] = {}
             return
         number = self._running[trial_id]
         if row["epochs_run"] and row[self._criterion] is not None:
             self._storage.set_trial_intermediate_value(number, row["epochs_run"], row[self._criterion])
+            self._curves[trial_id][row["epochs_run"]] = row[self._criterion]
         if row["state"] == "running":
             return
         del self._running[trial_id]
         for name in ("state", "reason"):
             self._storage.set_trial_user_attr(number, name, row[name])
-        value = self._value(row)
+        value = self._value(row, self._curves.pop(trial_id))
         self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
 
     def _new_study(self, storage: JournalStorage, cell: str) -> int:
@@ -113,6 +116,7 @@ class Journal:
             "search": self._study.search,
             "protocol": self._study.protocol,
             "minimises": self._criterion,
+            "criterion": self._study.criterion,
             "seed": self._study.base.seed,
             "first_sampler_seed": sampler_seed(self._study, cell, 0),
         }
@@ -129,7 +133,7 @@ class Journal:
             number=-1,  # storage counts
             trial_id=-1,
             state=state,
-            value=self._value(row),
+            value=self._value(row, curve),
             # The record knows how long a trial took, not when it began.
             datetime_start=now - timedelta(seconds=row["duration_s"] or 0.0),
             datetime_complete=now if state.is_finished() else None,
@@ -147,6 +151,9 @@ class Journal:
         )
         return storage.create_new_trial(self._studies[cell], trial)  # type: ignore[no-any-return]
 
-    def _value(self, row: Mapping[str, Any]) -> float | None:
-        # Optuna's failed trials have no value.
-        return row[self._criterion] if row["state"] in ("completed", "stopped") else None
+    def _value(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> float | None:
+        if row["state"] not in ("completed", "stopped"):
+            return None  # Optuna's failed trials have no value
+        if self._study.criterion == "best-epoch" and curve:
+            return min(curve.values())
+        return row[self._criterion]  # type: ignore[no-any-return]

@@ -119,16 +119,26 @@ class CellSearch:
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in."""
 
-    def __init__(self, study: Study, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        best_epochs: Mapping[str, float] | None = None,
+    ) -> None:
         """Begin a search.
 
         Args:
             study: what to search.
             recorded: rows of `trials` by trial_id, of a run that goes on; those in a final state are not run again.
+            best_epochs: lowest error of any epoch by trial_id, of the same run; read where the study's criterion is
+                `best-epoch`.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
         self._epochs = study.base.epochs
+        self._by_best_epoch = study.criterion == "best-epoch"
+        self._recorded_best = dict(best_epochs or {})
+        self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._turn = 0
         self._of_tune: dict[str, tuple[int, str]] = {}
@@ -141,20 +151,31 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
+                if self._by_best_epoch and done["state"] != "diverged":
+                    error = self._recorded_best.get(name, error)
                 cell.tell(name, done["state"], error)
                 continue
             self._of_tune[trial_id] = (number, name)
             return {"trial_id": name, "phase": "search", "cell": config.cell, "config": config.to_dict()}
         return Searcher.FINISHED  # type: ignore[no-any-return]
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the lowest error of the trial's epochs."""
+        self._best[trial_id] = min(result[METRIC], self._best.get(trial_id, result[METRIC]))
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
         number, name = self._of_tune.pop(trial_id)
+        best = self._best.pop(trial_id, None)
         if error or not result:
             self._cells[number].tell(name, "failed", None)
             return
         stopped = result["state"] == "running" and result["epoch"] < self._epochs
-        self._cells[number].tell(name, "stopped" if stopped else "completed", result[METRIC])
+        told = result[METRIC]
+        # A trial that diverged is as bad as can be, whatever it reached before.
+        if self._by_best_epoch and best is not None and result["state"] != "diverged":
+            told = min(best, told)
+        self._cells[number].tell(name, "stopped" if stopped else "completed", told)
 
     def save(self, checkpoint_path: str) -> None:
         """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
