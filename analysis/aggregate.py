@@ -39,6 +39,10 @@ class VariantResult:
     """Learning rate of the chosen configuration; None where no trial of the search was completed."""
     weight_decay: float | None
     """The chosen configuration's."""
+    batch_size: int | None
+    """The chosen configuration's."""
+    tried: Mapping[str, frozenset[float]]
+    """By each name of `HYPERPARAMETERS`, the values that the row's trials of the search have."""
     seed: int | None
     """Seed, where rows are by seed."""
     errors: tuple[float, ...]
@@ -136,7 +140,7 @@ def _result(
     key: tuple[Any, ...], trials: list[Trial], choice: list[Candidate], study: Mapping[str, Any], by: By
 ) -> VariantResult:
     dataset, augmentation, variant, value = key
-    chosen = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
+    chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
     reported = _reported(trials, choice, study["protocol"])
     own = {trial["trial_id"] for trial in trials}
     seen = [candidate.error for candidate in choice if candidate.trial_id in own]
@@ -148,6 +152,10 @@ def _result(
         variant=variant,
         lr=value if by == "lr" else chosen.get("lr"),
         weight_decay=chosen.get("weight_decay"),
+        batch_size=chosen.get("batch_size"),
+        tried={
+            name: frozenset(trial[name] for trial in trials if trial["phase"] == "search") for name in HYPERPARAMETERS
+        },
         seed=value if by == "seed" else None,
         errors=tuple(
             row["test_error"] for row in reported if row["state"] == "completed" and row["test_error"] is not None

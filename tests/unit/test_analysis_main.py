@@ -136,6 +136,19 @@ def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> 
     assert "F8" not in capsys.readouterr().out
 
 
+def test_a_table_shows_what_a_run_searched_beside_the_rate(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_trials(
+        [
+            trial(0, weight_decay=0.0, batch_size=32, test_error=0.3),
+            trial(1, weight_decay=0.0005, batch_size=32, test_error=0.2),
+        ]
+    )
+    assert main(["table", run.location, "--format", "csv"]) == 0
+    (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
+    assert (row["best error %"], row["weight decay"]) == ("20.00", "0.0005")
+    assert "batch size" not in row
+
+
 def test_table_as_csv_by_learning_rate(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", run.location, "--format", "csv", "--by", "lr"]) == 0
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
         "augmentation": "none",
         "lr": 0.05,
         "weight_decay": 0.001,
+        "batch_size": 128,
+        "tried": {"lr": {0.05, 0.1}, "weight_decay": {0.001}, "batch_size": {128}},
         "seed": None,
         "errors": (0.09123,),
         "validation_error": None,
@@ -113,6 +116,29 @@ def test_columns_that_only_some_tables_need() -> None:
     assert [row["data set"] for row in rows] == ["cifar10", "cifar100"]
     assert [row["unfinished"] for row in rows] == ["0", "3"]
     assert list(rows[0]) == list(rows[1])
+
+
+TRIED = {"lr": {0.05}, "weight_decay": {0.0, 0.001}, "batch_size": {64, 1024}}
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_weight_decay_and_batch_size_stand_beside_the_rate_where_they_were_searched(form: str) -> None:
+    results = [result(tried=TRIED, weight_decay=0.0, batch_size=1024), result("model-a", lr=None, weight_decay=None)]
+    results[1] = replace(results[1], batch_size=None)
+    rows = table_rows(results, study())
+    assert list(rows[0])[2:5] == ["learning rate", "weight decay", "batch size"]
+    assert [(row["weight decay"], row["batch size"]) for row in rows] == [("0", "1024"), ("-", "-")]
+    assert "weight decay" in render(rows, [], form)
+
+
+@pytest.mark.parametrize(("name", "heading"), [("weight_decay", "weight decay"), ("batch_size", "batch size")])
+def test_what_was_not_searched_has_no_column(name: str, heading: str) -> None:
+    alone = TRIED | {name: {128}}
+    (row,) = table_rows([result(tried=alone)], study())
+    assert {"weight decay", "batch size"} - set(row) == {heading}
+    # Two variants that were tried at one value each were searched all the same.
+    other = result("model-a", tried=TRIED | {name: {256}})
+    assert all(heading in row for row in table_rows([result(tried=alone), other], study()))
 
 
 def test_rows_by_learning_rate_and_by_seed() -> None:
