@@ -124,8 +124,8 @@ def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> 
     run.write_trials([*searched, *confirmed])
     assert main(["table", run.location, "--format", "csv"]) == 0
     (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
-    assert {name: row[name] for name in ("best error %", "sd", "seeds", "validation %", "learning rate")} == {
-        "best error %": "22.00",
+    assert {name: row[name] for name in ("mean test error %", "sd", "seeds", "validation %", "learning rate")} == {
+        "mean test error %": "22.00",
         "sd": "2.00",
         "seeds": "3",
         "validation %": "20.00",

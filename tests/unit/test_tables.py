@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analysis import FORMATS, VariantResult, compare, render
+from analysis.aggregate import By
 from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
 from sweep.options import RunOptions
 from sweep.studies import STUDIES
@@ -147,6 +148,23 @@ def test_rows_by_learning_rate_and_by_seed() -> None:
     assert "best error %" not in row
     (row,) = table_rows([result(seed=7)], study(), "seed")
     assert row["seed"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "by", "heading"),
+    [
+        ("paper", "variant", "best error %"),
+        ("paper", "lr", "error %"),
+        ("paper", "seed", "best error %"),
+        ("holdout", "variant", "mean test error %"),
+        ("holdout", "lr", "mean test error %"),
+        ("holdout", "seed", "test error %"),
+    ],
+)
+def test_the_heading_says_what_the_error_is(protocol: str, by: By, heading: str) -> None:
+    (row,) = table_rows([result(seed=7)], study(protocol=protocol), by)
+    assert [name for name in row if "error %" in name] == [heading]
+    assert row[heading] == "9.12"
 
 
 def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
