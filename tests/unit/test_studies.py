@@ -101,6 +101,8 @@ def test_points_per_cell() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"learning_rates": Choice((0.0, 0.1))}, "lr must be a finite number above 0, got 0.0."),
+        ({"batch_sizes": Choice((0, 8))}, "batch_size must be at least 1 and at most 1000000, got 0."),
         ({"datasets": ()}, "datasets must hold at least one name, got none."),
         ({"augmentations": ()}, "augmentations must hold at least one name, got none."),
         ({"variants": ()}, "variants must hold at least one name, got none."),
