@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
-from sweep.samplers import make_sampler
+from sweep.samplers import SEQUENCE, make_sampler
 from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
 
@@ -83,6 +83,10 @@ class CellSearch:
             self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
+        if known is not None and self._study.search == SEQUENCE and trial.number:
+            # Optuna draws lazily, and not at all for a point that is enqueued: the next one drawn would be a point that
+            # the record has. The study's first point is none of the sequence.
+            _ = trial.relative_params
         config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
         point = tuple(getattr(config, name) for name in DIMENSIONS)
         if self._study.search == "grid":
@@ -244,7 +248,7 @@ def _told(study: Study, cell: str) -> list[EarlierPoint]:
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = sampler_seed(study, cell.cell, number)
     if study.search != "grid":
-        return make_sampler(study.search, seed)
+        return make_sampler(study.search, seed, sampler_seed(study, cell.cell, 0))
     # The same order at each point: the grid's number n is its n-th.
     listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
     return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.search_seeds))}, seed=seed)

@@ -1,5 +1,6 @@
 """The search: points per cell, in turn, each once; warm starts; and going on from a record."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -184,6 +185,45 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
     first = points(StudySearcher(asked))
     assert len(set(first)) == 13
     assert first == points(StudySearcher(asked))
+
+
+QUASI_RANDOM = study(
+    search="QMCSampler", trials_per_cell=9, learning_rates=LogUniform(0.001, 0.1), weight_decays=LogUniform(1e-4, 1e-2)
+)
+
+
+def quasi_random(asked: Study = QUASI_RANDOM) -> dict[str, list[tuple[float, float, int, int]]]:
+    """Return the points of each variant."""
+    needs_packages(asked)
+    seen = points(StudySearcher(asked))
+    return {variant: seen[number :: len(asked.variants)] for number, variant in enumerate(asked.variants)}
+
+
+def test_quasi_random_points_differ_from_cell_to_cell_and_from_seed_to_seed() -> None:
+    one, other = quasi_random().values()
+    anew, _ = quasi_random(replace(QUASI_RANDOM, base=replace(QUASI_RANDOM.base, seed=1))).values()
+    for column in (0, 1):
+        values = [[point[column] for point in walked] for walked in (one, other, anew)]
+        assert len({value for walked in values for value in walked}) == 27
+    assert quasi_random() == {"model-a": one, "all-cnn-a": other}
+
+
+def test_quasi_random_points_fill_each_dimension_evenly() -> None:
+    # The first point is none of the sequence. The next eight lie in eight parts of the range, one in each, as the first
+    # eight of a Sobol sequence do in every dimension, scrambled or not.
+    for walked in quasi_random().values():
+        for column, low in ((0, 0.001), (1, 1e-4)):
+            parts = [math.floor(8 * math.log(point[column] / low) / math.log(100)) for point in walked[1:]]
+            assert sorted(parts) == list(range(8))
+
+
+def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
+    asked = replace(QUASI_RANDOM, weight_decays=None)
+    needs_packages(asked)
+    whole = walk(StudySearcher(asked))
+    for count in (1, 5):
+        recorded = {trial_id: recorded_row(asked, trial_id, lr=lr, seed=seed) for trial_id, lr, seed in whole[:count]}
+        assert walk(StudySearcher(asked, recorded)) == whole[count:]
 
 
 def test_a_point_that_comes_again_gets_the_next_seed() -> None:
