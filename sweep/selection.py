@@ -5,6 +5,7 @@ What makes the choice is given candidates, and a candidate holds one error: the 
 are cut to the columns that the protocol may see before they come here, `visible_columns`.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,18 @@ def search_seeds(study: Mapping[str, Any]) -> int:
         study: what study.json holds under `study`.
     """
     return 1 if study["protocol"] == "holdout" else study.get("seeds") or 1
+
+
+def points_per_cell(study: Mapping[str, Any]) -> int:
+    """Return how many trials the search has in each cell.
+
+    Args:
+        study: what study.json holds under `study`.
+    """
+    if study["search"] != "grid":
+        return int(study["trials_per_cell"])
+    listed = [study.get(name) for name in ("learning_rates", "weight_decays", "batch_sizes")]
+    return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
 
 
 def best_epochs(epochs: Iterable[Mapping[str, Any]], protocol: str) -> dict[str, float]:
