@@ -124,7 +124,8 @@ class RunOptions:
     """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
     grid; such a search's default: 0.001..0.25."""
     weight_decays: Values = None
-    """Weight decays that each variant tries with each learning rate, written like them; default: weight-decay alone."""
+    """Weight decays that each variant tries with each learning rate, written like them, 0 among the listed ones too;
+    default: weight-decay alone."""
     batch_sizes: Wholes = None
     """Batch sizes that each variant tries with each of those, separated by spaces; default: batch-size alone."""
     epochs: Whole = None
@@ -320,7 +321,10 @@ def _absolute(path: str) -> str:
 
 def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
     try:
-        return LogUniform(*values) if isinstance(values, Range) else Choice(values)
+        if isinstance(values, Range):
+            return LogUniform(*values)
+        # No weight decay is a value like any other; no learning rate is none.
+        return Choice(values) if name == "weight_decays" else Choice.above_zero(values)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -7,6 +7,7 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import VARIANTS
+from sweep.selection import points_per_cell
 from sweep.studies import STUDIES, EarlierPoint, Study, WarmStart
 from trainables.config import TrialConfig
 
@@ -123,6 +124,8 @@ def test_points_per_cell() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"learning_rates": Choice((0.0, 0.1))}, "lr must be a finite number above 0, got 0.0."),
+        ({"batch_sizes": Choice((0, 8))}, "batch_size must be at least 1 and at most 1000000, got 0."),
         ({"datasets": ()}, "datasets must hold at least one name, got none."),
         ({"augmentations": ()}, "augmentations must hold at least one name, got none."),
         ({"variants": ()}, "variants must hold at least one name, got none."),
@@ -199,6 +202,21 @@ def test_what_does_not_hold_is_refused(changes: dict[str, Any], text: str) -> No
     with pytest.raises(ValueError, match="must") as caught:
         replace(GOOD, **changes)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"protocol": "paper", "seeds": 5},
+        {"seeds": 5},
+        {"search": "random", "trials_per_cell": 7},
+        {"weight_decays": Choice((0.0, 0.1, 0.2)), "batch_sizes": Choice((64, 128))},
+    ],
+)
+def test_the_record_says_how_many_points_a_cell_has(changes: dict[str, Any]) -> None:
+    study = replace(GOOD, **changes)
+    assert points_per_cell(json.loads(json.dumps(study.to_dict()))) == study.points_per_cell
 
 
 def test_seeds_and_trials_of_both_protocols() -> None:
