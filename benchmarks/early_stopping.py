@@ -5,8 +5,7 @@
 
 `record` may be cut off and called again: it trains what is missing. `replay` runs each seed's trials as a study of its
 own against a simulated clock, some at once, through the rules that a sweep uses, and prints a line for each policy.
-Beside those rules stands one that the sweep does not have, to see what waiting would bring: all trials of a cell wait
-at a rung until the last has come, and the best one alone goes on.
+Under `halving` all trials of a cell wait at a rung until the last has come, and the best one alone goes on.
 
 - saved: epochs not trained, of all trials at full length; a branch at a rung counts with its share of an epoch. Dead
   starts that end by themselves are saved under every policy but `none`.
@@ -32,7 +31,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tabulate import tabulate
 
 from benchmarks.curves import BASE, BRANCHES, DECAYS, LEARNING_RATES, Curve, read_curves, record_grid
-from sweep.rungs import CellASHA, rungs_of
+from sweep.rungs import REDUCTION_FACTOR, CellASHA, CellHalving, rungs_of
 
 FILE = Path(__file__).parent / "data" / "early_stopping.jsonl"
 ORDERS = 50
@@ -143,7 +142,7 @@ class Policy:
     """Of an epoch, that a branch takes."""
     ends_dead_starts: bool = True
     waits: bool = False
-    """At the only rung, until the cell's last trial has come; the judge is not asked."""
+    """At the only rung, until the cell's last trial has come; the judge is not asked, nor the clock."""
 
 
 @final
@@ -194,7 +193,7 @@ def _per_cell(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) ->
 
 def _waiting(judged_by: str, rung: int, share: float) -> Policy:
     return Policy(
-        name=f"per cell all wait at {rung}, the best goes on: {judged_by}",
+        name=f"per cell halving after {rung}: {judged_by}",
         judge=Nobody,
         judged_by=judged_by,
         rungs=(rung,),
@@ -246,15 +245,22 @@ def simulate(curves: Sequence[Curve], policy: Policy, slots: int) -> dict[str, t
 
 
 def wait(cell: Sequence[Curve], policy: Policy) -> dict[str, tuple[int, float]]:
-    """Let the best of a cell's trials go on from the rung where all wait, and the next one where it dies."""
+    """Let a cell's trials come to the rung in order, by the sweep's own rule; times do not matter to it."""
     (rung,) = policy.rungs
-    ran = {name(curve): (min(curve.epochs, rung), policy.share * (curve.epochs >= rung)) for curve in cell}
-    waiting = [curve for curve in cell if curve.epochs > rung]
-    for curve in sorted(waiting, key=lambda curve: (_error(curve, policy.judged_by, rung), curve.lr)):
-        ran[name(curve)] = curve.epochs, policy.share
-        if not curve.reason:
-            break
-    return ran
+    halving = CellHalving(rung, REDUCTION_FACTOR, len(cell))
+    ids = {f"{curve.variant}_{number:04d}": curve for number, curve in enumerate(cell)}
+    goes_on = set()
+    for trial_id, curve in ids.items():
+        dead = curve.epochs <= rung
+        decisions = halving.end(trial_id) if dead else halving.arrive(trial_id, _error(curve, policy.judged_by, rung))
+        goes_on |= {decision.trial_id for decision in decisions if decision.verdict == "go on"}
+    return {
+        name(curve): (
+            curve.epochs if trial_id in goes_on else min(curve.epochs, rung),
+            policy.share * (curve.epochs >= rung),
+        )
+        for trial_id, curve in ids.items()
+    }
 
 
 def choose(curves: Iterable[Curve]) -> Curve | None:
@@ -268,7 +274,7 @@ def outcomes(cells: Sequence[Sequence[Curve]], policy: Policy, slots: int, order
     # Dealt over the cells in turn, as the sweep's searcher does.
     dealt = [curve for curves in zip(*shuffled, strict=True) for curve in curves]
     if policy.waits:
-        ran = {key: epochs for cell in cells for key, epochs in wait(cell, policy).items()}
+        ran = {key: epochs for cell in shuffled for key, epochs in wait(cell, policy).items()}
     else:
         ran = simulate(dealt, policy, slots)
     found = []

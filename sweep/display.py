@@ -155,16 +155,15 @@ def _protocol(study: Study) -> str:
 
 
 def _early_stopping(study: Study) -> str:
-    if study.early_stopping == "none":
-        return "none"
     by_rank = f"one in {study.reduction_factor} goes on"
-    if study.averaged_at is not None:
-        return f"halving, {by_rank} by the error of averaged weights after epoch {study.averaged_at}"
-    halving = study.early_stopping == "halving"
-    rungs = [] if halving else rungs_of(study.base, study.first_rung, study.reduction_factor)
-    if not rungs:
-        return f"{study.early_stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
-    return f"{study.early_stopping}, {by_rank} after epoch {', '.join(map(str, rungs))}"
+    match study.stopping:
+        case "none":
+            return "none"
+        case "halving" if study.averaged_at is not None:
+            return f"halving, {by_rank} by the error of averaged weights after epoch {study.averaged_at}"
+        case "asha" if rungs := rungs_of(study.base, study.first_rung, study.reduction_factor):
+            return f"asha, {by_rank} after epoch {', '.join(map(str, rungs))}"
+    return f"{study.stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
 
 
 def _schedule(base: TrialConfig) -> str:

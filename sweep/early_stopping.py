@@ -174,9 +174,9 @@ def make_scheduler(
         tell: called with each decision.
     """
     rung = study.averaged_at
-    if study.early_stopping == "asha":
+    if study.stopping == "asha":
         scheduler: PerCellASHA | PerCellHalving = PerCellASHA(study, tell)
-    elif study.early_stopping == "halving" and rung is not None:
+    elif rung is not None:
         scheduler = PerCellHalving(study, rung, tell)
     else:
         return FIFOScheduler()

@@ -195,7 +195,8 @@ class RunOptions:
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
     """How the worse trials of each variant end early. halving: trials wait for each other at one epoch, and the best by
-    averaged weights goes on; asha: each is judged when it comes; none: all run to their end."""
+    averaged weights goes on; asha: each is judged when it comes; none: all run to their end; auto: halving under
+    holdout, where trials have four epochs or more before that, else none."""
     first_rung: Whole = None
     """Epoch after which early stopping compares trials: halving once, halfway to the first drop of the learning rate by
     default; asha again after reduction-factor times as many, by default one epoch after each drop, before which small

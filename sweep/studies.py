@@ -21,9 +21,13 @@ have done."""
 Criterion = Literal["last", "best-epoch"]
 """Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
-EarlyStopping = Literal["none", "asha", "halving"]
+EarlyStopping = Literal["auto", "none", "asha", "halving"]
 """`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at one rung for each other, and are
-judged by the error of averaged weights."""
+judged by the error of averaged weights; `auto`: see `Study.stopping`."""
+
+HALVING_FROM = 4
+"""Epoch from which on `auto` has trials wait: earlier, averaged weights were measured to mislead too
+(docs/decisions/0013)."""
 
 MAX_TRIALS = 10_000
 """Trials of a cell: a guard against a slip of the finger."""
@@ -112,7 +116,7 @@ class Study:
     warm_start: WarmStart | None = None
     """What an earlier run tells the search."""
 
-    early_stopping: EarlyStopping = "none"
+    early_stopping: EarlyStopping = "auto"
     """How the worse trials of each cell are stopped: `asha` once the learning rate has first dropped, `halving` halfway
     there."""
 
@@ -235,7 +239,7 @@ class Study:
 
     def _check_rungs(self) -> None:
         last = self.base.epochs - 1
-        if self.first_rung is not None and self.early_stopping == "none":
+        if self.first_rung is not None and self.stopping == "none":
             raise ValueError(
                 f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
                 "add --early-stopping halving or asha."
@@ -250,7 +254,19 @@ class Study:
     @property
     def averaged_at(self) -> int | None:
         """The epoch after which `halving` judges trials; None under other policies, or where there is no such epoch."""
-        return halving_rung(self.base, self.first_rung) if self.early_stopping == "halving" else None
+        return halving_rung(self.base, self.first_rung) if self.stopping == "halving" else None
+
+    @property
+    def stopping(self) -> Literal["none", "asha", "halving"]:
+        """The policy of early stopping, `auto` resolved.
+
+        That is `halving` under `holdout`, where the first rung was given or trials would wait after epoch
+        `HALVING_FROM` or later; else `none`, as under `paper`, which reads the error of every trial at full length.
+        """
+        if self.early_stopping != "auto":
+            return self.early_stopping
+        late_enough = (halving_rung(self.base, self.first_rung) or 0) >= HALVING_FROM
+        return "halving" if self.protocol == "holdout" and (late_enough or self.first_rung is not None) else "none"
 
     @property
     def points_per_cell(self) -> int:
@@ -271,7 +287,7 @@ class Study:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; `from_dict` reads them back."""
+        """Return plain values that JSON can hold, early stopping resolved; `from_dict` reads them back."""
         searched = {
             DIMENSIONS[name]: {
                 "kind": "choice" if isinstance(dimension, Choice) else "log-uniform",
@@ -279,7 +295,7 @@ class Study:
             }
             for name, dimension in self.dimensions.items()
         }
-        return asdict(self) | searched
+        return asdict(self) | searched | {"early_stopping": self.stopping}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -229,6 +229,16 @@ def test_trials_of_a_cell_wait_for_each_other_and_the_best_by_averaged_weights_g
     other = TuneTrial("other_0000", "all-cnn-a")
     verdicts = [halving.arrive(trial, error) for trial, error in zip(trials[:3], (0.5, 0.2, 0.6), strict=True)]
     assert verdicts == [STOP, STOP, STOP]
+    assert halving.arrive(other, 0.1) == STOP, "another cell has its own rung"
+    assert {verdict for _, verdict in halving.told} == {"wait"}
+    del halving.told[:]
+    assert halving.arrive(trials[3], 0.3) == STOP
+    assert halving.told == [
+        ("cell_0000", "stop"),
+        ("cell_0001", "go on"),
+        ("cell_0002", "stop"),
+        ("cell_0003", "stop"),
+    ]
     # Suggested once more it reports from its first epoch on.
     assert halving.arrive(trials[1], 0.2) == CONTINUE
 

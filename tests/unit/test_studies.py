@@ -24,7 +24,8 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
     study = STUDIES[name]()
     assert study.name == name
     assert len(study.cells()) == len(study.datasets) * len(study.augmentations) * len(study.variants)
-    assert Study.from_dict(json.loads(json.dumps(study.to_dict()))) == study
+    back = Study.from_dict(json.loads(json.dumps(study.to_dict())))
+    assert back == replace(study, early_stopping=study.stopping)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,31 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
 def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None:
     study = replace(GOOD, **changes)
     back = Study.from_dict(json.loads(json.dumps(study.to_dict())))
-    assert back == study
+    assert back == replace(study, early_stopping=study.stopping)
     assert back != GOOD
+
+
+@pytest.mark.parametrize(
+    ("epochs", "changes", "stopping", "judged_after"),
+    [
+        (350, {}, "halving", 100),
+        (14, {}, "halving", 4),
+        # The first drop would come after epoch 6, and trials wait after epoch 3.
+        (11, {}, "none", None),
+        (11, {"first_rung": 3}, "halving", 3),
+        (350, {"protocol": "paper"}, "none", None),
+        (350, {"protocol": "paper", "early_stopping": "halving"}, "halving", 100),
+        (350, {"early_stopping": "none"}, "none", None),
+        (350, {"early_stopping": "asha"}, "asha", None),
+        (1, {"early_stopping": "halving"}, "halving", None),
+    ],
+)
+def test_early_stopping_is_halving_where_trials_wait_late_enough_and_images_are_held_out(
+    epochs: int, changes: dict[str, Any], stopping: str, judged_after: int | None
+) -> None:
+    study = replace(GOOD, base=replace(GOOD.base, epochs=epochs), **changes)
+    assert (study.stopping, study.averaged_at) == (stopping, judged_after)
+    assert {cell.averaged_at for cell in study.cells()} == {judged_after}
 
 
 def test_the_studies_are_the_documented_ones() -> None:
@@ -129,9 +153,13 @@ def test_points_per_cell() -> None:
             "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
             "got /runs/x; add --search tpe.",
         ),
-        ({"early_stopping": "late"}, "early_stopping must be one of none, asha, halving, got 'late'."),
+        ({"early_stopping": "late"}, "early_stopping must be one of auto, none, asha, halving, got 'late'."),
         (
-            {"first_rung": 3},
+            {"early_stopping": "none", "first_rung": 3},
+            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping halving or asha.",
+        ),
+        (
+            {"protocol": "paper", "first_rung": 3},
             "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping halving or asha.",
         ),
         (

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,7 +38,8 @@ def study(
     *datasets: str, images: int = 50_000, planned: int = 4, protocol: str = "paper", **options: Any
 ) -> dict[str, Any]:
     """Return a study.json as a run of the paper's study writes it, but for the options given."""
-    written = RunOptions(**options).apply(STUDIES["cifar10"]()).to_dict() | {"protocol": protocol}
+    named = replace(STUDIES["cifar10"](), protocol=protocol)
+    written = RunOptions(**options).apply(named).to_dict()
     return {
         "study": json.loads(json.dumps(written)),
         "data": {
@@ -215,7 +217,8 @@ def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any
 
 def large_study(**options: Any) -> dict[str, Any]:
     """Return a study.json of the Large ALL-CNN's study, but for the options given."""
-    written = RunOptions(**options).apply(STUDIES["cifar10-large"]()).to_dict() | {"protocol": "paper"}
+    named = replace(STUDIES["cifar10-large"](), protocol="paper")
+    written = RunOptions(**options).apply(named).to_dict()
     return study() | {"study": json.loads(json.dumps(written))}
 
 
