@@ -108,6 +108,17 @@ class Progress:
             markup=False,
         )
 
+    def trial_lost(self, row: Mapping[str, Any]) -> None:
+        """Say that a trial lost its node."""
+        searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
+        self._console.print(
+            f"{'node lost':>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes "
+            "on elsewhere",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
     def _left(self) -> str:
         left = self.planned - self._done
         if not left:

@@ -186,6 +186,7 @@ def execute(prepared: Prepared) -> Outcome:
             recorded=prepared.recorded,
             is_interrupted=interruption,
             on_end=progress.trial_ended,
+            on_loss=progress.trial_lost,
             on_confirm=partial(_begin_confirmation, prepared, progress),
         )
     except KeyboardInterrupt:
