@@ -39,8 +39,8 @@ def _offered(region: str) -> set[str]:
         )
         return {offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"]}
     except (BotoCoreError, ClientError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
-            f"--instance-types must find AWS credentials that may list instance types, got {reason} Set "
+            f"--instance-types must find AWS credentials that may list instance types, got {reason}; set "
             "AWS_PROFILE, or leave the option out."
         ) from error
