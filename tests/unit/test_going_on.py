@@ -1,7 +1,7 @@
 """A trial that was cut off goes on from its checkpoint, bit for bit as if it had not been."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,14 @@ TRIAL = TrialConfig(
     architecture=ArchitectureConfig(width=0.05, class_relu=False),
     averaged_at=(2, 4),
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class CutOffError(Exception):
