@@ -75,6 +75,11 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
             "The grid search must have listed weight decays, got log-uniform",
         ),
         (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
+        (["quickstart", "--batch-sizes", "0", "8"], "must be a finite number above 0, got 0"),
+        (
+            ["quickstart", "--search", "tpe", "--weight-decays", "0..0.01"],
+            "weight_decays: low must be a finite number above 0, got 0.0",
+        ),
         (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
         (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
         (["quickstart", "--learning-rates", "fast"], "fast"),

@@ -30,7 +30,7 @@ TRIAL = TrialConfig(
     augmentation="flip-shift",
     preprocessing="standardise",
     architecture=ArchitectureConfig(width=0.05, class_relu=False),
-    averaged_at=4,
+    averaged_at=(2, 4),
 )
 
 
@@ -82,14 +82,14 @@ def test_a_trial_cut_off_after_every_epoch_reports_the_same_numbers_and_ends_wit
         assert reported == whole[: number - 1], "all epochs before, but not the one whose report was cut off"
     reported = attempt(tmp_path / "cut.pt")
     assert reported == whole
-    assert [report["averaged_error"] is not None for report in whole] == [n == 4 for n in range(1, 7)]
+    assert [report["averaged_error"] is not None for report in whole] == [n in (2, 4) for n in range(1, 7)]
     first, second = (Checkpoint.load(str(tmp_path / name)).weights for name in ("whole.pt", "cut.pt"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_measuring_averaged_weights_changes_nothing_else(tmp_path: Path) -> None:
     with_average = attempt(tmp_path / "a.pt")
-    without = attempt(tmp_path / "b.pt", replace(TRIAL, averaged_at=None))
+    without = attempt(tmp_path / "b.pt", replace(TRIAL, averaged_at=()))
     for report in with_average:
         report["averaged_error"] = None
     assert with_average == without
