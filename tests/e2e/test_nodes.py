@@ -125,3 +125,37 @@ def test_two_runs_at_once_on_one_cluster_disturb_each_other_in_one_folder_only(t
     for name, variant in (("first", "strided-cnn-a"), ("second", "all-cnn-a")):
         rows = Store(str(tmp_path / name)).read_trials().to_pylist()
         assert [(row["state"], row["variant"], row["epochs_run"]) for row in rows] == [("completed", variant, 12)] * 2
+
+
+def test_a_trial_over_two_nodes_that_loses_one_goes_on_over_two_others(tmp_path: Path) -> None:
+    one = ("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01")
+    small = (*one, "--train-size", "400", "--width", "0.1", "--epochs", "12", "--dropout", "0", "--input-dropout", "0")
+    small = (*small, "--precision", "float32", "--memory-format", "contiguous")
+    with nodes({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
+        process = subprocess.Popen(
+            command(tmp_path, *small, "--workers-per-trial", "2", "--address", cluster.address, "--name", "cut"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        kept = tmp_path / "cut" / "checkpoints" / "shapes_none_strided-cnn-a_0000" / "last.pt"
+        while process.poll() is None and not kept.exists():
+            time.sleep(0.05)
+        cluster.lose(1)
+        cluster.add(num_cpus=1)
+        said, errors = process.communicate()
+    assert process.returncode == 0, said + errors
+    store = Store(str(tmp_path / "cut"))
+    (row,) = store.read_trials().to_pylist()
+    assert (row["state"], row["preemptions"], row["epochs_run"]) == ("completed", 1, 12)
+    for name, workers in (("whole", ("--workers-per-trial", "2")), ("alone", ())):
+        done = subprocess.run(
+            command(tmp_path, *small, *workers, "--name", name), capture_output=True, text=True, env=environment()
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    cut, whole, alone = (without_times(Store(str(tmp_path / name)))[1] for name in ("cut", "whole", "alone"))
+    assert cut == whole
+    # One worker and two have the same curve, but for the rounding of sums.
+    losses = [[row["train_loss"] for row in rows] for rows in (cut, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
