@@ -30,6 +30,7 @@ from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
 from sweep.warm_start import check_same, warm_started
 from trainables.config import TrialConfig
+from trainables.files import why
 from trainables.registry import load_plugins
 
 Outcome = Literal["all ended", "some failed", "interrupted"]
@@ -287,8 +288,7 @@ def _write_study(store: Store, document: dict[str, Any], options: RunOptions) ->
     try:
         store.write_study(document)
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"output must be where this user can write, got {options.output!r} ({reason}).") from error
+        raise ValueError(f"output must be where this user can write, got {options.output!r} ({why(error)}).") from error
 
 
 def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, Study, dict[str, Any]]:

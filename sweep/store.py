@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from sweep.records import ADDED, DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
-from trainables.files import write_whole
+from trainables.files import why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
@@ -297,7 +297,7 @@ def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _unreadable(location: str, error: OSError) -> ValueError:
-    return ValueError(f"A run's location must be one that can be read, got {location!r} ({_line(error)}).")
+    return ValueError(f"A run's location must be one that can be read, got {location!r} ({why(error)}).")
 
 
 def _line(error: Exception) -> str:

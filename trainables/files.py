@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, in a folder or at any `pyarrow.fs` URI."""
 
 import os
+import re
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -15,6 +16,17 @@ def filesystem_of(location: str) -> tuple[pafs.FileSystem, str]:
     if "://" in location:
         return pafs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
     return pafs.LocalFileSystem(), str(Path(location).resolve())
+
+
+def why(error: Exception) -> str:
+    """Return in one line why a file system refused something, and what to do where it was for want of credentials."""
+    reason = " ".join(str(error).split())
+    if re.search(r"ACCESS_DENIED|INVALID_ACCESS_KEY|credential|SIGNATURE|\b40[13]\b", reason, re.IGNORECASE):
+        reason += (
+            "; this takes credentials: set the store's own variables, such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, on every node, or give the machines an instance profile"
+        )
+    return reason
 
 
 def write_whole(filesystem: pafs.FileSystem, path: str, data: bytes) -> None:

@@ -13,7 +13,9 @@ from typing import Any, final
 
 import ray
 import torch
+from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.utils import get_num_cpus
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module, typed in part
 from ray.util.state import list_actors
 
 from sweep.cluster.code import shipped_code
@@ -164,14 +166,18 @@ def _join(address: str) -> Any:
             "submit the run with ray job submit."
         )
     try:
-        if match["host"]:
-            # Ray itself tries for minutes where nothing answers.
-            port = int(match["port"])
-            socket.create_connection((match["host"].strip("[]"), port), timeout=CONNECT_TIMEOUT_S).close()
-        return ray.init(address=address, runtime_env=shipped_code(), logging_level=logging.ERROR, log_to_driver=False)
+        # What auto finds: the cluster that was started last on this machine.
+        gcs_address = address if match["host"] else canonicalize_bootstrap_address_or_die(address)
+        host, _, port = gcs_address.rpartition(":")
+        # Ray itself tries for minutes where nothing answers, and for many seconds where its token is refused.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        GcsClient(address=gcs_address)
+        return ray.init(
+            address=gcs_address, runtime_env=shipped_code(), logging_level=logging.ERROR, log_to_driver=False
+        )
     except ray.exceptions.AuthenticationError as error:
         raise _no_token(error) from error
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
         if str(error).startswith("Version mismatch"):
             raise _other_version(address, str(error)) from error
         raise ValueError(

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, final
+from typing import final
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.files import filesystem_of, write_whole
+from trainables.files import filesystem_of, why, write_whole
 
 TIMEOUT_S = 180.0
 """How long all nodes together may take to answer: the first task on a node waits for the code to arrive."""
@@ -61,7 +61,10 @@ def check_nodes(location: str, data: str | None) -> None:
     text = secrets.token_hex(16)
     filesystem, root = filesystem_of(location)
     marker = f"{root}/.marker-{text[:8]}"
-    write_whole(filesystem, marker, text.encode())
+    try:
+        write_whole(filesystem, marker, text.encode())
+    except OSError as error:
+        raise ValueError(f"output must be where this user can write, got {location!r} ({why(error)}).") from error
     try:
         answers = _ask(nodes, location, marker, text, data)
     finally:
@@ -163,13 +166,13 @@ def _why_no_storage(location: str, marker: str, text: str) -> str:
     except FileNotFoundError:
         return "does not share: what is written here is not there"
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({_line(error)})"
+        return f"cannot read ({why(error)})"
     own = f"{marker}-{ray.get_runtime_context().get_node_id()[:12]}-{os.getpid()}"
     try:
         write_whole(filesystem, own, b"")
         filesystem.delete_file(own)
     except (pa.ArrowException, OSError) as error:
-        return f"cannot write to ({_line(error)})"
+        return f"cannot write to ({why(error)})"
     return ""
 
 
@@ -180,9 +183,5 @@ def _why_no_data(data: str | None) -> str:
         filesystem, path = filesystem_of(data)
         kind = filesystem.get_file_info(path).type
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({_line(error)})"
+        return f"cannot read ({why(error)})"
     return "" if kind == pafs.FileType.Directory else "does not have"
-
-
-def _line(error: Any) -> str:
-    return " ".join(str(error).split())[:200]

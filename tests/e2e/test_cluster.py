@@ -1,10 +1,12 @@
 """Joining a cluster that runs already, and what its dashboard says to strangers."""
 
+import platform
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,49 @@ def test_the_dashboard_is_on_loopback_and_asks_for_the_token(running: tuple[str,
 
     assert (status(None), status("wrong"), status(TOKEN_FILE.read_text().strip())) == (401, 403, 200)
     assert TOKEN_FILE.stat().st_mode & 0o077 == 0
+
+
+def test_a_wrong_token_is_refused(running: tuple[str, str], tmp_path: Path) -> None:
+    address, _ = running
+    done = subprocess.run(
+        command(tmp_path, "quickstart", *TINY, "--address", address, "--name", "stranger"),
+        capture_output=True,
+        text=True,
+        env=environment() | {"RAY_AUTH_TOKEN": "wrong"},
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: Ray's token must be that of the cluster, in RAY_AUTH_TOKEN, "
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "stranger").exists()
+
+
+# This process as one with another Ray; it asks the real cluster for its versions.
+OTHER_RAY = """
+import sys
+import sweep
+import ray
+ray.__version__ = "2.1.0"
+from sweep.run import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_another_version_of_ray_is_refused(running: tuple[str, str], tmp_path: Path) -> None:
+    address, _ = running
+    arguments = command(tmp_path, "quickstart", *TINY, "--address", address, "--name", "old")[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_RAY, *arguments], capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    python, ours = platform.python_version(), version("ray")
+    assert done.stderr.splitlines()[-1] == (
+        f"error: Ray and Python must be of the same versions here as on the cluster {address}, which has Ray {ours} "
+        f"and Python {python}, got Ray 2.1.0 and Python {python}; run this on the cluster's head, or install those "
+        "here."
+    )
+    assert not (tmp_path / "old").exists()
 
 
 def test_an_address_where_nothing_answers_is_refused(sweep: Sweep, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
+import platform
 import queue
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweep.driver import forward_reports
+from sweep.driver import Placement, forward_reports, run_trial
 
 
 @pytest.mark.parametrize("places", [0, 1])
@@ -39,3 +41,19 @@ def test_a_failure_is_raised_after_the_reports_before_it() -> None:
     with pytest.raises(RuntimeError, match="the second epoch failed"):
         forward_reports(work, reports, lambda report: sent.append(report["epoch"]))
     assert sent == [1]
+
+
+def test_a_node_that_does_not_share_the_run_s_folder_says_so(tmp_path: Path) -> None:
+    # What a trial finds on a node that joined after all others had been asked.
+    with pytest.raises(ValueError, match="must") as caught:
+        run_trial(
+            {"trial_id": "t0", "config": {}},
+            placement=Placement(),
+            run=str(tmp_path / "run"),
+            execution="once",
+            plugins={},
+        )
+    assert str(caught.value) == (
+        f"The run's folder must be reachable from every node, got '{tmp_path / 'run'}', which the node "
+        f"{platform.node()} does not share (no study.json is there); name an NFS folder or a URI with --output."
+    )

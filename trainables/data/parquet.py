@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from trainables.data.source import Split
+from trainables.files import why
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 """How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""
@@ -77,8 +78,9 @@ def list_folder(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]
     try:
         return list(filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"The data location must hold folders that can be read, got {folder!r} ({reason}).") from error
+        raise ValueError(
+            f"The data location must hold folders that can be read, got {folder!r} ({why(error)})."
+        ) from error
 
 
 def file_identity(info: pafs.FileInfo) -> list[Any]:
