@@ -30,7 +30,9 @@ from trainables.data import Dataset, Prepared, open_dataset, prepare
 from trainables.data.source import Split
 from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic, choose_arithmetic
-from trainables.loop import EpochReport, evaluate, learning_rate, stream_seed, train
+from trainables.loop import evaluate, learning_rate, stream_seed, train
+from trainables.report import EpochReport
+from trainables.state import TrainingState
 
 VARIANTS = ("all-cnn-c", "convpool-cnn-c", "model-c", "strided-cnn-c")
 LEARNING_RATES = (0.01, 0.025, 0.05, 0.1)
@@ -127,8 +129,9 @@ class Watch:
         """Let go of optimisers."""
         self._handle.remove()
 
-    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+    def after_epoch(self, model: nn.Module, state: TrainingState) -> None:
         """Measure; the loop's `save`."""
+        epoch = state.epoch
         start = time.perf_counter()
         # The loop's dropout draws from torch's one generator: what is drawn here is given back.
         with torch.random.fork_rng(devices=[]):

@@ -124,7 +124,8 @@ class RunOptions:
     """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
     grid; such a search's default: 0.001..0.25."""
     weight_decays: Values = None
-    """Weight decays that each variant tries with each learning rate, written like them; default: weight-decay alone."""
+    """Weight decays that each variant tries with each learning rate, written like them, 0 among the listed ones too;
+    default: weight-decay alone."""
     batch_sizes: Wholes = None
     """Batch sizes that each variant tries with each of those, separated by spaces; default: batch-size alone."""
     epochs: Whole = None
@@ -194,12 +195,15 @@ class RunOptions:
     warm_start: str | None = None
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
-    """Whether the worse trials of each variant end early."""
+    """How the worse trials of each variant end early. none: all run to their end; halving: trials wait for each other,
+    and the better half by averaged weights goes on; asha: each is judged when it comes."""
     first_rung: Whole = None
     """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
-    one epoch after each drop of the learning rate. Earlier, small learning rates look better than they end."""
+    halfway to the first drop of the learning rate and one epoch after it with halving; one epoch after each drop with
+    asha, by which small learning rates look better before than they end."""
     reduction_factor: Whole = None
-    """One trial in this many goes on each time that early stopping compares them."""
+    """One trial in this many goes on each time that early stopping compares them; default: 2 with halving, 4 with
+    asha."""
     protocol: Protocol | None = None
     """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
     test error once; paper: the lowest test error of all trials."""
@@ -217,8 +221,8 @@ class RunOptions:
     max_concurrent: Whole = None
     """Trials at once; default: as many as fit."""
     address: str | None = None
-    """HOST:PORT of a running Ray cluster's head, or auto for the one that Ray finds; default: the variable
-    RAY_ADDRESS, else Ray is started here."""
+    """HOST:PORT of a running Ray cluster's head, auto for the one that Ray finds, or local to start Ray here; default:
+    the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
 
@@ -317,7 +321,10 @@ def _absolute(path: str) -> str:
 
 def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
     try:
-        return LogUniform(*values) if isinstance(values, Range) else Choice(values)
+        if isinstance(values, Range):
+            return LogUniform(*values)
+        # No weight decay is a value like any other; no learning rate is none.
+        return Choice(values) if name == "weight_decays" else Choice.above_zero(values)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from sweep.losses import lost_its_node
 from sweep.records import EPOCHS, FINAL_STATES, TRIALS
 from sweep.rungs import Decision
 from sweep.store import Store
@@ -33,6 +34,7 @@ class Recorder(Callback):  # type: ignore[misc]
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,6 +45,7 @@ class Recorder(Callback):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id.
             is_interrupted: whether trials that end now were cut off by the user.
             on_end: called with a trial's row once its state is final.
+            on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
             clock: seconds from any start.
         """
@@ -54,9 +57,11 @@ class Recorder(Callback):  # type: ignore[misc]
         self._decisions_are_written = True
         self._is_interrupted = is_interrupted
         self._on_end = on_end
+        self._on_loss = on_loss
         self._on_change = on_change
         self._clock = clock
         self._started: dict[str, float] = {}
+        self._waiting: set[str] = set()
         self._flushed = clock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Recorder(Callback):  # type: ignore[misc]
         return list(self._rows.values())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Add the trial's row, or begin an interrupted one anew."""
+        """Add the trial's row, or take up that of an interrupted one."""
         self._begin(trial)
         self.flush()
 
@@ -83,9 +88,10 @@ class Recorder(Callback):  # type: ignore[misc]
     ) -> None:
         """Add the epoch's row."""
         row = self._rows[trial.config["trial_id"]]
+        # Also those of an earlier attempt: one whose checkpoint was lost trains them anew, and a GPU not bit for bit.
+        self._epochs.append({name: result.get(name) for name in EPOCHS.names} | {"trial_id": row["trial_id"]})
         if result["epoch"] <= row["epochs_run"]:
             return
-        self._epochs.append({name: result.get(name) for name in EPOCHS.names} | {"trial_id": row["trial_id"]})
         train_s = row["train_s"] + result["train_s"]
         row.update(
             epochs_run=result["epoch"],
@@ -108,11 +114,22 @@ class Recorder(Callback):  # type: ignore[misc]
             self.flush()
 
     def decided(self, decision: Decision) -> None:
-        """Add what early stopping decided about a trial; it waits for the next flush as the epochs do."""
+        """Take what early stopping decided about a trial; it is written with the next flush, as the epochs are."""
+        if decision.verdict == "wait":
+            self._waiting.add(decision.trial_id)
+            return
         # Where only NaN had arrived there is no error to compare with.
         cut = decision.cut if math.isfinite(decision.cut) else None
         self._decisions[decision.trial_id, decision.epoch] = asdict(decision) | {"cut": cut}
         self._decisions_are_written = False
+        waited = decision.trial_id in self._waiting
+        self._waiting.discard(decision.trial_id)
+        if waited and decision.verdict == "stop":
+            row = self._rows[decision.trial_id]
+            row.update(state="stopped", reason=_why_stopped(row))
+            self.flush()
+            self._on_change(row)
+            self._on_end(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Settle the trial's state."""
@@ -120,10 +137,12 @@ class Recorder(Callback):  # type: ignore[misc]
         if row["state"] != "diverged":
             if row["epochs_run"] == row["epochs_budget"]:
                 row["state"] = "completed"
+            elif row["trial_id"] in self._waiting:
+                row.update(state="pending", reason=f"waits after epoch {row['epochs_run']} for others of its cell")
             elif self._is_interrupted():
                 row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
             else:
-                row.update(state="stopped", reason=f"early stopping after epoch {row['epochs_run']}")
+                row.update(state="stopped", reason=_why_stopped(row))
         self._end(row)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
@@ -136,6 +155,13 @@ class Recorder(Callback):  # type: ignore[misc]
             return
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+        elif lost_its_node(trial):
+            row.update(
+                state="pending",
+                reason=f"lost its node after epoch {row['epochs_run']}",
+                preemptions=(row["preemptions"] or 0) + 1,
+            )
+            self._on_loss(row)
         else:
             row.update(state="failed", reason=_why_failed(trial))
         self._end(row)
@@ -163,11 +189,10 @@ class Recorder(Callback):  # type: ignore[misc]
     def _begin(self, trial: Trial) -> dict[str, Any]:
         trial_id = trial.config["trial_id"]
         config = TrialConfig.from_dict(trial.config["config"])
-        if trial_id in self._rows:
-            self._store.merge_epochs(drop=trial_id)
-            self._drop_decisions(trial_id)
-        self._started[trial_id] = self._clock()
-        row = dict.fromkeys(TRIALS.names) | {
+        begun = self._rows.get(trial_id)
+        # What an earlier attempt took is part of the trial's time.
+        self._started[trial_id] = self._clock() - ((begun and begun["duration_s"]) or 0.0)
+        row = begun or dict.fromkeys(TRIALS.names) | {
             "trial_id": trial_id,
             "phase": trial.config["phase"],
             "dataset": config.dataset,
@@ -178,20 +203,15 @@ class Recorder(Callback):  # type: ignore[misc]
             "batch_size": config.batch_size,
             "width": config.architecture.width,
             "seed": config.seed,
-            "state": "running",
             "epochs_run": 0,
             "epochs_budget": config.epochs,
             "train_s": 0.0,
-            "reason": "",
+            "preemptions": 0,
         }
+        row.update(state="running", reason="")
         self._rows[trial_id] = row
         self._on_change(row)
         return row
-
-    def _drop_decisions(self, trial_id: str) -> None:
-        kept = {key: row for key, row in self._decisions.items() if key[0] != trial_id}
-        self._decisions_are_written = self._decisions_are_written and len(kept) == len(self._decisions)
-        self._decisions = kept
 
     def _end(self, row: dict[str, Any]) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]
@@ -199,6 +219,10 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_change(row)
         if row["state"] in FINAL_STATES:
             self._on_end(row)
+
+
+def _why_stopped(row: Mapping[str, Any]) -> str:
+    return f"early stopping after epoch {row['epochs_run']}"
 
 
 def _why_failed(trial: Trial) -> str:

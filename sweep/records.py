@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a column changes its name, type or meaning."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -50,11 +50,13 @@ TRIALS = pa.schema(
         ("precision", pa.string()),
         ("memory_format", pa.string()),
         ("reason", pa.string()),
+        ("preemptions", pa.int64()),
     ],
     metadata=_METADATA,
 )
 """A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
-class among the five likeliest, null with five classes or fewer."""
+class among the five likeliest, null with five classes or fewer. `preemptions` is how often the trial lost its node,
+taken back or dead, and was begun again."""
 
 EPOCHS = pa.schema(
     [
@@ -66,6 +68,7 @@ EPOCHS = pa.schema(
         ("val_error", pa.float64()),
         ("test_error", pa.float64()),
         ("test_top5_error", pa.float64()),
+        ("averaged_error", pa.float64()),
         ("train_images", pa.int64()),
         ("val_images", pa.int64()),
         ("test_images", pa.int64()),
@@ -74,7 +77,8 @@ EPOCHS = pa.schema(
     ],
     metadata=_METADATA,
 )
-"""A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count."""
+"""A row per trial and epoch, as the loop's EpochReport; `*_images` are how many images the errors count, and
+`averaged_error` is that of averaged weights, measured where early stopping goes by it."""
 
 DECISIONS = pa.schema(
     [

@@ -1,16 +1,24 @@
-"""Successive halving within one cell: at which epochs a trial is judged, and whether it goes on. No Ray here."""
+"""Successive halving within one cell: at which epochs a trial is judged, and whether it goes on. No Ray here.
+
+`CellASHA` judges each trial when it arrives (Li et al., 2020); `CellHalving` lets trials wait for each other (Jamieson
+and Talwalkar, 2016), so that its verdicts do not hang on who comes first.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
 from trainables.config import TrialConfig
 
 REDUCTION_FACTOR = 4
-"""One trial in this many goes on from each rung, unless the user says otherwise: ASHA's eta."""
+"""One trial in this many goes on from each of ASHA's rungs, unless the user says otherwise: its eta."""
 
-Verdict = Literal["go on", "stop"]
+HALVING_FACTOR = 2
+"""The same for trials that wait for each other."""
+
+Verdict = Literal["go on", "stop", "wait"]
+"""`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
 
 
 @final
@@ -22,9 +30,9 @@ class Decision:
     epoch: int
     """The rung: the epoch after which the trial was judged."""
     error: float
-    """The trial's error after that epoch, a fraction in [0, 1] or NaN."""
+    """The error that the trial was judged by, a fraction in [0, 1] or NaN."""
     cut: float
-    """The highest error that went on by its rank when this trial arrived; infinite where only NaN had arrived."""
+    """The highest error that went on by its rank when the verdict was given; infinite where only NaN had arrived."""
     arrivals: int
     """Trials that had arrived at the rung, this one included."""
     verdict: Verdict
@@ -47,6 +55,23 @@ def rungs_of(config: TrialConfig, first_rung: int | None = None, reduction_facto
         rungs.append(first_rung)
         first_rung *= reduction_factor
     return rungs
+
+
+def halving_rungs(
+    config: TrialConfig, first_rung: int | None = None, reduction_factor: int = HALVING_FACTOR
+) -> tuple[int, ...]:
+    """Return the epochs after which trials wait for each other, in order; the last epoch is none of them.
+
+    Args:
+        config: a trial of the study.
+        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None takes two: halfway
+            to the first drop of the learning rate, and one epoch after it.
+        reduction_factor: one trial in this many goes on from each.
+    """
+    if first_rung is not None:
+        return tuple(rungs_of(config, first_rung, reduction_factor))
+    first_drop = min(config.drop_epochs, default=config.epochs)
+    return tuple(sorted(rung for rung in {first_drop // 2, first_drop + 1} if 1 <= rung < config.epochs))
 
 
 @final
@@ -80,10 +105,11 @@ class CellASHA:
         self._alive.discard(trial_id)
         self._has_completed = self._has_completed or completed
 
-    def arrive(self, epoch: int, error: float) -> None:
-        """Put an error on a rung without a decision: that of a trial which ended before the run was resumed."""
-        if epoch in self._errors:
-            self._errors[epoch].append(error)
+    def restore(self, decision: Decision) -> None:
+        """Put a trial on the rung where it was judged before the run was resumed."""
+        if decision.epoch in self._errors:
+            self._errors[decision.epoch].append(decision.error)
+            self._decided[decision.trial_id, decision.epoch] = decision
 
     def decide(self, trial_id: str, epoch: int, error: float) -> Decision | None:
         """Return whether a trial goes on after an epoch; None where that epoch is no rung.
@@ -116,3 +142,99 @@ class CellASHA:
             arrivals=len(arrived),
             verdict="go on" if goes_on else "stop",
         )
+
+
+@final
+class CellHalving:
+    """The rungs of a cell at which trials wait for each other, in brackets: successive halving.
+
+    A bracket is so many of the cell's trials, by their numbers, that one is left after the last rung: 0 to 3, 4 to 7
+    and so on where the better half goes on from each of two. Once each that is left of a bracket has arrived at a rung
+    or ended by itself, the best go on: the bracket's size divided by the reduction factor for each rung so far, one at
+    the least, and those that tie with the last of them; NaN is the worst. So what goes on hangs on the errors alone,
+    not on the order in which trials come, and a search that learns from its trials waits for one bracket at a time.
+    """
+
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, trials: int) -> None:
+        """Begin with nobody on the rungs.
+
+        Args:
+            rungs: the epochs after which trials are judged, in order.
+            reduction_factor: one trial in this many goes on from each rung.
+            trials: of the cell in all; the last bracket may be smaller.
+        """
+        self._rungs, self._reduction_factor, self._trials = tuple(rungs), reduction_factor, trials
+        self._size = min(reduction_factor ** len(rungs), trials)
+        self._arrived: dict[tuple[int, int], tuple[str, float]] = {}
+        self._ended: set[int] = set()
+        self._decided: dict[tuple[int, int], Decision] = {}
+
+    def restore(self, decision: Decision) -> None:
+        """Keep what was decided before the run was resumed."""
+        self._decided[_number(decision.trial_id), decision.epoch] = decision
+
+    def arrive(self, trial_id: str, epoch: int, error: float) -> list[Decision]:
+        """Return what is decided now that a trial has come to a rung: about it, that it waits at the least.
+
+        Of a trial that was judged there before, that verdict is returned alone; nothing is at an epoch that is no rung.
+        """
+        if epoch not in self._rungs:
+            return []
+        number = _number(trial_id)
+        if (number, epoch) in self._decided:
+            return [self._decided[number, epoch]]
+        self._arrived[number, epoch] = (trial_id, error)
+        decisions = self._judge(number)
+        arrivals = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
+        wait = Decision(trial_id=trial_id, epoch=epoch, error=error, cut=math.inf, arrivals=arrivals, verdict="wait")
+        return decisions or [wait]
+
+    def end(self, trial_id: str) -> list[Decision]:
+        """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
+        number = _number(trial_id)
+        if number in self._ended:
+            return []
+        self._ended.add(number)
+        for rung in self._rungs:
+            self._arrived.pop((number, rung), None)
+        return self._judge(number)
+
+    def _bracket(self, number: int) -> range:
+        first = number // self._size * self._size
+        return range(first, min(first + self._size, self._trials))
+
+    def _judge(self, number: int) -> list[Decision]:
+        """Judge the bracket of a trial at the first rung that is not settled, if all have come that will."""
+        bracket = self._bracket(number)
+        left = set(bracket)
+        for passed, rung in enumerate(self._rungs, start=1):
+            settled = [self._decided[member, rung] for member in left if (member, rung) in self._decided]
+            if settled:
+                left -= {_number(decision.trial_id) for decision in settled if decision.verdict == "stop"}
+                continue
+            arrived = {
+                member: self._arrived[member, rung] for member in sorted(left) if (member, rung) in self._arrived
+            }
+            if not arrived or any(member not in self._ended and member not in arrived for member in left):
+                return []
+            return self._rank(arrived, rung, max(1, len(bracket) // self._reduction_factor**passed))
+        return []
+
+    def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:
+        errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
+        cut = sorted(errors.values())[min(places, len(errors)) - 1]
+        for member, (trial_id, error) in arrived.items():
+            self._decided[member, rung] = Decision(
+                trial_id=trial_id,
+                epoch=rung,
+                error=error,
+                cut=cut,
+                arrivals=len(arrived),
+                verdict="go on" if errors[member] <= cut else "stop",
+            )
+        return [self._decided[member, rung] for member in arrived]
+
+
+def _number(trial_id: str) -> int:
+    """Return a trial's number within its cell, with which its id ends."""
+    return int(trial_id.rpartition("_")[2])

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
-from sweep.samplers import make_sampler
+from sweep.rungs import Decision
+from sweep.samplers import SEQUENCE, make_sampler
 from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
 
@@ -83,6 +85,10 @@ class CellSearch:
             self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
+        if known is not None and self._study.search == SEQUENCE and trial.number:
+            # Optuna draws lazily, and not at all for a point that is enqueued: the next one drawn would be a point that
+            # the record has. The study's first point is none of the sequence.
+            _ = trial.relative_params
         config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
         point = tuple(getattr(config, name) for name in DIMENSIONS)
         if self._study.search == "grid":
@@ -117,44 +123,117 @@ class CellSearch:
 
 @final
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in."""
+    """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in.
 
-    def __init__(self, study: Study, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    A trial that early stopping puts aside has ended for Ray Tune; it is suggested once more when it may go on. So is
+    one that lost its node, at once.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        best_epochs: Mapping[str, float] | None = None,
+    ) -> None:
         """Begin a search.
 
         Args:
             study: what to search.
             recorded: rows of `trials` by trial_id, of a run that goes on; those in a final state are not run again.
+            best_epochs: lowest error of any epoch by trial_id, of the same run; read where the study's criterion is
+                `best-epoch`.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
         self._epochs = study.base.epochs
+        self._by_best_epoch = study.criterion == "best-epoch"
+        self._recorded_best = dict(best_epochs or {})
+        self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._turn = 0
-        self._of_tune: dict[str, tuple[int, str]] = {}
+        self._running: dict[str, str] = {}
+        self._known: dict[str, tuple[int, TrialConfig]] = {}
+        self._aside: dict[str, float] = {}
+        self._may_go_on: list[str] = []
+        self._lost: set[str] = set()
+        self._attempts: Counter[str] = Counter()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"]:
-        """Return the next trial's configuration for Ray's trial `trial_id`."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
+        """Return the next trial's configuration for Ray's trial `trial_id`; None where one must be waited for."""
+        if self._may_go_on:
+            return self._start(trial_id, self._may_go_on.pop(0))
         while (number := self._next_cell()) is not None:
             cell = self._cells[number]
             name, config = cell.ask()
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
+                if self._by_best_epoch and done["state"] != "diverged":
+                    error = self._recorded_best.get(name, error)
                 cell.tell(name, done["state"], error)
                 continue
-            self._of_tune[trial_id] = (number, name)
-            return {"trial_id": name, "phase": "search", "cell": config.cell, "config": config.to_dict()}
-        return Searcher.FINISHED  # type: ignore[no-any-return]
+            self._known[name] = (number, config)
+            return self._start(trial_id, name)
+        # Those aside wait for one that runs, and one that runs may lose its node and come again.
+        return None if self._aside or self._running else Searcher.FINISHED
+
+    def decided(self, decision: Decision) -> None:
+        """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
+        name = decision.trial_id
+        if decision.verdict == "wait":
+            self._aside[name] = decision.error
+        elif name in self._aside:
+            error = self._aside.pop(name)
+            if decision.verdict == "go on":
+                self._may_go_on.append(name)
+            else:
+                self._tell(name, "stopped", error)
+
+    def lost(self, name: str) -> None:
+        """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more."""
+        self._lost.add(name)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the lowest error of the trial's epochs."""
+        self._best[trial_id] = min(result[METRIC], self._best.get(trial_id, result[METRIC]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
-        number, name = self._of_tune.pop(trial_id)
-        if error or not result:
-            self._cells[number].tell(name, "failed", None)
+        name = self._running.pop(trial_id)
+        best = self._best.pop(trial_id, None)
+        if name in self._lost:
+            self._lost.discard(name)
+            self._may_go_on.append(name)
             return
-        stopped = result["state"] == "running" and result["epoch"] < self._epochs
-        self._cells[number].tell(name, "stopped" if stopped else "completed", result[METRIC])
+        if error or not result:
+            self._tell(name, "failed", None)
+            return
+        told = result[METRIC]
+        # A trial that diverged is as bad as can be, whatever it reached before.
+        if self._by_best_epoch and best is not None and result["state"] != "diverged":
+            told = min(best, told)
+        if name in self._aside:
+            self._aside[name] = told
+        else:
+            stopped = result["state"] == "running" and result["epoch"] < self._epochs
+            self._tell(name, "stopped" if stopped else "completed", told)
+
+    def _start(self, trial_id: str, name: str) -> dict[str, Any]:
+        _, config = self._known[name]
+        self._running[trial_id] = name
+        attempt = self._attempts[name]
+        self._attempts[name] += 1
+        return {
+            "trial_id": name,
+            "attempt": attempt,
+            "phase": "search",
+            "cell": config.cell,
+            "config": config.to_dict(),
+        }
+
+    def _tell(self, name: str, state: str, error: float | None) -> None:
+        number, _ = self._known[name]
+        self._cells[number].tell(name, state, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
@@ -223,7 +302,7 @@ def _told(study: Study, cell: str) -> list[EarlierPoint]:
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = sampler_seed(study, cell.cell, number)
     if study.search != "grid":
-        return make_sampler(study.search, seed)
+        return make_sampler(study.search, seed, sampler_seed(study, cell.cell, 0))
     # The same order at each point: the grid's number n is its n-th.
     listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
     return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.search_seeds))}, seed=seed)

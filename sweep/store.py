@@ -28,6 +28,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.selection import best_epochs, criterion_column
 from trainables.files import write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
@@ -195,6 +196,14 @@ class Store:
         table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
         last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
         return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+
+    def read_best_epochs(self, protocol: str) -> dict[str, float]:
+        """Return the lowest error of any epoch by trial_id, of the trials that have one.
+
+        Args:
+            protocol: the study's, which says which error.
+        """
+        return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
 
     def merge_epochs(self, drop: str | None = None) -> None:
         """Turn all parts into one, without the trial `drop`.

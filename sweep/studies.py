@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from sweep.rungs import REDUCTION_FACTOR
+from sweep.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
@@ -21,7 +21,9 @@ have done."""
 Criterion = Literal["last", "best-epoch"]
 """Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
-EarlyStopping = Literal["none", "asha"]
+EarlyStopping = Literal["none", "asha", "halving"]
+"""`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at rungs for each other, and are judged
+by the error of averaged weights."""
 
 MAX_TRIALS = 10_000
 """Trials of a cell: a guard against a slip of the finger."""
@@ -111,14 +113,16 @@ class Study:
     """What an earlier run tells the search."""
 
     early_stopping: EarlyStopping = "none"
-    """`asha`: within each cell, stop the worse trials once the learning rate has first dropped."""
+    """How the worse trials of each cell are stopped: with `asha` once the learning rate has first dropped, with
+    `halving` half of them halfway there already."""
 
     first_rung: int | None = None
-    """Epoch after which `asha` first judges a trial, and then after `reduction_factor` times as many; None: one epoch
-    after each drop of the learning rate, before which small rates look better than they end."""
+    """Epoch after which trials are first judged, and then after `reduction_factor` times as many. None: with `asha` one
+    epoch after each drop of the learning rate, before which small rates look better than they end; with `halving`
+    halfway to the first drop, and one epoch after it."""
 
-    reduction_factor: int = REDUCTION_FACTOR
-    """One trial in this many goes on each time that `asha` judges."""
+    reduction_factor: int | None = None
+    """One trial in this many goes on each time that trials are judged; None: 4 with `asha`, 2 with `halving`."""
 
     protocol: Protocol = "holdout"
     """How the error that a table shows comes about."""
@@ -234,14 +238,27 @@ class Study:
         if self.first_rung is not None and self.early_stopping == "none":
             raise ValueError(
                 f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
-                "add --early-stopping asha."
+                "add --early-stopping halving or asha."
             )
         if self.first_rung is not None and not 1 <= self.first_rung <= last:
             raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
-        if not 2 <= self.reduction_factor <= MAX_TRIALS:
+        if not 2 <= self.eta <= MAX_TRIALS:
             raise ValueError(
                 f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
             )
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which early stopping judges trials, in order."""
+        if self.early_stopping == "halving":
+            return halving_rungs(self.base, self.first_rung, self.eta)
+        return tuple(rungs_of(self.base, self.first_rung, self.eta)) if self.early_stopping == "asha" else ()
+
+    @property
+    def eta(self) -> int:
+        """One trial in this many goes on each time that early stopping judges trials."""
+        usual = HALVING_FACTOR if self.early_stopping == "halving" else REDUCTION_FACTOR
+        return usual if self.reduction_factor is None else self.reduction_factor
 
     @property
     def points_per_cell(self) -> int:
@@ -255,8 +272,10 @@ class Study:
     def cells(self) -> list[TrialConfig]:
         """Return a configuration per cell for the search, what it searches still `base`'s placeholders."""
         held_out = self.validation if self.protocol == "holdout" else 0.0
+        averaged_at = self.rungs if self.early_stopping == "halving" else ()
+        shared = replace(self.base, held_out=held_out, averaged_at=averaged_at)
         return [
-            replace(self.base, dataset=dataset, augmentation=augmentation, variant=variant, held_out=held_out)
+            replace(shared, dataset=dataset, augmentation=augmentation, variant=variant)
             for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
         ]
 

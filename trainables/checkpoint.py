@@ -1,10 +1,11 @@
-"""A trial's network on disk: what analysis looks into after the training."""
+"""A trial on disk: its network, which analysis looks into, and what a later attempt needs to go on from there."""
 
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
 import pyarrow as pa
@@ -14,9 +15,13 @@ from torch import nn
 from trainables.architectures import build
 from trainables.config import TrialConfig
 from trainables.files import filesystem_of, write_whole
+from trainables.state import TrainingState
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what a checkpoint holds changes."""
+
+WITHOUT_TRAINING = 1
+"""The format before, which held the network alone; it is still read."""
 
 
 @final
@@ -30,12 +35,21 @@ class Checkpoint:
     """Counted from 1."""
     weights: Mapping[str, torch.Tensor]
     """The network's `state_dict`, contiguous on the CPU."""
+    training: TrainingState | None = None
+    """What the trial needs to go on; None in a checkpoint of the network alone."""
 
     @classmethod
-    def of(cls, model: nn.Module, config: TrialConfig, num_classes: int, epoch: int) -> Self:
+    def of(
+        cls,
+        model: nn.Module,
+        config: TrialConfig,
+        num_classes: int,
+        epoch: int,
+        training: TrainingState | None = None,
+    ) -> Self:
         """Return a copy of what `model` is now."""
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-        return cls(config=config, num_classes=num_classes, epoch=epoch, weights=weights)
+        return cls(config=config, num_classes=num_classes, epoch=epoch, weights=weights, training=training)
 
     def network(self) -> nn.Module:
         """Return the network, on the CPU and in evaluation mode.
@@ -63,6 +77,7 @@ class Checkpoint:
                 "num_classes": self.num_classes,
                 "epoch": self.epoch,
                 "weights": dict(self.weights),
+                "training": self.training.pack() if self.training is not None else None,
             },
             buffer,
         )
@@ -90,11 +105,34 @@ class Checkpoint:
                 num_classes=int(held["num_classes"]),
                 epoch=int(held["epoch"]),
                 weights=dict(held["weights"]),
+                training=TrainingState.unpack(held["training"]) if held.get("training") else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{location} must hold a trial's configuration and weights, got {_line(error)}."
             ) from error
+
+
+def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
+    """Return where an earlier attempt at a trial stood, or None where it must begin anew.
+
+    It must where nothing lies at `location`, or, with a warning, where that cannot be read or is of another trial.
+    """
+    filesystem, path = filesystem_of(location)
+    if not filesystem.get_file_info(path).is_file:
+        return None
+    try:
+        found = Checkpoint.load(location)
+        found.network()
+        same = replace(found.config, data=config.data, plugins=config.plugins) == config
+        if not same or found.num_classes != num_classes:
+            raise ValueError(f"{location} must be of this trial, got that of another one.")
+        if found.training is None:
+            raise ValueError(f"{location} must hold a training state, got a network alone.")
+    except ValueError as error:
+        warnings.warn(f"A trial begins anew. {error}", stacklevel=2)
+        return None
+    return found
 
 
 def _read(raw: bytes, location: str) -> dict[str, Any]:
@@ -103,7 +141,7 @@ def _read(raw: bytes, location: str) -> dict[str, Any]:
     # What torch raises for a file that it did not write depends on the bytes that it meets first.
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, pa.ArrowException) as error:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    if not isinstance(held, dict) or held.get("format") not in (FORMAT, WITHOUT_TRAINING):
         got = held.get("format") if isinstance(held, dict) else type(held).__name__
         raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {got!r}.")
     return held

@@ -1,9 +1,9 @@
 """What the loop trains on: one worker's share of each batch, from memory or from a stream."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 
@@ -52,6 +52,14 @@ class Feed(ABC):
     @abstractmethod
     def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return images and labels of this worker's share of the test images, in the same order each time."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return where the training images stand between two epochs, the same for all workers of a trial."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned, in this process or another, before the first epoch here."""
 
 
 @final
@@ -102,6 +110,14 @@ class MemoryFeed(Feed):
             if len(batch):  # fewer images than workers
                 images, labels = self._data.test_images[batch].to(self._device), self._data.test_labels[batch]
                 yield placed(images, self._config.canvas), labels.to(self._device)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of what draws order and augmentation."""
+        return {"draws": self._draws.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Draw on from there."""
+        self._draws.set_state(state["draws"])
 
     def _evaluation_batch(self) -> int:
         # As many pixels on a canvas as without one: what a forward pass takes of memory goes by them.

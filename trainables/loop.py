@@ -1,21 +1,25 @@
-"""The training loop of one trial, top to bottom on one screen."""
+"""The training loop of one trial, top to bottom."""
 
 import hashlib
 import math
 import platform
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, final
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from trainables.architectures import build, count_parameters
+from trainables.averaging import WeightAverage
+from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig, learning_rate
 from trainables.feed import Feed
 from trainables.hardware import Arithmetic
+from trainables.report import EpochReport, State
+from trainables.state import TrainingState, generators, optimiser_state
 
 DIVERGED_ERROR = 1.0
 """The error that a diverged trial reports: worse than chance, so that no search prefers it."""
@@ -30,55 +34,6 @@ UNLEARNED_MARGIN, UNLEARNED_STEPS = 1e-3, 500
 """Epochs on end with a training loss this close to ln(classes), of this many steps together, are those of a network
 that learns nothing: two epochs of all of CIFAR at batch size 128. Fewer steps would end slow starters on small sets."""
 
-State = Literal["running", "completed", "diverged"]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch did. Errors are fractions in [0, 1]."""
-
-    epoch: int
-    """Counted from 1."""
-    lr: float
-    """Learning rate of the epoch's last step."""
-    train_loss: float
-    """Mean cross-entropy over the training images, with dropout on, as the weights stood at each step; in nats."""
-    train_error: float
-    """Share of training images misclassified, measured like `train_loss`."""
-    val_error: float | None
-    """Share of held-out images misclassified, dropout off, after the epoch; None where none are held out."""
-    test_error: float | None
-    """Share of test images misclassified, likewise; None where images are held out, or it is read at the end only."""
-    test_top5_error: float | None
-    """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
-    error: float
-    """What the search minimises: `val_error` where there is one, else `test_error`, else, where no choice hangs on it,
-    `train_error`."""
-    train_images: int
-    """Images counted in `train_error`, over all workers."""
-    val_images: int
-    """Images counted in `val_error`, over all workers."""
-    test_images: int
-    """Images counted in `test_error`, over all workers."""
-    epoch_s: float
-    """Seconds of training and evaluation."""
-    train_s: float
-    """Seconds of training alone."""
-    state: State
-    reason: str = ""
-    """Why the state is `diverged`."""
-    num_parameters: int
-    precision: str
-    memory_format: str
-    device: str
-    node: str
-    """Name of the machine that the first worker ran on."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values by name."""
-        return asdict(self)
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +46,8 @@ class Ranks:
     """Makes gradients the mean over the workers'."""
     add_up: Callable[[torch.Tensor], torch.Tensor] = lambda counts: counts
     """Returns the sum of a tensor over the workers, the same on each."""
+    gather: Callable[[Any], list[Any]] = lambda own: [own]
+    """Returns what each worker gave, in order of rank, the same on each."""
 
 
 def train(
@@ -101,7 +58,8 @@ def train(
     device: torch.device,
     arithmetic: Arithmetic,
     ranks: Ranks = Ranks(),
-    save: Callable[[nn.Module, int], None] = lambda _model, _epoch: None,
+    start: Checkpoint | None = None,
+    save: Callable[[nn.Module, TrainingState], None] = lambda _model, _state: None,
 ) -> None:
     """Train one trial and call `save` and then `report` once an epoch, until it is completed or diverged.
 
@@ -110,25 +68,41 @@ def train(
 
     Args:
         config: what to train, and how.
-        feed: this worker's batches.
-        report: takes what an epoch did.
+        feed: this worker's batches, not read from yet.
+        report: takes what an epoch did. Of a trial that goes on it gets the epochs before once more, in order.
         device: where to train.
         arithmetic: of the forward pass.
         ranks: the workers of this trial.
-        save: takes the network and the epoch; what it keeps is there before the report, at which a trial may be ended.
+        start: where an earlier attempt at this trial stood, with its training state; None begins anew.
+        save: takes the network and all else that a later attempt needs; what it keeps is there before the report, at
+            which a trial may be ended.
     """
     torch.manual_seed(stream_seed(config.seed, "weights"))
     model = arithmetic.place(build(config.variant, config.architecture, feed.num_classes), device)
+    if start is not None:
+        model.load_state_dict(dict(start.weights))
     wrapped = ranks.wrap(model)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
+    average = WeightAverage(model, feed.steps_per_epoch) if config.averaged_at else None
     torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
     unlearned = 0
+    reports: list[EpochReport] = []
+    if start is not None:
+        assert start.training is not None, "only a checkpoint with it is a start"
+        start.training.apply(optimiser=optimiser, feed=feed, average=average, device=device, rank=ranks.rank)
+        unlearned, reports = start.training.unlearned_steps, list(start.training.reports)
+        for earlier in reports:
+            report(earlier)
+        if start.training.has_ended:
+            return
 
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(len(reports) + 1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
+        if epoch > max(config.averaged_at, default=0):
+            average = None
         tally = torch.zeros(4, dtype=torch.float64, device=device)
         for step, batch in enumerate(feed.train_batches()):
             lr = learning_rate(config, epoch - 1 + (step + 0.5) / feed.steps_per_epoch)
@@ -140,14 +114,20 @@ def train(
             # The workers' gradients are averaged: this factor makes the average that of the whole batch.
             torch.autograd.backward(loss * (ranks.size / batch.whole))
             optimiser.step()
+            if average is not None:
+                average.update()
             tally += _tally(logits, batch.labels, loss)
         train_loss, train_error, _, train_images = _means(ranks.add_up(tally))
         train_s = time.perf_counter() - started
 
         measured = not config.test_at_end or epoch == config.epochs
-        batches = feed.test_batches() if measured else ()
-        evaluated, spread = evaluate(model, batches, device, arithmetic)
+        evaluated, spread = evaluate(model, feed.test_batches() if measured else (), device, arithmetic)
         _, error, top5_error, images = _means(ranks.add_up(evaluated))
+        averaged_error = None
+        if average is not None and epoch in config.averaged_at:
+            with average.applied():
+                of_average, _ = evaluate(model, feed.test_batches(), device, arithmetic)
+            averaged_error = _means(ranks.add_up(of_average))[1]
         at_chance = abs(train_loss - math.log(feed.num_classes)) < UNLEARNED_MARGIN
         unlearned = unlearned + feed.steps_per_epoch if at_chance and epoch > config.warmup_epochs else 0
         reason = why_diverged(
@@ -158,8 +138,7 @@ def train(
             error = top5_error = DIVERGED_ERROR
         is_validation = config.held_out > 0
         is_test = not is_validation and (measured or bool(reason))
-        save(model, epoch)
-        report(
+        reports.append(
             EpochReport(
                 epoch=epoch,
                 lr=lr,
@@ -168,6 +147,7 @@ def train(
                 val_error=error if is_validation else None,
                 test_error=error if is_test else None,
                 test_top5_error=top5_error if is_test and feed.num_classes > TOP else None,
+                averaged_error=averaged_error,
                 error=error if is_validation or is_test else train_error,
                 train_images=train_images,
                 val_images=images if is_validation else 0,
@@ -183,6 +163,18 @@ def train(
                 node=platform.node(),
             )
         )
+        save(
+            model,
+            TrainingState(
+                reports=tuple(reports),
+                unlearned_steps=unlearned,
+                optimiser=optimiser_state(optimiser),
+                feed=feed.state(),
+                generators=ranks.gather(generators(device)),
+                average=average.state() if average is not None else None,
+            ),
+        )
+        report(reports[-1])
         if reason:
             return
 

@@ -10,13 +10,15 @@ import torch
 import torch.distributed
 from torch import nn
 
-from trainables.checkpoint import Checkpoint
+from trainables.checkpoint import Checkpoint, find_start
 from trainables.config import TrialConfig
 from trainables.data import StreamedDataset, hold_out, open_dataset, prepare
 from trainables.feed import Feed, MemoryFeed
 from trainables.hardware import Arithmetic, choose_arithmetic
-from trainables.loop import EpochReport, Ranks, stream_seed, train
+from trainables.loop import Ranks, stream_seed, train
 from trainables.registry import load_plugins
+from trainables.report import EpochReport
+from trainables.state import TrainingState
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -28,7 +30,7 @@ def train_worker(
 
     Args:
         config: what `TrialConfig.to_dict` gave.
-        checkpoint: path or URI at which the network is kept after each epoch; None keeps none.
+        checkpoint: path or URI at which the trial is kept after each epoch, and gone on from; None keeps none.
         report: where each epoch's numbers go; Ray Train's own report where it is None.
         cpus: threads that torch may use; a fixed number, since it decides how sums are rounded.
     """
@@ -46,12 +48,13 @@ def train_worker(
     def pass_on(epoch: EpochReport) -> None:
         send(epoch.to_dict())
 
-    def save(model: nn.Module, epoch: int) -> None:
+    def save(model: nn.Module, state: TrainingState) -> None:
         if checkpoint is not None and ranks.rank == 0:
-            Checkpoint.of(model, trial, feed.num_classes, epoch).save(checkpoint)
+            Checkpoint.of(model, trial, feed.num_classes, state.epoch, state).save(checkpoint)
 
-    arithmetic = _agreed(trial, device, ranks)
-    train(trial, feed, pass_on, device=device, arithmetic=arithmetic, ranks=ranks, save=save)
+    start = find_start(checkpoint, trial, feed.num_classes) if checkpoint is not None else None
+    arithmetic = _agreed(trial, device, ranks, start)
+    train(trial, feed, pass_on, device=device, arithmetic=arithmetic, ranks=ranks, start=start, save=save)
 
 
 def train_in_group(loop_config: dict[str, Any]) -> None:
@@ -71,7 +74,11 @@ def _feed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Feed:
     return MemoryFeed(prepare(data, trial.preprocessing), trial, draws, device, ranks.rank, ranks.size)
 
 
-def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Arithmetic:
+def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks, start: Checkpoint | None) -> Arithmetic:
+    if start is not None and start.training is not None:
+        # The first attempt's, which another machine would perhaps not choose.
+        last = start.training.reports[-1]
+        return Arithmetic(last.precision, last.memory_format)
     # Each machine measures by itself: without this two workers of a trial could come to different choices.
     if ranks.size == 1:
         return choose_arithmetic(trial, device)
@@ -92,9 +99,15 @@ def _group() -> Ranks:
         torch.distributed.all_reduce(total)
         return total
 
+    def gather(own: Any) -> list[Any]:
+        of_each = [None] * context.get_world_size()
+        torch.distributed.all_gather_object(of_each, own)
+        return of_each
+
     return Ranks(
         rank=context.get_world_rank(),
         size=context.get_world_size(),
         wrap=lambda model: ray.train.torch.prepare_model(model, move_to_device=False),
         add_up=add_up,
+        gather=gather,
     )

@@ -67,6 +67,7 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     store = Store(str(tmp_path / "cut"))
     states = sorted(row["state"] for row in store.read_trials().to_pylist())
     assert states in (["completed"], ["completed", "pending"])
+    trained = store.read_epochs().to_pylist()
     check_shown(tmp_path / "cut")
 
     refused = run([*go_on(rest), "--epochs", "9"])
@@ -79,6 +80,9 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "2 trials, 16 epochs; ended before: 1 trial" in resumed.stdout
+    # Not an epoch was trained a second time: that would have taken another time.
+    kept = store.read_epochs().to_pylist()
+    assert all(epoch in kept for epoch in trained)
     check_shown(tmp_path / "cut")
 
     whole = run(command(tmp_path, *study, "--name", "whole")[1:])
@@ -125,6 +129,30 @@ def test_an_interrupted_confirmation_goes_on_to_the_record_of_an_undisturbed_run
     table = [sys.executable, "-m", "analysis", "table", store.location]
     shown = subprocess.run(table, capture_output=True, text=True, check=True).stdout
     assert "F2 strided-cnn-a: fewer than 3 seeds" in shown
+
+
+def test_trials_put_aside_come_to_the_same_record_interrupted_or_not_one_at_a_time_or_two(tmp_path: Path) -> None:
+    study = (*STUDY[:-2], "--protocol", "paper", "--learning-rates", "0.02", "0.01", "0.005", "0.0001")
+    study = (*study, "--early-stopping", "halving")
+    rest, _ = interrupted(tmp_path, (*study, "--max-concurrent", "1"), "[1/4]", "cut")
+    resumed = run(go_on(rest))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    whole = run(command(tmp_path, *study, "--max-concurrent", "2", "--name", "whole")[1:])
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    stores = [Store(str(tmp_path / name)) for name in ("cut", "whole")]
+    assert without_times(stores[0]) == without_times(stores[1])
+    decisions = [
+        sorted(store.read_decisions().to_pylist(), key=lambda d: (d["trial_id"], d["epoch"])) for store in stores
+    ]
+    assert decisions[0] == decisions[1]
+    # The learning rate first drops after epoch 5 of 8: trials wait after epoch 2, and after epoch 6.
+    assert sorted((d["epoch"], d["arrivals"]) for d in decisions[0]) == [(2, 4)] * 4 + [(6, 2)] * 2
+    states = sorted((row["state"], row["epochs_run"]) for row in stores[0].read_trials().to_pylist())
+    assert states == [("completed", 8), ("stopped", 2), ("stopped", 2), ("stopped", 6)]
+    best = min((d for d in decisions[0] if d["epoch"] == 6), key=lambda d: d["error"])
+    (completed,) = (row["trial_id"] for row in stores[0].read_trials().to_pylist() if row["state"] == "completed")
+    assert completed == best["trial_id"]
+    check_shown(tmp_path / "cut")
 
 
 def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:

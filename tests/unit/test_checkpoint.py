@@ -79,8 +79,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ([1], r"must be a checkpoint of format 1, got 'list'\.$"),
-        ({"format": 2}, r"must be a checkpoint of format 1, got 2\.$"),
+        ([1], r"must be a checkpoint of format 2, got 'list'\.$"),
+        ({"format": 3}, r"must be a checkpoint of format 2, got 3\.$"),
         ({"format": 1}, r"must hold a trial's configuration and weights, got 'config'\.$"),
         ({"format": 1, "config": "{}"}, r"must hold a trial's configuration and weights, got "),
     ],

@@ -15,7 +15,9 @@ from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic
-from trainables.loop import EpochReport, stream_seed, train
+from trainables.loop import stream_seed, train
+from trainables.report import EpochReport
+from trainables.state import TrainingState
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic("float32", "contiguous")
@@ -55,14 +57,14 @@ def data() -> Prepared:
 
 
 def run(
-    data: Prepared, save: Callable[[nn.Module, int], None] = lambda _model, _epoch: None
+    data: Prepared, save: Callable[[nn.Module, TrainingState], None] = lambda _model, _state: None
 ) -> tuple[list[EpochReport], nn.Module]:
     reports: list[EpochReport] = []
     kept: list[nn.Module] = []
 
-    def keep(model: nn.Module, epoch: int) -> None:
+    def keep(model: nn.Module, state: TrainingState) -> None:
         kept.append(model)
-        save(model, epoch)
+        save(model, state)
 
     draws = torch.Generator().manual_seed(stream_seed(TRIAL.seed, "order and augmentation"))
     feed = MemoryFeed(data, TRIAL, draws, CPU)

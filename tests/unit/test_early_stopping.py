@@ -1,8 +1,9 @@
 """Early stopping as Ray Tune sees it: one ASHA per cell, its record, and Ray's own for comparison."""
 
 import heapq
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,57 +144,147 @@ def test_a_trial_that_ended_before_its_budget_counts_no_longer(way: str) -> None
 
 
 def test_no_early_stopping_asks_nobody() -> None:
-    scheduler = make_scheduler(replace(STUDY, early_stopping="none"), recorded={}, epochs=[], tell=lambda _: None)
+    scheduler = make_scheduler(replace(STUDY, early_stopping="none"), recorded={}, decisions=[], tell=lambda _: None)
     assert type(scheduler) is FIFOScheduler
 
 
-def recorded_row(trial_id: str, state: str, epochs_run: int, phase: str = "search") -> dict[str, Any]:
+def recorded_row(trial_id: str, state: str, phase: str = "search") -> dict[str, Any]:
     cell = {"dataset": "shapes", "augmentation": "none", "variant": "model-a"}
-    return {"trial_id": trial_id, "phase": phase, "state": state, "epochs_run": epochs_run, **cell}
+    return {"trial_id": trial_id, "phase": phase, "state": state, **cell}
 
 
-def recorded_epochs(trial_id: str, *errors: float) -> list[dict[str, Any]]:
-    rows = enumerate(errors, start=1)
-    return [{"trial_id": trial_id, "epoch": e, "val_error": None, "test_error": error} for e, error in rows]
+def recorded_decision(trial_id: str, epoch: int, error: float, verdict: str, cut: float | None = 0.3) -> dict[str, Any]:
+    return {"trial_id": trial_id, "epoch": epoch, "error": error, "cut": cut, "arrivals": 1, "verdict": verdict}
 
 
-def test_a_resumed_run_judges_by_what_ended_before() -> None:
+def test_a_resumed_run_judges_by_all_that_was_judged_before() -> None:
     told: list[Decision] = []
     rows = [
-        recorded_row("done", "completed", 7),
-        recorded_row("stopped", "stopped", 5),
-        recorded_row("dead", "diverged", 5),
-        recorded_row("cut", "pending", 6),
-        recorded_row("again", "completed", 7, phase="confirm"),
+        recorded_row("done", "completed"),
+        recorded_row("stopped", "stopped"),
+        recorded_row("dead", "diverged"),
+        recorded_row("cut", "pending"),
+        recorded_row("again", "completed", phase="confirm"),
     ]
-    epochs = [
-        *recorded_epochs("done", 0.9, 0.9, 0.9, 0.9, 0.30, 0.25, 0.2),
-        *recorded_epochs("stopped", 0.9, 0.9, 0.9, 0.9, 0.4),
-        *recorded_epochs("dead", 0.9, 0.9, 0.9, 0.9, 1.0),
-        *recorded_epochs("cut", 0.9, 0.9, 0.9, 0.9, 0.1, 0.1),
-        *recorded_epochs("again", 0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1),
+    decisions = [
+        recorded_decision("done", 5, 0.30, "go on"),
+        recorded_decision("stopped", 5, 0.4, "stop"),
+        recorded_decision("cut", 5, 0.28, "go on"),
+        recorded_decision("done", 6, 0.25, "go on"),
     ]
-    scheduler = make_scheduler(STUDY, recorded={row["trial_id"]: row for row in rows}, epochs=epochs, tell=told.append)
+    scheduler = make_scheduler(
+        STUDY, recorded={row["trial_id"]: row for row in rows}, decisions=decisions, tell=told.append
+    )
     cut, late = added(scheduler, "cut", "late")
-    # `cut` begins anew, and what it had reported before is on no rung.
-    assert verdict(scheduler, cut, 5, 0.35) == STOP
-    assert verdict(scheduler, late, 5, 0.29) == CONTINUE
+    # `cut` goes on from its checkpoint and reports its first epochs once more; what was decided stays so.
+    assert verdict(scheduler, cut, 5, 0.9) == CONTINUE
+    assert verdict(scheduler, late, 5, 0.27) == CONTINUE
     assert verdict(scheduler, late, 6, 0.26) == STOP
     assert [(d.trial_id, d.epoch, d.cut, d.arrivals) for d in told] == [
-        ("cut", 5, 0.30, 3),
-        ("late", 5, 0.29, 4),
+        ("cut", 5, 0.30, 1),
+        ("late", 5, 0.27, 4),
         ("late", 6, 0.25, 2),
     ]
 
 
-def test_a_resumed_run_goes_by_validation_errors_where_there_are_any() -> None:
-    rows = {"done": recorded_row("done", "completed", 7)}
-    epochs = [row | {"val_error": 0.5} for row in recorded_epochs("done", 0.1, 0.1, 0.1, 0.1, 0.1)]
-    told: list[Decision] = []
-    scheduler = make_scheduler(STUDY, recorded=rows, epochs=epochs, tell=told.append)
-    (trial,) = added(scheduler, "t1")
-    verdict(scheduler, trial, 5, 0.6)
-    assert told[0].cut == 0.5
+def test_a_trial_told_to_stop_before_the_run_was_cut_off_is_told_so_again() -> None:
+    decisions = [recorded_decision("t0", 5, math.nan, "stop", cut=None)]
+    scheduler = make_scheduler(
+        STUDY, recorded={"t0": recorded_row("t0", "running")}, decisions=decisions, tell=lambda _: None
+    )
+    trial, _ = added(scheduler, "t0", "t1")
+    assert verdict(scheduler, trial, 5, 0.1) == STOP
+
+
+# One rung, at epoch 2, from which one of four goes on.
+HALVING = replace(
+    STUDY,
+    early_stopping="halving",
+    first_rung=2,
+    reduction_factor=4,
+    learning_rates=Choice((0.1, 0.05, 0.02, 0.01)),
+)
+
+
+class Halving:
+    """A scheduler of the policy `halving`, and what it has told."""
+
+    def __init__(
+        self, recorded: Mapping[str, Mapping[str, Any]] | None = None, decisions: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.scheduler = make_scheduler(
+            HALVING,
+            recorded=recorded or {},
+            decisions=decisions,
+            tell=lambda d: self.told.append((d.trial_id, d.verdict)),
+        )
+
+    def arrive(self, trial: TuneTrial, error: float) -> str:
+        """Report epochs 1 and 2, the second being the rung, and end for Tune where that is the verdict."""
+        assert self.scheduler.on_trial_result(None, trial, report(1, 0.9) | {"averaged_error": None}) == CONTINUE
+        result = report(2, 0.9) | {"averaged_error": error}
+        decision = self.scheduler.on_trial_result(None, trial, result)
+        if decision == STOP:
+            self.scheduler.on_trial_complete(None, trial, result)
+        return str(decision)
+
+
+def test_trials_of_a_cell_wait_for_each_other_and_the_best_by_averaged_weights_goes_on() -> None:
+    halving = Halving()
+    trials = [TuneTrial(f"cell_000{n}", "model-a") for n in range(4)]
+    other = TuneTrial("other_0000", "all-cnn-a")
+    verdicts = [halving.arrive(trial, error) for trial, error in zip(trials[:3], (0.5, 0.2, 0.6), strict=True)]
+    assert verdicts == [STOP, STOP, STOP]
+    assert halving.arrive(other, 0.1) == STOP, "another cell has its own rung"
+    assert {verdict for _, verdict in halving.told} == {"wait"}
+    del halving.told[:]
+    assert halving.arrive(trials[3], 0.3) == STOP
+    assert halving.told == [
+        ("cell_0000", "stop"),
+        ("cell_0001", "go on"),
+        ("cell_0002", "stop"),
+        ("cell_0003", "stop"),
+    ]
+    # Suggested once more it reports from its first epoch on.
+    assert halving.arrive(trials[1], 0.2) == CONTINUE
+
+
+def test_the_last_to_come_goes_on_at_once_where_it_is_the_best_and_nobody_waits_for_the_dead() -> None:
+    halving = Halving()
+    first, dead, failed, last = (TuneTrial(f"cell_000{n}", "model-a") for n in range(4))
+    assert halving.arrive(first, 0.5) == STOP
+    halving.scheduler.on_trial_result(None, dead, report(1, 1.0, "diverged") | {"averaged_error": None})
+    halving.scheduler.on_trial_error(None, failed)
+    assert halving.arrive(last, 0.4) == CONTINUE
+    assert halving.told[-2:] == [("cell_0000", "stop"), ("cell_0003", "go on")]
+
+
+def test_the_end_of_one_can_be_what_the_others_wait_for() -> None:
+    halving = Halving()
+    trials = [TuneTrial(f"cell_000{n}", "model-a") for n in range(4)]
+    for trial, error in zip(trials[:3], (0.5, 0.2, 0.6), strict=True):
+        halving.arrive(trial, error)
+    halving.scheduler.on_trial_error(None, trials[3])
+    assert halving.told[-3:] == [("cell_0000", "stop"), ("cell_0001", "go on"), ("cell_0002", "stop")]
+
+
+def test_halving_goes_on_after_a_resume() -> None:
+    rows = {
+        "cell_0000": recorded_row("cell_0000", "pending"),
+        "cell_0001": recorded_row("cell_0001", "diverged"),
+        "cell_0002": recorded_row("cell_0002", "pending"),
+    }
+    halving = Halving(rows)
+    waited, _, cut, new = (TuneTrial(f"cell_000{n}", "model-a") for n in range(4))
+    assert [halving.arrive(waited, 0.5), halving.arrive(new, 0.6), halving.arrive(cut, 0.3)] == [STOP, STOP, CONTINUE]
+    decisions = [
+        recorded_decision("cell_0000", 2, 0.5, "stop"),
+        recorded_decision("cell_0002", 2, 0.3, "go on"),
+        recorded_decision("cell_0003", 2, 0.6, "stop"),
+    ]
+    again = Halving(rows | {"cell_0003": recorded_row("cell_0003", "stopped")}, decisions)
+    assert [again.arrive(cut, 0.3), again.arrive(waited, 0.5)] == [CONTINUE, STOP]
 
 
 def simulate(

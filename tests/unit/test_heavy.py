@@ -13,7 +13,8 @@ from trainables.data.augmentation import augmented, flip_and_shift, placed
 from trainables.data.heavy import move, shift_colours
 from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic
-from trainables.loop import EpochReport, train
+from trainables.loop import train
+from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 STILL = HeavyConfig(

@@ -14,7 +14,8 @@ from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.feed import MemoryFeed
 from trainables.hardware import Arithmetic
-from trainables.loop import EpochReport, Ranks, evaluate, stream_seed, train, why_diverged
+from trainables.loop import Ranks, evaluate, stream_seed, train, why_diverged
+from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic("float32", "contiguous")

@@ -1,9 +1,11 @@
 import math
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.records import EPOCHS, TRIALS
@@ -23,6 +25,7 @@ class StandIn:
     """What the recorder reads of a Ray trial."""
 
     error_file: str | None = None
+    pickled_error_file: str | None = None
 
     def __init__(self, trial_id: str, *, epochs: int = 3) -> None:
         config = TrialConfig(
@@ -60,11 +63,13 @@ class Bench:
         self.clock = Clock()
         self.interrupted = False
         self.ended: list[dict[str, Any]] = []
+        self.lost: list[dict[str, Any]] = []
         self.recorder = Recorder(
             self.store,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
             on_end=lambda row: self.ended.append(dict(row)),
+            on_loss=lambda row: self.lost.append(dict(row)),
             clock=self.clock,
         )
 
@@ -174,7 +179,32 @@ def test_a_failed_trial_keeps_the_last_line_of_its_traceback(
     assert [entry["state"] for entry in bench.ended] == ["failed"]
 
 
-def test_a_trial_that_never_came_up_has_a_row_and_loses_its_old_epochs(tmp_path: Path) -> None:
+def test_a_trial_that_lost_its_node_goes_on_and_nobody_is_told_that_it_failed(bench: Bench, tmp_path: Path) -> None:
+    trial = StandIn("t0", epochs=2)
+    bench.start(trial)
+    bench.clock.now += 3
+    bench.report(trial, 1)
+    file = tmp_path / "error.pkl"
+    file.write_bytes(pickle.dumps(ActorUnavailableError("gone", b"\0" * 16)))
+    trial.pickled_error_file = str(file)
+    bench.fail(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"], row["preemptions"]) == ("pending", "lost its node after epoch 1", 1)
+    assert (bench.ended, [entry["trial_id"] for entry in bench.lost]) == ([], ["t0"])
+    # Elsewhere: the old epochs come once more.
+    trial.pickled_error_file = None
+    bench.start(trial)
+    for epoch in (1, 2):
+        bench.report(trial, epoch)
+    bench.clock.now += 4
+    bench.complete(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"], row["preemptions"], row["epochs_run"]) == ("completed", "", 1, 2)
+    assert row["duration_s"] == 7.0
+    assert [epoch["epoch"] for epoch in bench.store.read_epochs().to_pylist()] == [1, 2]
+
+
+def test_a_trial_that_never_came_up_has_a_row_and_keeps_its_old_epochs(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "run"))
     store.append_epochs([dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 1}])
     earlier = {"t0": dict.fromkeys(TRIALS.names) | {"trial_id": "t0", "state": "pending", "epochs_run": 1}}
@@ -182,7 +212,7 @@ def test_a_trial_that_never_came_up_has_a_row_and_loses_its_old_epochs(tmp_path:
     for name in ("t0", "t1"):
         bench.fail(StandIn(name))
     assert {name: row["state"] for name, row in bench.written().items()} == {"t0": "failed", "t1": "failed"}
-    assert store.read_epochs().num_rows == 0
+    assert store.read_epochs().num_rows == 1
 
 
 @pytest.mark.parametrize("state", ["completed", "diverged"])
@@ -267,21 +297,44 @@ def test_closing_makes_running_trials_pending_and_leaves_the_others(bench: Bench
     assert bench.store.read_epochs().num_rows == 2
 
 
-def test_rows_of_an_earlier_execution_stay_and_a_trial_begun_anew_starts_from_zero(tmp_path: Path) -> None:
+def test_rows_of_an_earlier_execution_stay_and_an_interrupted_trial_goes_on(tmp_path: Path) -> None:
     first = Bench(tmp_path / "run")
     done, cut = StandIn("t0", epochs=1), StandIn("t1")
+    first.clock.now = 100.0
     for trial in (done, cut):
         first.start(trial)
         first.report(trial, 1)
     first.complete(done)
+    first.clock.now += 5
+    first.report(cut, 2)
     first.recorder.close()
     recorded = first.written()
     second = Bench(tmp_path / "run", recorded=recorded)
     second.start(cut)
     assert second.written()["t0"] == recorded["t0"]
-    assert second.written()["t1"]["epochs_run"] == 0
-    assert second.written()["t1"]["state"] == "running"
+    assert second.written()["t1"] == recorded["t1"] | {"state": "running", "reason": ""}
+    # It reports its first epochs once more, and trains the others.
+    second.clock.now += 3
+    for epoch in (1, 2, 3):
+        second.report(cut, epoch, train_s=2.0)
+    second.complete(cut)
+    row = second.written()["t1"]
+    assert (row["state"], row["epochs_run"], row["train_s"], row["duration_s"]) == ("completed", 3, 6.0, 8.0)
+    assert second.store.read_epochs()["epoch"].to_pylist() == [1, 1, 2, 3]
     assert len(second.recorder.rows) == 2
+
+
+def test_what_an_earlier_attempt_reported_gives_way_to_what_the_latest_one_did(tmp_path: Path) -> None:
+    first = Bench(tmp_path / "run")
+    cut = StandIn("t0")
+    first.start(cut)
+    first.report(cut, 1, train_loss=1.0)
+    first.recorder.close()
+    second = Bench(tmp_path / "run", recorded=first.written())
+    second.start(cut)
+    second.report(cut, 1, train_loss=1.001)
+    second.recorder.close()
+    assert second.store.read_epochs()["train_loss"].to_pylist() == [1.001]
 
 
 def decision(trial_id: str, epoch: int = 2, error: float = 0.4, **values: Any) -> Decision:
@@ -314,7 +367,7 @@ def test_a_decision_told_twice_is_one_row_and_no_cut_is_null(bench: Bench) -> No
     assert math.isnan(row["error"])
 
 
-def test_decisions_outlive_a_resume_once_each_and_go_with_a_trial_begun_anew(tmp_path: Path) -> None:
+def test_decisions_outlive_a_resume_once_each(tmp_path: Path) -> None:
     first = Bench(tmp_path / "run")
     ended, cut = StandIn("t0"), StandIn("t1")
     for trial in (ended, cut):
@@ -325,11 +378,32 @@ def test_decisions_outlive_a_resume_once_each_and_go_with_a_trial_begun_anew(tmp
     first.recorder.close()
     second = Bench(tmp_path / "run", recorded=first.written())
     second.start(cut)
-    assert second.store.read_decisions()["trial_id"].to_pylist() == ["t0"]
     second.report(cut, 1)
     second.recorder.decided(decision("t1", epoch=1))
     second.recorder.close()
     assert second.store.read_decisions()["trial_id"].to_pylist() == ["t0", "t1"]
+
+
+def test_a_trial_that_waits_is_pending_until_it_is_decided(bench: Bench) -> None:
+    loser, winner = StandIn("t0"), StandIn("t1")
+    for trial in (loser, winner):
+        bench.start(trial)
+        bench.report(trial, 1)
+        bench.recorder.decided(decision(trial.config["trial_id"], epoch=1, verdict="wait"))
+        bench.complete(trial)
+    assert {row["reason"] for row in bench.written().values()} == {"waits after epoch 1 for others of its cell"}
+    assert bench.ended == []
+    assert bench.store.read_decisions().num_rows == 0, "to wait is no verdict"
+    bench.recorder.decided(decision("t1", epoch=1, verdict="go on"))
+    bench.recorder.decided(decision("t0", epoch=1))
+    assert bench.written()["t0"]["state"] == "stopped"
+    assert [row["trial_id"] for row in bench.ended] == ["t0"]
+    bench.start(winner)
+    for epoch in (1, 2, 3):
+        bench.report(winner, epoch)
+    bench.complete(winner)
+    assert bench.written()["t1"]["state"] == "completed"
+    assert bench.store.read_decisions()["verdict"].to_pylist() == ["go on", "stop"]
 
 
 def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The replay of recorded curves by benchmarks/early_stopping.py, on curves made up so that it can be done by hand."""
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -89,17 +90,17 @@ def test_a_branch_shows_what_comes_and_costs_its_share_of_an_epoch() -> None:
     assert simulate([SLOW, FAST], per_cell(5, "branch", 0.25), 2)[name(FAST)] == (EPOCHS, 0.25)
 
 
-def test_where_all_wait_the_best_goes_on_whatever_the_order_and_the_next_where_it_dies() -> None:
-    policy = Policy(name="wait", judge=Nobody, judged_by="branch", rungs=(4,), share=0.25, waits=True)
+def test_where_all_wait_the_best_goes_on_whatever_the_order() -> None:
+    policy = Policy(name="wait", judge=Nobody, judged_by="branch", rungs=(4,), share=0.25, eta=4)
     assert wait([SLOW, FAST], policy) == {name(SLOW): (EPOCHS, 0.25), name(FAST): (4, 0.25)}
-    dies = curve(0.2, 0.1, 0.1, dead_after=6)
-    early = curve(0.3, 0.1, 0.1, dead_after=2)
-    assert wait([early, dies, SLOW, FAST], policy) == {
-        name(early): (2, 0.0),
-        name(dies): (6, 0.25),
-        name(SLOW): (EPOCHS, 0.25),
-        name(FAST): (4, 0.25),
-    }
+    early, late = curve(0.3, 0.1, 0.1, dead_after=2), curve(0.2, 0.9, 0.9, dead_after=6)
+    for order in permutations([early, late, SLOW, FAST]):
+        assert wait(order, policy) == {
+            name(early): (2, 0.0),
+            name(late): (4, 0.25),
+            name(SLOW): (EPOCHS, 0.25),
+            name(FAST): (4, 0.25),
+        }
     found = [outcomes([[SLOW, FAST]], policy, 1, order) for order in range(5)]
     assert all(run == found[0] for run in found)
     assert found[0][0].chosen == 0.1

@@ -91,6 +91,18 @@ def test_an_epoch_of_iterations_goes_on_where_the_one_before_ended(data: Streame
     assert len(images) == 6 * 8 + 5 + 3 * 8
 
 
+@pytest.mark.parametrize("iterations", [None, 10])
+def test_another_process_goes_on_where_the_first_one_stood(data: StreamedDataset, iterations: int | None) -> None:
+    options: dict[str, object] = {"iterations": iterations, "epochs": 2, "augmentation": "crop-flip"}
+    first, second = feed(data, **options), feed(data, **options)
+    list(first.train_batches())
+    second.restore(first.state())
+    assert second.state() == first.state()
+    expected = seen(list(first.train_batches()))
+    assert len(expected) > 20
+    assert seen(list(second.train_batches())) == expected
+
+
 def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
     class_folders(tmp_path, train=20)
     file = tmp_path / "train" / "class-3" / "00003.jpeg"

@@ -1,6 +1,6 @@
 """Crops streamed by Ray Data, one worker's share of each pass: memory holds a few blocks, however large the set is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, final
@@ -158,9 +158,11 @@ class StreamFeed(Feed):
         self.num_classes = data.num_classes
         self.steps_per_epoch = steps if config.iterations is None else config.iterations // config.epochs
         self._batches = self._passes()
+        self._epochs = 0
 
     def train_batches(self) -> Iterator[Batch]:
         """Return the next epoch's batches; a pass goes on where the epoch before has left it."""
+        self._epochs += 1
         return islice(self._batches, self.steps_per_epoch)
 
     def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -169,8 +171,17 @@ class StreamFeed(Feed):
         for batch in self._stream(self._val, ids, None).iter_batches(batch_size=EVALUATION_BATCH, batch_format="numpy"):
             yield self._on_device(batch)
 
-    def _passes(self) -> Iterator[Batch]:
-        number = 0
+    def state(self) -> dict[str, Any]:
+        """Return how many epochs have been read."""
+        return {"epochs": self._epochs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Begin with the pass that the next epoch begins in; its batches before that are decoded and thrown away."""
+        self._epochs = int(state["epochs"])
+        number, skipped = divmod(self._epochs * self.steps_per_epoch, len(self._whole))
+        self._batches = islice(self._passes(number), skipped, None)
+
+    def _passes(self, number: int = 0) -> Iterator[Batch]:
         while True:
             ids = share_of_pass(self._train, np.random.default_rng([self._seed, number]), self._rank, self._size)
             augment = (self._seed, number) if self._augmented else None

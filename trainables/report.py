@@ -1,0 +1,55 @@
+"""What one epoch of a trial did."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, final
+
+State = Literal["running", "completed", "diverged"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch did. Errors are fractions in [0, 1]."""
+
+    epoch: int
+    """Counted from 1."""
+    lr: float
+    """Learning rate of the epoch's last step."""
+    train_loss: float
+    """Mean cross-entropy over the training images, with dropout on, as the weights stood at each step; in nats."""
+    train_error: float
+    """Share of training images misclassified, measured like `train_loss`."""
+    val_error: float | None
+    """Share of held-out images misclassified, dropout off, after the epoch; None where none are held out."""
+    test_error: float | None
+    """Share of test images misclassified, likewise; None where images are held out, or it is read at the end only."""
+    test_top5_error: float | None
+    """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
+    averaged_error: float | None = None
+    """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
+    error: float
+    """What the search minimises: `val_error` where there is one, else `test_error`, else, where no choice hangs on it,
+    `train_error`."""
+    train_images: int
+    """Images counted in `train_error`, over all workers."""
+    val_images: int
+    """Images counted in `val_error`, over all workers."""
+    test_images: int
+    """Images counted in `test_error`, over all workers."""
+    epoch_s: float
+    """Seconds of training and evaluation."""
+    train_s: float
+    """Seconds of training alone."""
+    state: State
+    reason: str = ""
+    """Why the state is `diverged`."""
+    num_parameters: int
+    precision: str
+    memory_format: str
+    device: str
+    node: str
+    """Name of the machine that the first worker ran on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values by name."""
+        return asdict(self)

@@ -1,0 +1,105 @@
+"""What a trial needs, beside its network, to go on in another process as if nothing had happened."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self, final
+
+import torch
+
+from trainables.averaging import WeightAverage
+from trainables.feed import Feed
+from trainables.report import EpochReport
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """A trial between two epochs."""
+
+    reports: tuple[EpochReport, ...]
+    """What every epoch so far did: the last of them may not have reached anybody."""
+    unlearned_steps: int
+    """See `trainables.loop.why_diverged`."""
+    optimiser: Mapping[str, Any]
+    """The optimiser's `state_dict`, on the CPU."""
+    feed: Mapping[str, Any]
+    """What `Feed.state` returned."""
+    generators: Sequence[Mapping[str, torch.Tensor]]
+    """Torch's own generators on each worker, in order of rank; see `generators`."""
+    average: Mapping[str, Any] | None
+    """What `WeightAverage.state` returned; None where nothing is averaged, or no longer."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.reports)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is completed or diverged: there is nothing to train any more."""
+        return self.reports[-1].state != "running"
+
+    def apply(
+        self,
+        *,
+        optimiser: torch.optim.Optimizer,
+        feed: Feed,
+        average: WeightAverage | None,
+        device: torch.device,
+        rank: int,
+    ) -> None:
+        """Bring a trial that was just set up to where this one stood; its network has the weights already.
+
+        Args:
+            optimiser: of the same network.
+            feed: of the same trial, not read from yet.
+            average: of the network's weights.
+            device: where dropout draws.
+            rank: the worker's number. One that was not there before keeps the generators that it has.
+        """
+        optimiser.load_state_dict(dict(self.optimiser))
+        feed.restore(self.feed)
+        if average is not None and self.average is not None:
+            average.restore(**self.average)
+        if rank < len(self.generators):
+            held = self.generators[rank]
+            torch.set_rng_state(held["cpu"])
+            if device.type == "cuda" and "cuda" in held:
+                torch.cuda.set_rng_state(held["cuda"], device)
+
+    def pack(self) -> dict[str, Any]:
+        """Return tensors, numbers and text alone, which `torch.load` reads without running anything."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)}
+        return held | {"reports": json.dumps([asdict(report) for report in self.reports])}
+
+    @classmethod
+    def unpack(cls, held: Mapping[str, Any]) -> Self:
+        """Return what `pack` packed.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not that.
+        """
+        reports = tuple(EpochReport(**report) for report in json.loads(held["reports"]))
+        if [report.epoch for report in reports] != list(range(1, len(reports) + 1)) or not reports:
+            raise ValueError("reports of every epoch from the first are needed")
+        return cls(**{**held, "reports": reports})
+
+
+def generators(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the states of torch's own generators, which dropout draws from: `cpu`, and `cuda` on a GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return a copy of an optimiser's state on the CPU, in plain containers."""
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.detach().cpu().clone()
+        if isinstance(value, Mapping):
+            return {key: copied(item) for key, item in value.items()}
+        return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return copied(optimiser.state_dict())  # type: ignore[no-any-return]
