@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ray._private.services import get_node_ip_address
 
+from tests.cluster_files import ROOT
 from tests.e2e.conftest import environment
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -203,3 +204,23 @@ def test_metrics_are_open_to_all_who_reach_their_port(guarded: Guarded) -> None:
     with urllib.request.urlopen(guarded.metrics) as answer:
         assert answer.status == 200
         assert b"ray_" in answer.read()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": WRONG}],
+    ids=["without", "wrong"],
+)
+def test_a_run_cannot_join_without_the_token(guarded: Guarded, tmp_path: Path, token: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "sweep.run", "quickstart", "--address", guarded.address, "--output", "runs"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=variables(tmp_path, **token) | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("error: Ray's token must be that of the cluster, ")
+    assert not (tmp_path / "runs").exists()
