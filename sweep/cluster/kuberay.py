@@ -120,8 +120,8 @@ def _cluster_faults(path: str, spec: Any) -> list[str]:
         return [*faults, f"{path}.workerGroupSpecs must be a list, got {shown(groups)}."]
     for number, group in enumerate(groups):
         faults += _group_faults(f"{path}.workerGroupSpecs[{number}]", group)
-    names = [within(group, "groupName") for group in groups]
-    for name in {name for name in names if names.count(name) > 1}:
+    names = [str(within(group, "groupName")) for group in groups]
+    for name in sorted({name for name in names if names.count(name) > 1}):
         faults.append(f"{path}.workerGroupSpecs must have a groupName each of its own, got {shown(name)} twice.")
     return faults
 
@@ -151,7 +151,7 @@ def _group_faults(path: str, group: Any) -> list[str]:
     if not isinstance(group, dict):
         return [f"{path} must hold a worker group's fields, got {shown(group)}."]
     faults = _unknown(path, group, _GROUP)
-    if not group.get("groupName"):
+    if not isinstance(group.get("groupName"), str) or not group["groupName"]:
         faults.append(f"{path}.groupName must name the group, got {shown(group.get('groupName'))}.")
     low, high = group.get("minReplicas", 0), group.get("maxReplicas")
     now = group.get("replicas", low)
@@ -192,13 +192,18 @@ def _template_faults(path: str, template: Any) -> list[str]:
         faults += _unknown(here, container, _CONTAINER)
         if number == 0:  # KubeRay starts Ray in the first one
             faults += [fault for fault in [image_fault(f"{here}.image", container.get("image"))] if fault]
-        faults += _environment_faults(here, container.get("env") or [])
+        for key in ("env", "volumeMounts"):
+            if not isinstance(container.get(key, []), list):
+                faults.append(f"{here}.{key} must be a list, got {shown(container[key])}.")
+        faults += _environment_faults(here, container)
+    if not isinstance(pod.get("volumes", []), list):
+        return [*faults, f"{path}.spec.volumes must be a list, got {shown(pod['volumes'])}."]
     faults += _volume_faults(path, pod)
     return faults
 
 
-def _environment_faults(path: str, variables: list[Any]) -> Iterator[str]:
-    for number, variable in enumerate(variables):
+def _environment_faults(path: str, container: dict[str, Any]) -> Iterator[str]:
+    for number, variable in enumerate(_list(container, "env")):
         value = within(variable, "value")
         if value is not None and not isinstance(value, str):
             yield f"{path}.env[{number}].value must be a text, got {shown(value)}; put it in quotes."
@@ -207,12 +212,17 @@ def _environment_faults(path: str, variables: list[Any]) -> Iterator[str]:
 
 
 def _volume_faults(path: str, pod: dict[str, Any]) -> Iterator[str]:
-    there = [within(volume, "name") for volume in pod.get("volumes") or []]
+    there = [within(volume, "name") for volume in _list(pod, "volumes")]
     for container in pod["containers"]:
-        for mount in within(container, "volumeMounts") or []:
+        for mount in _list(container, "volumeMounts"):
             name = within(mount, "name")
             if name not in there:
                 yield f"{path}.spec.volumes must hold every volume that is mounted, got none named {shown(name)}."
+
+
+def _list(node: Any, key: str) -> list[Any]:
+    value = within(node, key)
+    return value if isinstance(value, list) else []
 
 
 def _unknown(path: str, node: dict[str, Any], known: frozenset[str]) -> list[str]:

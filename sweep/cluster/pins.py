@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _versions_of(command: str) -> Iterator[tuple[str, str | None]]:
         words = shlex.split(command, comments=True)
     except ValueError:
         words = command.split()
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == "--ray" or word.startswith("--ray="):
             ray = following if word == "--ray" else word.removeprefix("--ray=")
             yield f"--ray {ray}", ray

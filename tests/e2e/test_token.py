@@ -1,35 +1,29 @@
 """What a cluster with a token says to those who have none, a wrong one, or the right one: docs/security.md."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._private.services import get_node_ip_address
 
+from tests.cluster_files import ROOT
 from tests.e2e.conftest import environment
 
 RAY = str(Path(sys.executable).with_name("ray"))
 WRONG = "0" * 64
 
-# The project's own way to start Ray, by a user who lets everybody read all files; it lives until its input closes.
-START = """
-import os, sys
-os.umask(0)
-from sweep.cluster.connect import connect
-with connect(None) as cluster:
-    import ray
-    (node,) = ray.nodes()
-    metrics = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    print(ray.get_runtime_context().gcs_address, cluster.dashboard, metrics, flush=True)
-    sys.stdin.read()
-"""
+# The project's own way to make a token, by a user who lets everybody read all files.
+ENSURE = "import os; os.umask(0); from sweep.cluster.connect import ensure_token; ensure_token()"
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,13 @@ class Guarded:
             with error:
                 return error.code, error.read().decode()
 
+    def is_up(self) -> bool:
+        """Return whether the dashboard's server answers and knows the head."""
+        try:
+            return self.nodes() == ["ALIVE"]
+        except OSError:
+            return False
+
     def nodes(self) -> list[str]:
         """Return the states of the nodes that ever joined."""
         status, answer = self.ask("/api/v0/nodes", self.token)
@@ -70,16 +71,43 @@ def variables(home: Path, **token: str) -> dict[str, str]:
     return {name: value for name, value in environment().items() if name not in named} | {"HOME": str(home)} | token
 
 
+def free_ports(count: int) -> list[int]:
+    """Return ports that no one listens on: another Ray of this machine may hold the usual ones."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Start a head as the cluster files do."""
     home = tmp_path_factory.mktemp("home")
+    subprocess.run([sys.executable, "-c", ENSURE], env=variables(home), check=True)
+    port, dashboard, metrics, agent = free_ports(4)
+    command = [RAY, "start", "--head", "--block", "--dashboard-host=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
+    ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"]
     process = subprocess.Popen(
-        [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables(home)
+        [*command, *ports, f"--dashboard-agent-listen-port={agent}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=variables(home, RAY_AUTH_MODE="token"),
     )
-    assert process.stdout is not None
-    address, dashboard, metrics = process.stdout.readline().split()
-    yield Guarded(address, dashboard, metrics, home / ".ray" / "auth_token")
-    process.communicate("")
+    here = get_node_ip_address()
+    cluster = Guarded(
+        f"{here}:{port}",
+        f"http://127.0.0.1:{dashboard}",
+        f"http://{here}:{metrics}/metrics",
+        home / ".ray" / "auth_token",
+    )
+    try:
+        while not cluster.is_up():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.2)
+        yield cluster
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def test_the_token_is_long_and_its_owners_alone(guarded: Guarded) -> None:
@@ -176,3 +204,23 @@ def test_metrics_are_open_to_all_who_reach_their_port(guarded: Guarded) -> None:
     with urllib.request.urlopen(guarded.metrics) as answer:
         assert answer.status == 200
         assert b"ray_" in answer.read()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": WRONG}],
+    ids=["without", "wrong"],
+)
+def test_a_run_cannot_join_without_the_token(guarded: Guarded, tmp_path: Path, token: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "sweep.run", "quickstart", "--address", guarded.address, "--output", "runs"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=variables(tmp_path, **token) | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")  # Ray prints lines of its own before
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()

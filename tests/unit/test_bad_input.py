@@ -519,3 +519,13 @@ def test_a_streamed_batch_that_the_workers_cannot_share(tmp_path: Path, capsys: 
     options = ["--data", str(folder), "--width", "0.05", "--batch-size", "7", "--workers-per-trial", "2"]
     message = "batch_size must be a multiple of the 2 workers of a trial, got 7."
     assert refused(tmp_path, capsys, "imagenet", *options, "--gpus-per-trial", "0") == f"error: {message}\n"
+
+
+def test_an_empty_variable_for_output_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_OUTPUT", "")
+    monkeypatch.chdir(tmp_path)
+    assert main(["quickstart", *TINY]) == 2
+    assert capsys.readouterr().err == "error: output must be a folder or a URI, got ''.\n"
+    assert list(tmp_path.iterdir()) == []

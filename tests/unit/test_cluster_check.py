@@ -327,6 +327,11 @@ KUBERAY = [
         f"{CLUSTER}.headGroupSpec.template.spec.containers[0].env[0] must take the token from a Secret",
     ),
     (
+        "env: &env",
+        "env: 3\n              args: &env",
+        f"{CLUSTER}.headGroupSpec.template.spec.containers[0].env must be",
+    ),
+    (
         "2.60.0-py311",
         "latest",
         f"{CLUSTER}.headGroupSpec.template.spec.containers[0].image must name an image by a tag",

@@ -28,6 +28,14 @@ def test_nothing_given_changes_nothing() -> None:
     assert RunOptions().study_options() == {}
 
 
+def test_a_variable_says_where_runs_lie_and_the_option_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SWEEP_OUTPUT", raising=False)
+    assert options().output == "runs"
+    monkeypatch.setenv("SWEEP_OUTPUT", "s3://bucket/my runs")
+    assert options().output == "s3://bucket/my runs"
+    assert options("--output", "elsewhere").output == "elsewhere"
+
+
 def test_the_studys_name_and_options_are_read() -> None:
     assert parse(["cifar10", "--epochs", "3", "--name", "x", "--resume", "--dry-run"]) == (
         "cifar10",

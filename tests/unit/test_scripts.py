@@ -1,10 +1,15 @@
-"""What the README's two commands say where the machine lacks something."""
+"""What the scripts say where the machine lacks something, and how a node is set up."""
 
 import os
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from sweep.cluster.pins import pinned_ray
+from sweep.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,3 +55,101 @@ def test_a_virtual_environment_that_was_made_by_half_is_made_again(tmp_path: Pat
         assert done.returncode == 1
         assert done.stdout == "Making the virtual environment .venv\n"
         assert "the virtual environment could not be made; is the package python3-venv installed?" in done.stderr
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that sets up a node whose packages are there already, in a home of its own."""
+    stamp = subprocess.run(
+        ["bash", "-c", "cat pyproject.toml constraints.txt | cksum"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    venv = tmp_path / "sweep-venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    (venv / "installed").write_text(stamp.stdout.strip())
+    (tmp_path / ".bashrc").write_text("# mine\n")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", ROOT / "scripts" / "node", *arguments],
+            env=os.environ | {"HOME": str(tmp_path), "PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_a_node_tells_every_shell_the_token_mode_and_where_runs_lie(
+    tmp_path: Path, node: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    output = "/mnt/my $(touch stolen) runs"
+    for _ in range(2):  # a second `ray up` sets it up again
+        done = node("--ray", pinned_ray(), "--output", output, "--data", "s3://bucket/data")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / ".bashrc").read_text() == "# mine\n. ~/.sweep_env\n"
+    wanted = ("RAY_AUTH_MODE", "RAY_TRAIN_ENABLE_STATE_TRACKING", "SWEEP_OUTPUT", "SWEEP_DATA")
+    code = f"import os; print([os.environ[name] for name in {wanted}], os.environ['PATH'].split(':')[0])"
+    said = subprocess.run(
+        ["bash", "-c", f'. ~/.bashrc; exec {sys.executable} -c "{code}"'],
+        cwd=tmp_path,
+        env=os.environ | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == f"{['token', '1', output, 's3://bucket/data']} {tmp_path}/sweep-venv/bin"
+    assert not (tmp_path / "stolen").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ray", "2.0.0", "--output", "x"], "Ray must have the same version everywhere, "),
+        (["--output", "x"], "Ray must have the same version everywhere, "),
+        (["--ray", pinned_ray()], "--output must say where runs are kept, "),
+        (["--ray", pinned_ray(), "--output", ""], "--output must say where runs are kept, "),
+        (["--ray"], "scripts/node must have a value after each of its options."),
+        (["--rey", "2.0.0"], "scripts/node takes --ray, --output and --data, got --rey."),
+    ],
+)
+def test_a_node_is_not_set_up_by_half(
+    tmp_path: Path, node: Callable[..., subprocess.CompletedProcess[str]], arguments: list[str], said: str
+) -> None:
+    done = node(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {said}")
+    assert not (tmp_path / ".sweep_env").exists()
+
+
+def begin_or_resume(output: Path, *arguments: str) -> list[str]:
+    """Run the script with an imitation of `python -m sweep.run`, and return what that was called with."""
+    imitation = output.parent / "bin" / "python"
+    imitation.parent.mkdir(exist_ok=True)
+    imitation.write_text(f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nprintf "%s\\n" "$@"\n')
+    imitation.chmod(0o755)
+    path = f"{imitation.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [ROOT / "scripts" / "begin-or-resume", *arguments],
+        env=os.environ | {"PATH": path, "SWEEP_OUTPUT": str(output), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines() if done.returncode == 0 else [done.stderr]
+
+
+def test_a_job_that_is_submitted_again_goes_on_with_its_run(tmp_path: Path) -> None:
+    output = tmp_path / "my runs"
+    begun = ["-m", "sweep.run", "cifar10", "--epochs", "2", "--name", "table3"]
+    assert begin_or_resume(output, "table3", "cifar10", "--epochs", "2") == begun
+    Store(str(output / "table3")).write_study({})
+    assert begin_or_resume(output, "table3", "cifar10", "--epochs", "2") == [*begun, "--resume"]
+    assert begin_or_resume(output, "table4") == ["-m", "sweep.run", "--name", "table4"]
+    assert begin_or_resume(output) == ["error: scripts/begin-or-resume must have the run's name, got nothing.\n"]
+    (said,) = begin_or_resume(output, "../table3")
+    assert said.startswith("error: name must")
+    assert "Traceback" not in said
