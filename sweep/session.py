@@ -18,6 +18,7 @@ from typing import Any, Literal, final
 from rich.console import Console
 
 from sweep.cluster.connect import Cluster, address_of, connect, this_machine
+from sweep.cluster.tunnel import tunnel_command
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
@@ -171,6 +172,8 @@ def execute(prepared: Prepared) -> Outcome:
     ended = sum(row["state"] in FINAL_STATES for row in prepared.recorded.values())
     progress = Progress(plan, prepared.console, done=ended)
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
+    if plan.cluster.dashboard and plan.cluster.address != "this machine":
+        say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     try:
         rows = run_trials(
             plan,
