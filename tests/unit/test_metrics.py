@@ -1,12 +1,14 @@
 """What a run's metrics show, driven by the recorder as a run drives them; only Ray's /metrics page is left out."""
 
 import logging
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from sweep.metrics import METRICS, Instrument, Metric, RunMetrics, run_name
 from sweep.recorder import Recorder
@@ -43,6 +45,7 @@ class StandIn:
     """What the recorder reads of a Ray trial."""
 
     error_file: str | None = None
+    pickled_error_file: str | None = None
 
     def __init__(self, trial_id: str, *, phase: str = "search", variant: str = "all-cnn-c") -> None:
         config = TrialConfig(
@@ -112,6 +115,25 @@ def test_what_was_interrupted_waits(tmp_path: Path) -> None:
     bench.complete(trial)
     assert bench.page.states() == {"pending": 5}
     assert bench.page.shown["sweep_images_per_second", "r", CELL] == 0
+
+
+def test_a_trial_that_lost_its_node_waits_and_its_epochs_count_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    trial = StandIn("t")
+    bench.start(trial)
+    bench.report(trial, 1, 0.5)
+    file = tmp_path / "error.pkl"
+    file.write_bytes(pickle.dumps(ActorUnavailableError("gone", b"\0" * 16)))
+    trial.pickled_error_file = str(file)
+    bench.fail(trial)
+    assert bench.page.states() == {"pending": 5}
+    assert bench.page.shown["sweep_images_per_second", "r", CELL] == 0
+    trial.pickled_error_file = None
+    bench.start(trial)
+    for epoch in (1, 2):
+        bench.report(trial, epoch, 0.5)
+    assert bench.page.states() == {"pending": 4, "running": 1}
+    assert bench.page.shown["sweep_epochs", "r", CELL] == 2
 
 
 def test_epochs_and_times(tmp_path: Path) -> None:
