@@ -17,6 +17,7 @@ from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.journal import JOURNAL, Journal
 from sweep.losses import LossScheduler
+from sweep.metrics import RunMetrics, run_name
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
@@ -92,19 +93,29 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted, on_wait)
+        with metrics.kept_shown():
+            _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted, on_wait)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
         return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
 
-    on_change = _journal(plan, store, recorded)
+    journal = _journal(plan, store, recorded)
+    metrics = RunMetrics(
+        run_name(store.location), study, plan.trials, recorded, best_epochs=best_epochs() if recorded else None
+    )
+
+    def on_change(row: Mapping[str, Any]) -> None:
+        journal(row)
+        metrics.update(row)
+
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
         rows = run(StudySearcher(study, recorded, best_epochs() if recorded else None), recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
+    metrics.plan(plan.search_trials + len(wanted))
     on_confirm(wanted)
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)

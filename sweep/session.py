@@ -20,6 +20,7 @@ from rich.console import Console
 from sweep.cluster.code import check_output
 from sweep.cluster.connect import Cluster, connect, find_cluster, this_machine
 from sweep.cluster.probe import check_nodes
+from sweep.cluster.tunnel import tunnel_command
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
@@ -180,6 +181,8 @@ def execute(prepared: Prepared) -> Outcome:
     ended = sum(row["state"] in FINAL_STATES for row in prepared.recorded.values())
     progress = Progress(plan, prepared.console, done=ended)
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
+    if plan.cluster.dashboard and plan.cluster.address != "this machine":
+        say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     try:
         rows = run_trials(
             plan,
