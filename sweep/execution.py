@@ -53,6 +53,7 @@ def run_trials(
     is_interrupted: Callable[[], bool],
     on_end: Callable[[Mapping[str, Any]], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
+    trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
 
@@ -63,6 +64,8 @@ def run_trials(
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
         on_end: called with the row of each trial that ended.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
+        trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
+            that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
     study = plan.study
 
@@ -78,7 +81,7 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted)
+        _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted, trainable)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
@@ -113,6 +116,7 @@ def _tune(
     scheduler: TrialScheduler,
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
+    trainable: Callable[[dict[str, Any]], None] | None,
 ) -> None:
     # Tune's own table, log files and signal handler give way to this project's.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -124,7 +128,8 @@ def _tune(
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
+    if trainable is None:
+        trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(
