@@ -216,7 +216,7 @@ def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
     if any(len(configurations) > 1 for configurations in tried):
         yield Finding(
             about="the run",
-            text="the learning rate was chosen on the same test error that is shown, as the paper seems to have done, "
+            text="hyperparameters were chosen on the same test error that is shown, as the paper seems to have done, "
             "so that it flatters every variant a little.",
             advice="choose on images held out of training, --protocol holdout.",
         )

@@ -24,7 +24,7 @@ _BESIDE_THE_RATE = {"weight_decay": "weight decay", "batch_size": "batch size"}
 ERRORS_ARE = {
     "paper": "Errors are test errors after the last epoch of completed trials.",
     "holdout": "Errors are test errors, after the last epoch, of the configuration with the lowest validation error, "
-    "trained anew on all training images with fresh seeds; the learning rate was chosen on images held out of "
+    "trained anew on all training images with fresh seeds; hyperparameters were chosen on images held out of "
     "training.",
 }
 """By protocol."""

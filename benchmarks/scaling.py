@@ -227,6 +227,8 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
         recorded={},
         is_interrupted=lambda: False,
         on_end=lambda _: ends.append(time.perf_counter()),
+        on_loss=lambda _: None,
+        on_wait=lambda *_: None,
         on_confirm=lambda _: None,
         trainable=trainable,
     )

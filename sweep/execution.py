@@ -16,13 +16,16 @@ from sweep.confirm import ConfirmSearcher, confirmations
 from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.journal import JOURNAL, Journal
+from sweep.losses import LossScheduler
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
+from sweep.waiting import Waiting
 from trainables.config import TrialConfig
+from trainables.registry import read_plugins
 
 
 @final
@@ -52,6 +55,8 @@ def run_trials(
     recorded: Mapping[str, Mapping[str, Any]],
     is_interrupted: Callable[[], bool],
     on_end: Callable[[Mapping[str, Any]], None],
+    on_loss: Callable[[Mapping[str, Any]], None],
+    on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -63,14 +68,23 @@ def run_trials(
         recorded: rows of `trials` by trial_id, of a run that goes on.
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
         on_end: called with the row of each trial that ended.
+        on_loss: called with the row of each trial that lost its node and begins again.
+        on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
     study = plan.study
 
-    def run(searcher: Searcher, count: int, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-        recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end, on_change=on_change)
+    def run(searcher: StudySearcher | ConfirmSearcher, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+        recorder = Recorder(
+            store,
+            recorded=rows,
+            is_interrupted=is_interrupted,
+            on_end=on_end,
+            on_loss=on_loss,
+            on_change=on_change,
+        )
         scheduler: TrialScheduler = FIFOScheduler()
         if isinstance(searcher, StudySearcher):
             search = searcher
@@ -81,7 +95,8 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted, trainable)
+        scheduler = LossScheduler(scheduler, searcher.lost)
+        _tune(plan, store, searcher, scheduler, recorder, is_interrupted, on_wait, trainable)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
@@ -90,10 +105,7 @@ def run_trials(
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        searcher: Searcher = StudySearcher(study, recorded, best_epochs() if recorded else None)
-        # Each trial once more for each time that it may be put aside.
-        attempts = 1 + len(study.rungs)
-        rows = run(searcher, attempts * plan.search_trials, recorded)
+        rows = run(StudySearcher(study, recorded, best_epochs() if recorded else None), recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
@@ -101,7 +113,7 @@ def run_trials(
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)
     # What is confirmed runs to its end.
-    return run(searcher, len(wanted), by_id) if _ended(rows, "confirm") < len(wanted) else rows
+    return run(searcher, by_id) if _ended(rows, "confirm") < len(wanted) else rows
 
 
 def _ended(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
@@ -112,10 +124,10 @@ def _tune(
     plan: Plan,
     store: Store,
     searcher: Searcher,
-    count: int,
     scheduler: TrialScheduler,
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
+    on_wait: Callable[[int, int], None],
     trainable: Callable[[dict[str, Any]], None] | None,
 ) -> None:
     # Tune's own table, log files and signal handler give way to this project's.
@@ -129,13 +141,20 @@ def _tune(
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     if trainable is None:
-        trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
+        trainable = functools.partial(
+            run_trial,
+            placement=plan.placement,
+            run=store.location,
+            execution=execution,
+            plugins=read_plugins(plan.study.base.plugins),
+        )
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode="min",
-            num_samples=count,
+            # As many as the searcher has: one that is put aside, or that lost its node, comes once more.
+            num_samples=-1,
             search_alg=searcher,
             scheduler=scheduler,
             max_concurrent_trials=plan.slots,
@@ -148,7 +167,7 @@ def _tune(
             storage_path=state,
             verbose=0,
             stop=StopWhen(is_interrupted),
-            callbacks=[recorder],
+            callbacks=[recorder, Waiting(on_wait)],
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )

@@ -104,8 +104,8 @@ class RunOptions:
     data: str | None = None
     """Folder or URI that holds a folder cifar10 or cifar100 of Parquet files, or torchvision's folders; default: the
     variable SWEEP_DATA, else torchvision's download. The data set shapes is generated and needs none."""
-    output: str = "runs"
-    """Folder or URI that holds runs."""
+    output: Annotated[str, Parameter(env_var="SWEEP_OUTPUT", show_env_var=False)] = "runs"
+    """Folder or URI that holds runs; default: the variable SWEEP_OUTPUT, else runs."""
     name: str | None = None
     """Name of the run's folder in output; default: the study's name and the time."""
     resume: Annotated[bool, Parameter(negative=())] = False
@@ -221,8 +221,8 @@ class RunOptions:
     max_concurrent: Whole = None
     """Trials at once; default: as many as fit."""
     address: str | None = None
-    """HOST:PORT of a running Ray cluster's head, or auto for the one that Ray finds; default: the variable
-    RAY_ADDRESS, else Ray is started here."""
+    """HOST:PORT of a running Ray cluster's head, auto for the one that Ray finds, or local to start Ray here; default:
+    the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
 
@@ -310,9 +310,9 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
 
 _HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
 
-An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_CACHE (folder for
-decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
-failed, 2 for bad input, 130 after Ctrl-C."""
+An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
+SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a
+known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C."""
 
 
 def _absolute(path: str) -> str:

@@ -10,7 +10,13 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 SCHEMA_VERSION = 5
-"""Raised whenever a column changes its name, type or meaning."""
+"""Raised whenever a column changes its name, type or meaning, or one comes."""
+
+OLDEST_VERSION = 4
+"""The oldest that is still read."""
+
+ADDED = {"averaged_error": 5, "preemptions": 5}
+"""Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
 """`stopped` is by early stopping; `pending` waits, or was interrupted and can be resumed."""
@@ -50,11 +56,13 @@ TRIALS = pa.schema(
         ("precision", pa.string()),
         ("memory_format", pa.string()),
         ("reason", pa.string()),
+        ("preemptions", pa.int64()),
     ],
     metadata=_METADATA,
 )
 """A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
-class among the five likeliest, null with five classes or fewer."""
+class among the five likeliest, null with five classes or fewer. `preemptions` is how often the trial lost its node,
+taken back or dead, and was begun again."""
 
 EPOCHS = pa.schema(
     [

@@ -320,7 +320,7 @@ def test_f7_needs_three_variants_of_the_paper_natural_images_and_an_order() -> N
 def test_f8_a_choice_on_the_test_error() -> None:
     trials = [trial(), trial(lr=0.1)]
     (text,) = found("F8", trials)
-    assert text.startswith("the run: the learning rate was chosen on the same test error that is shown")
+    assert text.startswith("the run: hyperparameters were chosen on the same test error that is shown")
     assert found("F8", trials, fields=HOLDOUT) == []
 
 
