@@ -51,14 +51,14 @@ PARTS = {
     "record: trial starts": ("recorder.py", "on_trial_start"),
     "record: reports": ("recorder.py", "on_trial_result"),
     "record: trial ends": ("recorder.py", "on_trial_complete"),
-    "  of these: writing": ("recorder.py", "flush"),
-    "  of these: journal": ("journal.py", "update"),
+    "all of these: writing rows and journal": ("recorder.py", "flush"),
+    "all of these: journal, unwritten": ("journal.py", "update"),
     "search: points": ("search.py", "suggest"),
     "search: results": ("search.py", "on_trial_complete"),
     "early stopping": ("early_stopping.py", "on_trial_result"),
     "Tune's loop, all": ("tune_controller.py", "step"),
-    "  of this: waiting": ("worker.py", "wait"),
-    "  of this: Tune's own state": ("tune_controller.py", "checkpoint"),
+    "in the loop: waiting": ("worker.py", "wait"),
+    "in the loop: Tune's own state": ("tune_controller.py", "checkpoint"),
 }
 """What of the driver a profile shows: file and function of the code that does it."""
 

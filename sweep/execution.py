@@ -83,7 +83,8 @@ def run_trials(
             is_interrupted=is_interrupted,
             on_end=on_end,
             on_loss=on_loss,
-            on_change=on_change,
+            on_change=journal.update if journal else lambda _: None,
+            on_flush=journal.flush if journal else lambda: None,
         )
         scheduler: TrialScheduler = FIFOScheduler()
         if isinstance(searcher, StudySearcher):
@@ -102,7 +103,7 @@ def run_trials(
     def best_epochs() -> dict[str, float] | None:
         return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
 
-    on_change = _journal(plan, store, recorded)
+    journal = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
         rows = run(StudySearcher(study, recorded, best_epochs() if recorded else None), recorded)
@@ -177,13 +178,11 @@ def _tune(
         recorder.close()
 
 
-def _journal(
-    plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]
-) -> Callable[[Mapping[str, Any]], None]:
+def _journal(plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]) -> Journal | None:
     if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
-        return lambda _: None
+        return None
     epochs = store.read_epochs().to_pylist() if recorded else ()
-    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs).update
+    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
 
 
 def _trial_name(trial: Trial) -> str:
