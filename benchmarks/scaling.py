@@ -209,7 +209,13 @@ def _free_port() -> int:
 
 
 def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> dict[str, float]:
+    starts: list[float] = []
     ends: list[float] = []
+
+    def on_end(row: Mapping[str, Any]) -> None:
+        ends.append(time.perf_counter())
+        starts.append(ends[-1] - row["duration_s"])
+
     trainable = partial(
         sleep_and_compute,
         epochs=setting.epochs,
@@ -226,7 +232,7 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
         store,
         recorded={},
         is_interrupted=lambda: False,
-        on_end=lambda _: ends.append(time.perf_counter()),
+        on_end=on_end,
         on_loss=lambda _: None,
         on_wait=lambda *_: None,
         on_confirm=lambda _: None,
@@ -240,13 +246,11 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
         states = {row["state"] for row in rows}
         assert len(rows) == setting.trials, f"{len(rows)} trials of {setting.trials} are in the record"
         assert states == {"completed"}, f"all trials complete, got {states}"
-    # Whole trials took their time before the first of them ended.
-    first_start = ends[0] - setting.epochs * setting.epoch_s
     reports = sum(row["epochs_run"] for row in rows)
     return {
         "ideal_s": setting.ideal_s,
-        "first_start_s": first_start - started,
-        "run_s": ends[-1] - first_start,
+        "first_start_s": min(starts) - started,
+        "run_s": ends[-1] - min(starts),
         "close_s": time.perf_counter() - ends[-1],
         "cpu_s": cpu,
         "loop_cpu_s": own,
