@@ -81,7 +81,8 @@ class Journal:
         # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
         self._columns = {"search": criterion_column(study.protocol), "confirm": "test_error"}
         self._distributions = distributions(study)
-        self._running: dict[str, int] = {}
+        self._open: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
         self._curves: dict[str, dict[int, float]] = {}
         ended = {row["trial_id"]: row for row in rows if row["state"] in FINAL_STATES}
         curves: dict[str, dict[int, float]] = {trial_id: {} for trial_id in ended}
@@ -103,23 +104,27 @@ class Journal:
     def update(self, row: Mapping[str, Any]) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
         trial_id = row["trial_id"]
-        if trial_id not in self._running:
+        if trial_id not in self._open:
             if row["state"] == "running":
-                self._running[trial_id] = self._add(row, {})
+                self._open[trial_id] = self._add(row, {})
                 self._curves[trial_id] = {}
+                self._shown[trial_id] = "running"
             return
-        number = self._running[trial_id]
+        number = self._open[trial_id]
         error = row[self._columns[row["phase"]]]
-        if row["epochs_run"] and error is not None:
+        if row["epochs_run"] and error is not None and row["epochs_run"] not in self._curves[trial_id]:
             self._storage.set_trial_intermediate_value(number, row["epochs_run"], error)
             self._curves[trial_id][row["epochs_run"]] = error
-        if row["state"] == "running":
+        if row["state"] == self._shown[trial_id]:
             return
-        del self._running[trial_id]
+        # One that was put aside, or lost its node, waits here until it goes on or is stopped: it is the same trial.
+        self._shown[trial_id] = row["state"]
         for name in ("state", "reason"):
             self._storage.set_trial_user_attr(number, name, row[name])
-        value = self._value(row, self._curves.pop(trial_id))
+        value = self._value(row, self._curves[trial_id])
         self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
+        if row["state"] in FINAL_STATES:
+            del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
 
     def flush(self) -> None:
         """Write to the file what has been noted since the last time."""

@@ -153,6 +153,27 @@ def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
     assert [trial.state.name for trial in trials(path)] == ["FAIL"]
 
 
+def test_a_trial_that_was_put_aside_is_one_trial_whether_it_goes_on_or_not(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    for number in range(2):
+        live(journal, number, 0.5, 0.4, end="pending", reason="waits")
+    assert [trial.state.name for trial in trials(path)] == ["WAITING", "WAITING"]
+    same = {"epochs_run": 2, "test_error": 0.4}
+    journal.update(row(0, "stopped", **same, reason="early stopping after epoch 2"))
+    journal.update(row(1, "running", **same))
+    journal.flush()
+    assert [trial.state.name for trial in trials(path)] == ["PRUNED", "RUNNING"]
+    assert trials(path)[1].user_attrs["state"] == "running"
+    journal.update(row(1, "running", epochs_run=3, test_error=0.3))
+    journal.update(row(1, "completed", epochs_run=3, test_error=0.3))
+    journal.flush()
+    stopped, completed = trials(path)
+    assert (stopped.state.name, stopped.value, stopped.intermediate_values) == ("PRUNED", 0.4, {1: 0.5, 2: 0.4})
+    assert (completed.state.name, completed.value) == ("COMPLETE", 0.3)
+    assert completed.intermediate_values == {1: 0.5, 2: 0.4, 3: 0.3}
+    assert [trial.user_attrs["state"] for trial in (stopped, completed)] == ["stopped", "completed"]
+
+
 def test_what_is_noted_is_in_the_file_once_it_is_flushed_and_once_only(path: Path) -> None:
     journal = Journal(str(path), STUDY, [], [])
     before = path.read_bytes()
