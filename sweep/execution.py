@@ -59,6 +59,7 @@ def run_trials(
     on_loss: Callable[[Mapping[str, Any]], None],
     on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
+    trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
 
@@ -71,6 +72,8 @@ def run_trials(
         on_loss: called with the row of each trial that lost its node and begins again.
         on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
+        trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
+            that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
     study = plan.study
 
@@ -82,6 +85,7 @@ def run_trials(
             on_end=on_end,
             on_loss=on_loss,
             on_change=on_change,
+            on_flush=journal.flush if journal else lambda: None,
         )
         scheduler: TrialScheduler = FIFOScheduler()
         if isinstance(searcher, StudySearcher):
@@ -93,8 +97,9 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
+        losses = LossScheduler(scheduler, searcher.lost)
         with metrics.kept_shown():
-            _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted, on_wait)
+            _tune(plan, store, searcher, losses, recorder, is_interrupted, on_wait, trainable)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
@@ -106,7 +111,8 @@ def run_trials(
     )
 
     def on_change(row: Mapping[str, Any]) -> None:
-        journal(row)
+        if journal:
+            journal.update(row)
         metrics.update(row)
 
     rows = [dict(row) for row in recorded.values()]
@@ -135,6 +141,7 @@ def _tune(
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
     on_wait: Callable[[int, int], None],
+    trainable: Callable[[dict[str, Any]], None] | None,
 ) -> None:
     # Tune's own table, log files and signal handler give way to this project's.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -148,13 +155,14 @@ def _tune(
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trainable = functools.partial(
-        run_trial,
-        placement=plan.placement,
-        run=store.location,
-        execution=execution,
-        plugins=read_plugins(plan.study.base.plugins),
-    )
+    if trainable is None:
+        trainable = functools.partial(
+            run_trial,
+            placement=plan.placement,
+            run=store.location,
+            execution=execution,
+            plugins=read_plugins(plan.study.base.plugins),
+        )
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(
@@ -184,13 +192,11 @@ def _tune(
         recorder.close()
 
 
-def _journal(
-    plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]
-) -> Callable[[Mapping[str, Any]], None]:
+def _journal(plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]) -> Journal | None:
     if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
-        return lambda _: None
+        return None
     epochs = store.read_epochs().to_pylist() if recorded else ()
-    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs).update
+    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
 
 
 def _trial_name(trial: Trial) -> str:

@@ -36,17 +36,28 @@ _STATES = {
 
 
 @final
-class _Memory(BaseJournalBackend):  # type: ignore[misc]
-    """A journal that is not in a file yet."""
+class _Buffer(BaseJournalBackend):  # type: ignore[misc]
+    """A journal's newest lines, before they are in its file, where each would be a write that waits for the disk.
+
+    Read by one storage, which takes up at once what it has appended.
+    """
 
     def __init__(self) -> None:
-        self.logs: list[dict[str, Any]] = []
+        self._logs: list[dict[str, Any]] = []
+        self._first = 0
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        return self.logs[log_number_from:]
+        return self._logs[log_number_from - self._first :]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self.logs += logs
+        self._logs += logs
+
+    def write(self, file: BaseJournalBackend) -> None:
+        """Append the lines to a file, and forget them."""
+        if self._logs:
+            file.append_logs(self._logs)
+            self._first += len(self._logs)
+            self._logs = []
 
 
 @final
@@ -70,7 +81,8 @@ class Journal:
         # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
         self._columns = {"search": criterion_column(study.protocol), "confirm": "test_error"}
         self._distributions = distributions(study)
-        self._running: dict[str, int] = {}
+        self._open: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
         self._curves: dict[str, dict[int, float]] = {}
         ended = {row["trial_id"]: row for row in rows if row["state"] in FINAL_STATES}
         curves: dict[str, dict[int, float]] = {trial_id: {} for trial_id in ended}
@@ -78,41 +90,48 @@ class Journal:
             row = ended.get(epoch["trial_id"])
             if row is not None and (error := epoch[self._columns[row["phase"]]]) is not None:
                 curves[row["trial_id"]][epoch["epoch"]] = error
-        # One write for all: to a file, each trial would be a write of its own that waits for the disk.
-        memory = _Memory()
-        storage = JournalStorage(memory)
-        self._studies = {(cell.cell, "search"): self._new_study(storage, cell.cell, "search") for cell in study.cells()}
+        self._buffer = _Buffer()
+        self._storage = JournalStorage(self._buffer)
+        self._studies = {(cell.cell, "search"): self._new_study(cell.cell, "search") for cell in study.cells()}
         for trial_id, row in ended.items():
-            self._add(storage, row, curves[trial_id])
+            self._add(row, curves[trial_id])
         fresh = f"{path}.new"
         Path(fresh).unlink(missing_ok=True)
-        JournalFileBackend(fresh).append_logs(memory.logs)
+        self._buffer.write(JournalFileBackend(fresh))
         os.replace(fresh, path)  # noqa: PTH105 - both are strings
-        self._storage = JournalStorage(JournalFileBackend(path))
+        self._file = JournalFileBackend(path)
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Note what has changed in a row of `trials`: begun, an epoch further, or ended."""
+        """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
         trial_id = row["trial_id"]
-        if trial_id not in self._running:
+        if trial_id not in self._open:
             if row["state"] == "running":
-                self._running[trial_id] = self._add(self._storage, row, {})
+                self._open[trial_id] = self._add(row, {})
                 self._curves[trial_id] = {}
+                self._shown[trial_id] = "running"
             return
-        number = self._running[trial_id]
+        number = self._open[trial_id]
         error = row[self._columns[row["phase"]]]
-        if row["epochs_run"] and error is not None:
+        if row["epochs_run"] and error is not None and row["epochs_run"] not in self._curves[trial_id]:
             self._storage.set_trial_intermediate_value(number, row["epochs_run"], error)
             self._curves[trial_id][row["epochs_run"]] = error
-        if row["state"] == "running":
+        if row["state"] == self._shown[trial_id]:
             return
-        del self._running[trial_id]
+        # One that was put aside, or lost its node, waits here until it goes on or is stopped: it is the same trial.
+        self._shown[trial_id] = row["state"]
         for name in ("state", "reason"):
             self._storage.set_trial_user_attr(number, name, row[name])
-        value = self._value(row, self._curves.pop(trial_id))
+        value = self._value(row, self._curves[trial_id])
         self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
+        if row["state"] in FINAL_STATES:
+            del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
 
-    def _new_study(self, storage: JournalStorage, cell: str, phase: str) -> int:
-        number: int = storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
+    def flush(self) -> None:
+        """Write to the file what has been noted since the last time."""
+        self._buffer.write(self._file)
+
+    def _new_study(self, cell: str, phase: str) -> int:
+        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
         about: dict[str, Any] = {"phase": phase, "protocol": self._study.protocol, "seed": self._study.base.seed}
         if phase == "search":
             about |= {
@@ -124,14 +143,14 @@ class Journal:
         else:
             about["measures"] = self._columns[phase]
         for name, value in about.items():
-            storage.set_study_user_attr(number, name, value)
+            self._storage.set_study_user_attr(number, name, value)
         return number
 
-    def _add(self, storage: JournalStorage, row: Mapping[str, Any], curve: Mapping[int, float]) -> int:
+    def _add(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> int:
         cell, phase = f"{row['dataset']}/{row['augmentation']}/{row['variant']}", row["phase"]
         if (cell, phase) not in self._studies:
             # Only once there is something to show: a cell without a completed trial is never confirmed.
-            self._studies[cell, phase] = self._new_study(storage, cell, phase)
+            self._studies[cell, phase] = self._new_study(cell, phase)
         state = _STATES[row["state"]]
         now = datetime.now(UTC)
         trial = FrozenTrial(
@@ -154,7 +173,7 @@ class Journal:
             system_attrs={},
             intermediate_values=dict(curve),
         )
-        return storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
+        return self._storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
 
     def _sampled(self, row: Mapping[str, Any], cell: str) -> dict[str, int]:
         if row["phase"] != "search":

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from sweep.driver import NodeLostError, is_node_death
+from sweep.live import LiveTrials
 
 
 def is_loss(error: BaseException) -> bool:
@@ -49,6 +50,7 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
         """
         super().__init__()
         self._inner, self._lose = inner, lose
+        self._live = LiveTrials()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Take the metric."""
@@ -78,8 +80,9 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
         self._inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Pass it on."""
-        return self._inner.choose_trial_to_run(tune_controller)
+        """Return the first trial that waits, as each of the inner schedulers would after a look at all that ended."""
+        live = self._live.of(tune_controller.get_trials())
+        return next((trial for trial in live if trial.status == Trial.PENDING), None)
 
     def debug_string(self) -> str:
         """Return the inner scheduler's."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +18,11 @@ from sweep.store import Store
 from trainables.config import TrialConfig
 
 FLUSH_AFTER_S = 10.0
-"""Rows wait at most this long for the next report before they are written; a trial's end writes them at once."""
+"""Epochs wait at most this long for the next report before they are written."""
+
+PAUSE_PER_FLUSH = 19.0
+"""A trial that begins or ends is written at once, unless the last write is less long ago than this many times what it
+took: writing takes a twentieth of the driver's time, however many trials there are and however slow the disk."""
 
 MERGE_AFTER_PARTS = 64
 """Parts of the epochs' table that may lie beside each other."""
@@ -36,6 +41,7 @@ class Recorder(Callback):  # type: ignore[misc]
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_flush: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
@@ -47,6 +53,7 @@ class Recorder(Callback):  # type: ignore[misc]
             on_end: called with a trial's row once its state is final.
             on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
+            on_flush: called each time that the record has been written.
             clock: seconds from any start.
         """
         self._store = store
@@ -59,10 +66,15 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_end = on_end
         self._on_loss = on_loss
         self._on_change = on_change
+        self._on_flush = on_flush
         self._clock = clock
         self._started: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._flushed = clock()
+        self._flush_s = 0.0
+        self._is_behind = False
+        # Counted here: to list them at each flush is a question more to an object store, and this is the only writer.
+        self._parts = store.count_parts()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its callbacks beside its state, but a run goes on from its record alone."""
@@ -76,7 +88,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Add the trial's row, or take up that of an interrupted one."""
         self._begin(trial)
-        self.flush()
+        self._flush_when_due()
 
     def on_trial_result(
         self,
@@ -127,8 +139,8 @@ class Recorder(Callback):  # type: ignore[misc]
         if waited and decision.verdict == "stop":
             row = self._rows[decision.trial_id]
             row.update(state="stopped", reason=_why_stopped(row))
-            self.flush()
             self._on_change(row)
+            self._flush_when_due()
             self._on_end(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
@@ -151,7 +163,7 @@ class Recorder(Callback):  # type: ignore[misc]
         row = self._rows[trial.config["trial_id"]] if trial.config["trial_id"] in self._started else self._begin(trial)
         if row["state"] in FINAL_STATES:
             # What failed came after the trial's end, a write of this record it may be.
-            self.flush()
+            self._flush_when_due()
             return
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
@@ -166,17 +178,43 @@ class Recorder(Callback):  # type: ignore[misc]
             row.update(state="failed", reason=_why_failed(trial))
         self._end(row)
 
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
+        """Write what begun and ended trials have left unwritten, once it is time; Tune asks many times a second."""
+        if self._is_behind:
+            # A failure that lasts is raised where a trial begins or ends: here it would end the run, not a trial.
+            with suppress(OSError):
+                self._flush_when_due()
+
+    def _flush_when_due(self) -> None:
+        # At most as long as epochs wait: a run of any size can be watched.
+        pause = min(FLUSH_AFTER_S, PAUSE_PER_FLUSH * self._flush_s)
+        self._is_behind = True
+        if self._clock() - self._flushed >= pause:
+            self.flush()
+
     def flush(self) -> None:
         """Write every row that is not written yet: trials last, so that none counts epochs that are not there."""
-        self._store.append_epochs(self._epochs)
-        self._epochs = []
-        if self._store.count_parts() > MERGE_AFTER_PARTS:
+        started = self._clock()
+        try:
+            self._write()
+            self._is_behind = False
+        finally:
+            self._flushed = self._clock()
+            self._flush_s = self._flushed - started
+
+    def _write(self) -> None:
+        if self._epochs:
+            self._store.append_epochs(self._epochs)
+            self._epochs = []
+            self._parts += 1
+        if self._parts > MERGE_AFTER_PARTS:
             self._store.merge_epochs()
+            self._parts = 1
         if not self._decisions_are_written:
             self._store.write_decisions(list(self._decisions.values()))
             self._decisions_are_written = True
         self._store.write_trials(self.rows)
-        self._flushed = self._clock()
+        self._on_flush()
 
     def close(self) -> None:
         """Write what is left; trials that are still running become pending."""
@@ -215,8 +253,8 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def _end(self, row: dict[str, Any]) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]
-        self.flush()
         self._on_change(row)
+        self._flush_when_due()
         if row["state"] in FINAL_STATES:
             self._on_end(row)
 

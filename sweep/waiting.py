@@ -7,6 +7,8 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from sweep.live import LiveTrials
+
 SAID_AFTER_S = 30.0
 """A trial's process takes some seconds to come up where there is room; this long it waits for more than that."""
 
@@ -29,21 +31,23 @@ class Waiting(Callback):  # type: ignore[misc]
         self._since: float | None = None
         self._said: tuple[int, int] | None = None
         self._said_at = 0.0
+        self._live = LiveTrials()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: see Recorder."""
         return {}
 
     def on_step_end(self, iteration: int, trials: Sequence[Trial], **info: Any) -> None:  # noqa: ARG002 - Tune's
-        """Look at all trials."""
-        waiting = sum(trial.status == Trial.PENDING for trial in trials)
+        """Look at all trials that have not ended."""
+        live = self._live.of(trials)
+        waiting = sum(trial.status == Trial.PENDING for trial in live)
         if not waiting:
             self._since = self._said = None
             return
         now = self._clock()
         if self._since is None:
             self._since = now
-        counts = waiting, sum(trial.status == Trial.RUNNING for trial in trials)
+        counts = waiting, sum(trial.status == Trial.RUNNING for trial in live)
         is_due = counts != self._said or now - self._said_at >= SAID_AGAIN_AFTER_S
         if now - self._since >= SAID_AFTER_S and is_due:
             self._said, self._said_at = counts, now

@@ -16,6 +16,7 @@ class StandIn:
     """What the recorder reads of a Ray trial."""
 
     error_file: str | None = None
+    pickled_error_file: str | None = None
 
     def __init__(self, number: int, phase: str = "search") -> None:
         cell = STUDY.cells()[number % 4]
@@ -35,7 +36,7 @@ def report(epoch: int, state: str = "running") -> dict[str, Any]:
 def test_the_dashboard_counts_what_the_record_counts(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     journal = Journal(str(tmp_path / JOURNAL), STUDY, [], [])
-    recorder = Recorder(store, on_change=journal.update)
+    recorder = Recorder(store, on_change=journal.update, on_flush=journal.flush, clock=lambda: 0.0)
     trials: list[Any] = [StandIn(number) for number in range(8)]
     for trial in trials:
         recorder.on_trial_start(0, [], trial)
@@ -70,7 +71,7 @@ def test_the_dashboard_counts_what_the_record_counts(tmp_path: Path) -> None:
 def test_what_confirms_is_counted_beside_the_search_and_not_in_it(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / JOURNAL), STUDY, [], [])
     store = Store(str(tmp_path))
-    recorder = Recorder(store, on_change=journal.update)
+    recorder = Recorder(store, on_change=journal.update, on_flush=journal.flush, clock=lambda: 0.0)
     searched: list[Any] = [StandIn(number) for number in range(4)]
     confirmed: list[Any] = [StandIn(number, "confirm") for number in (0, 4, 1, 5)]
     for trial in [*searched, *confirmed[:3]]:

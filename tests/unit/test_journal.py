@@ -63,6 +63,7 @@ def live(journal: Journal, number: int, *errors: float, end: str, **values: Any)
         journal.update(row(number, "running", epochs_run=epoch, test_error=error))
     last = errors[-1] if errors else None
     journal.update(row(number, end, epochs_run=len(errors), test_error=last, **values))
+    journal.flush()
 
 
 def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
@@ -85,14 +86,17 @@ def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
 def test_a_trial_is_followed_epoch_by_epoch(path: Path) -> None:
     journal = Journal(str(path), STUDY, [], [])
     journal.update(row(3, "running"))
+    journal.flush()
     (trial,) = trials(path)
     assert (trial.state.name, trial.params, trial.value) == ("RUNNING", {"lr": 0.05, "batch_size": 64}, None)
     assert trial.user_attrs["trial_id"] == "shapes_none_model-c_0003"
     assert (trial.user_attrs["seed"], trial.user_attrs["state"]) == (3, "running")
     assert trial.user_attrs["sampler_seed"] == sampler_seed(STUDY, "shapes/none/model-c", 3)
     journal.update(row(3, "running", epochs_run=1, test_error=0.5))
+    journal.flush()
     assert trials(path)[0].intermediate_values == {1: 0.5}
     journal.update(row(3, "completed", epochs_run=2, test_error=0.25))
+    journal.flush()
     (trial,) = trials(path)
     assert (trial.state.name, trial.value, trial.intermediate_values) == ("COMPLETE", 0.25, {1: 0.5, 2: 0.25})
     assert trial.user_attrs["state"] == "completed"
@@ -127,6 +131,7 @@ def test_where_the_best_epoch_decides_it_is_the_value_shown(path: Path) -> None:
         journal.update(row(number, "running"))
         journal.update(row(number, "running", epochs_run=1, val_error=0.25))
         journal.update(row(number, end, epochs_run=2, val_error=0.5))
+    journal.flush()
     live = trials(path)
     assert [trial.value for trial in live] == [0.25, 0.25, None]
     assert live[0].intermediate_values == {1: 0.25, 2: 0.5}
@@ -144,7 +149,47 @@ def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
     journal = Journal(str(path), STUDY, [], [])
     live(journal, 0, 0.5, end="diverged")
     journal.update(row(0, "diverged", epochs_run=1, test_error=0.5))
+    journal.flush()
     assert [trial.state.name for trial in trials(path)] == ["FAIL"]
+
+
+def test_a_trial_that_was_put_aside_is_one_trial_whether_it_goes_on_or_not(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    for number in range(2):
+        live(journal, number, 0.5, 0.4, end="pending", reason="waits")
+    assert [trial.state.name for trial in trials(path)] == ["WAITING", "WAITING"]
+    same = {"epochs_run": 2, "test_error": 0.4}
+    journal.update(row(0, "stopped", **same, reason="early stopping after epoch 2"))
+    journal.update(row(1, "running", **same))
+    journal.flush()
+    assert [trial.state.name for trial in trials(path)] == ["PRUNED", "RUNNING"]
+    assert trials(path)[1].user_attrs["state"] == "running"
+    journal.update(row(1, "running", epochs_run=3, test_error=0.3))
+    journal.update(row(1, "completed", epochs_run=3, test_error=0.3))
+    journal.flush()
+    stopped, completed = trials(path)
+    assert (stopped.state.name, stopped.value, stopped.intermediate_values) == ("PRUNED", 0.4, {1: 0.5, 2: 0.4})
+    assert (completed.state.name, completed.value) == ("COMPLETE", 0.3)
+    assert completed.intermediate_values == {1: 0.5, 2: 0.4, 3: 0.3}
+    assert [trial.user_attrs["state"] for trial in (stopped, completed)] == ["stopped", "completed"]
+
+
+def test_what_is_noted_is_in_the_file_once_it_is_flushed_and_once_only(path: Path) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    before = path.read_bytes()
+    for number in range(3):
+        journal.update(row(number, "running"))
+        journal.update(row(number, "running", epochs_run=1, test_error=0.5))
+    assert path.read_bytes() == before
+    journal.flush()
+    written = path.read_bytes()
+    assert written.startswith(before)
+    journal.flush()
+    assert path.read_bytes() == written
+    for number in range(3):
+        journal.update(row(number, "completed", epochs_run=2, test_error=0.25))
+    journal.flush()
+    assert [(trial.value, trial.intermediate_values) for trial in trials(path)] == [(0.25, {1: 0.5, 2: 0.25})] * 3
 
 
 CONFIRM = "shapes/none/model-c confirm"
@@ -161,6 +206,7 @@ def test_what_confirms_is_a_study_of_its_own_with_its_test_errors(path: Path) ->
         journal.update(row(number, "running", **same))
         journal.update(row(number, "running", **same, epochs_run=1, test_error=None))
         journal.update(row(number, end, **same, epochs_run=2, test_error=0.25 if end == "completed" else None))
+    journal.flush()
     shown = trials(path, CONFIRM)
     assert [trial.state.name for trial in shown] == ["COMPLETE", "FAIL", "FAIL", "WAITING"]
     assert [trial.value for trial in shown] == [0.25, None, None, None]
@@ -185,6 +231,7 @@ def test_what_confirms_is_a_study_of_its_own_with_its_test_errors(path: Path) ->
     assert [trial.state.name for trial in trials(path, CONFIRM)] == ["COMPLETE", "FAIL", "FAIL"]
     assert trials(path, CONFIRM)[0].intermediate_values == {2: 0.25}
     second.update(row(3, "running", trial_id=names[3], phase="confirm"))
+    second.flush()
     assert trials(path, CONFIRM)[3].state.name == "RUNNING"
 
 

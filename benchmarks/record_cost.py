@@ -1,0 +1,126 @@
+"""What a run's record costs its driver for each trial, as the run grows.
+
+    python -m benchmarks.record_cost [ROWS ...]
+
+Beside 100, 1,000 and 10,000 trials that have ended, `TRIALS` more begin, report `EPOCHS` times and end, one every
+`EVERY_S` seconds of a clock of their own, to which the time that the record takes is added. Prints ours, the same with
+every begin and end written at once, and their ratio; no Ray is started.
+"""
+
+import sys
+import tempfile
+import time
+from typing import Any
+
+import sweep.recorder
+from search_spaces import LogUniform
+from sweep.journal import JOURNAL, Journal
+from sweep.recorder import Recorder
+from sweep.records import TRIALS as COLUMNS
+from sweep.store import Store
+from sweep.studies import Study
+from trainables.config import TrialConfig
+
+TRIALS, EPOCHS, EVERY_S = 200, 4, 0.1
+CONFIG = TrialConfig(dataset="shapes", variant="all-cnn-c", lr=0.01, epochs=EPOCHS)
+STUDY = Study(
+    name="cost",
+    datasets=("shapes",),
+    variants=("all-cnn-c",),
+    learning_rates=LogUniform(0.001, 0.1),
+    search="random",
+    trials_per_cell=10_000,
+    protocol="paper",
+    base=CONFIG,
+)
+
+
+class Clock:
+    """Time that passes as this process works, and by what is added to it."""
+
+    added = 0.0
+
+    def __call__(self) -> float:
+        """Return seconds."""
+        return time.perf_counter() + self.added
+
+
+class Trial:
+    """What a recorder reads of Ray's."""
+
+    error_file: str | None = None
+    pickled_error_file: str | None = None
+
+    def __init__(self, number: int) -> None:
+        config = CONFIG.to_dict() | {"lr": 0.01 + 1e-6 * number}
+        name = f"shapes_none_all-cnn-c_{number:05d}"
+        self.config = {"trial_id": name, "phase": "search", "cell": CONFIG.cell, "config": config}
+
+
+def ended(number: int) -> dict[str, Any]:
+    """Return the row of a trial that has ended."""
+    known = {
+        "trial_id": f"shapes_none_all-cnn-c_{number:05d}",
+        "phase": "search",
+        "dataset": "shapes",
+        "augmentation": "none",
+        "variant": "all-cnn-c",
+        "lr": 0.01 + 1e-6 * number,
+        "state": "completed",
+        "epochs_run": EPOCHS,
+        "epochs_budget": EPOCHS,
+        "test_error": 1e-5 * number,
+        "duration_s": 1.0 + 1e-3 * number,
+        "node": "node",
+        "device": "cpu",
+        "reason": "",
+    }
+    return dict.fromkeys(COLUMNS.names) | known
+
+
+def cost(rows: int) -> float:
+    """Return the driver's seconds for each trial beside `rows` that have ended."""
+    recorded = {row["trial_id"]: row for row in map(ended, range(rows))}
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(f"{folder}/{JOURNAL}", STUDY, recorded.values(), [])
+        store = Store(folder)
+        recorder = Recorder(store, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock)
+        started = time.perf_counter()
+        for number in range(rows, rows + TRIALS):
+            trial: Any = Trial(number)
+            recorder.on_trial_start(0, [], trial)
+            for epoch in range(1, EPOCHS + 1):
+                recorder.on_trial_result(0, [], trial, _report(epoch))
+                recorder.on_step_end(0, [])
+            recorder.on_trial_complete(0, [], trial)
+            clock.added += EVERY_S
+        recorder.close()
+        seconds = time.perf_counter() - started
+        assert store.read_trials().num_rows == rows + TRIALS, "each trial has its row"
+        assert store.read_epochs().num_rows == TRIALS * EPOCHS, "each epoch has its row"
+    return seconds / TRIALS
+
+
+def _report(epoch: int) -> dict[str, Any]:
+    numbers = dict.fromkeys(("lr", "train_loss", "train_error", "test_error", "epoch_s", "train_s"), 0.5)
+    counts = dict.fromkeys(("train_images", "val_images", "test_images", "num_parameters"), 1)
+    words = dict.fromkeys(("node", "device", "precision", "memory_format", "reason"), "as it is")
+    nothing = dict.fromkeys(("val_error", "test_top5_error", "averaged_error"))
+    return {**numbers, **counts, **words, **nothing, "epoch": epoch, "state": "running"}
+
+
+def main() -> None:
+    """Print the table."""
+    print("trials ended   at once, ms a trial   ours, ms a trial   ratio")
+    pause = sweep.recorder.PAUSE_PER_FLUSH
+    for rows in [int(text) for text in sys.argv[1:]] or [100, 1000, 10_000]:
+        sweep.recorder.PAUSE_PER_FLUSH = 0.0
+        at_once = cost(rows)
+        sweep.recorder.PAUSE_PER_FLUSH = pause
+        ours = cost(rows)
+        print(f"{rows:12,}   {1000 * at_once:19.1f}   {1000 * ours:16.1f}   {at_once / ours:5.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
