@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,17 @@ import pytest
 
 from sweep import spot
 from sweep.spot import Answer, Aws, Gcp, Notice, UnclearAnswerError, drain_node, fetch_from, watch
+from tests.cluster.metadata import Answer as MetadataAnswer
+from tests.cluster.metadata import Ec2, handler
 
 ENDS = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 NOTICE = json.dumps({"action": "terminate", "time": "2030-01-02T03:04:05Z"})
-NOTICE_PATH = "/latest/meta-data/spot/instance-action"
-TOKEN_PATH = "/latest/api/token"  # noqa: S105
-
-Handler = Callable[[str, str, dict[str, str]], tuple[int, bytes, dict[str, str]] | None]
 
 
 @contextmanager
-def serving(handle: Handler) -> Iterator[str]:
-    """Answer requests on loopback; `handle` takes a method, a path and headers, and returns None to hang up."""
-
-    class Service(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = handle(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
-            if answer is None:
-                return
-            status, body, headers = answer
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_PUT = do_GET  # noqa: N815 - the library's name
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+def serving(answer: Callable[[str, str, dict[str, str]], MetadataAnswer | None]) -> Iterator[str]:
+    """Answer requests on loopback; `answer` takes a method, a path and headers, and returns None to hang up."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answer))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -57,50 +36,27 @@ def serving(handle: Handler) -> Iterator[str]:
         server.server_close()
 
 
-class Ec2:
-    """The service as EC2 documents it: IMDSv2 alone, tokens that run out, 404 while there is no notice."""
-
-    def __init__(self) -> None:
-        self.tokens: list[str] = []
-        self.valid = ""
-        self.notice: str | None = None
-        self.asked = 0
-
-    def __call__(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
-        if (method, path) == ("PUT", TOKEN_PATH):
-            if not 1 <= int(headers["x-aws-ec2-metadata-token-ttl-seconds"]) <= 21600:
-                return 400, b"", {}
-            self.valid = f"token-{len(self.tokens)}=="
-            self.tokens.append(self.valid)
-            return 200, self.valid.encode(), {}
-        if headers.get("x-aws-ec2-metadata-token") != self.valid:
-            return 401, b"", {}
-        assert (method, path) == ("GET", NOTICE_PATH)
-        self.asked += 1
-        return (404, b"<html>Not Found</html>", {}) if self.notice is None else (200, self.notice.encode(), {})
-
-
 def test_no_notice_then_one_from_ec2() -> None:
-    service = Ec2()
+    notices: list[str | None] = [None, None, NOTICE]
+    service = Ec2(lambda: notices.pop(0))
     with serving(service) as endpoint:
         cloud = Aws(fetch_from(endpoint))
         assert cloud.look() is None
         assert cloud.look() is None
-        service.notice = NOTICE
         assert cloud.look() == Notice(said="EC2 will terminate this instance", ends_at=ENDS)
-    assert len(service.tokens) == 1
-    assert service.asked == 3
+    assert not notices
+    assert service.given == 1
 
 
 def test_a_token_that_ran_out_is_renewed_at_once() -> None:
-    service = Ec2()
+    notices: list[str | None] = [None, NOTICE]
+    service = Ec2(lambda: notices.pop(0))
     with serving(service) as endpoint:
         cloud = Aws(fetch_from(endpoint))
         assert cloud.look() is None
         service.valid = "another"
-        service.notice = NOTICE
         assert cloud.look() == Notice(said="EC2 will terminate this instance", ends_at=ENDS)
-    assert len(service.tokens) == 2
+    assert service.given == 2
 
 
 GARBAGE = [
@@ -121,7 +77,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
 def test_what_is_no_notice_is_unclear(body: bytes) -> None:
-    def handle(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    def handle(method: str, path: str, headers: dict[str, str]) -> MetadataAnswer:
         return 200, b"token" if method == "PUT" else body, {}
 
     with serving(handle) as endpoint, pytest.raises(UnclearAnswerError, match="no notice can be read from"):
@@ -131,7 +87,7 @@ def test_what_is_no_notice_is_unclear(body: bytes) -> None:
 @pytest.mark.parametrize("status", [400, 403, 500, 503])
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_status_that_says_nothing_is_unclear(status: int, method: str) -> None:
-    def handle(asked: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    def handle(asked: str, path: str, headers: dict[str, str]) -> MetadataAnswer:
         return (status, b"oh", {}) if asked == method else (200, b"token", {})
 
     with serving(handle) as endpoint, pytest.raises(UnclearAnswerError, match=f"status {status} for "):
@@ -139,7 +95,7 @@ def test_a_status_that_says_nothing_is_unclear(status: int, method: str) -> None
 
 
 def test_a_token_that_is_refused_again_and_again_is_unclear() -> None:
-    def handle(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    def handle(method: str, path: str, headers: dict[str, str]) -> MetadataAnswer:
         return (200, b"token", {}) if method == "PUT" else (401, b"", {})
 
     with serving(handle) as endpoint, pytest.raises(UnclearAnswerError, match="status 401 for the notice"):
@@ -186,7 +142,7 @@ def test_redirections_and_proxies_are_not_followed(monkeypatch: pytest.MonkeyPat
             Aws(fetch_from(endpoint)).look()
 
 
-def google(value: bytes, flavour: str = "Google") -> tuple[int, bytes, dict[str, str]]:
+def google(value: bytes, flavour: str = "Google") -> MetadataAnswer:
     return 200, value, {"Metadata-Flavor": flavour}
 
 
@@ -194,7 +150,7 @@ def test_compute_engine_is_asked_at_once_and_then_waited_for() -> None:
     paths: list[str] = []
     values = iter([b"FALSE", b"FALSE\n", b"TRUE"])
 
-    def handle(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    def handle(method: str, path: str, headers: dict[str, str]) -> MetadataAnswer:
         paths.append(path)
         assert headers["metadata-flavor"] == "Google"
         return google(next(values))
@@ -213,7 +169,7 @@ def test_after_an_unclear_answer_compute_engine_is_asked_without_waiting() -> No
     answers = iter([google(b"FALSE"), (503, b"", {}), google(b"TRUE")])
     paths: list[str] = []
 
-    def handle(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    def handle(method: str, path: str, headers: dict[str, str]) -> MetadataAnswer:
         paths.append(path)
         return next(answers)
 
@@ -227,7 +183,7 @@ def test_after_an_unclear_answer_compute_engine_is_asked_without_waiting() -> No
 
 
 @pytest.mark.parametrize("answer", [google(b"TRUE", "Other"), google(b"maybe"), google(b""), (404, b"", {})])
-def test_what_is_no_answer_of_compute_engines_is_unclear(answer: tuple[int, bytes, dict[str, str]]) -> None:
+def test_what_is_no_answer_of_compute_engines_is_unclear(answer: MetadataAnswer) -> None:
     with serving(lambda *_: answer) as endpoint, pytest.raises(UnclearAnswerError):
         Gcp(fetch_from(endpoint)).look()
 
@@ -375,9 +331,7 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_whole_command_drains_once_and_says_so(
     commands: list[tuple[list[str], dict[str, Any]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service = Ec2()
-    service.notice = NOTICE
-    with serving(service) as endpoint:
+    with serving(Ec2(lambda: NOTICE)) as endpoint:
         assert spot.main(["--provider", "aws", "--endpoint", endpoint, "--address", "head:6379"]) == 0
     assert len(commands) == 1
     assert "UTC  notice: EC2 will terminate this instance, in " in capsys.readouterr().out
