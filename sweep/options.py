@@ -104,8 +104,8 @@ class RunOptions:
     data: str | None = None
     """Folder or URI that holds a folder cifar10 or cifar100 of Parquet files, or torchvision's folders; default: the
     variable SWEEP_DATA, else torchvision's download. The data set shapes is generated and needs none."""
-    output: str = "runs"
-    """Folder or URI that holds runs."""
+    output: Annotated[str, Parameter(env_var="SWEEP_OUTPUT", show_env_var=False)] = "runs"
+    """Folder or URI that holds runs; default: the variable SWEEP_OUTPUT, else runs."""
     name: str | None = None
     """Name of the run's folder in output; default: the study's name and the time."""
     resume: Annotated[bool, Parameter(negative=())] = False
@@ -309,8 +309,8 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
 
 _HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
 
-An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_CACHE (folder for
-decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
+An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT, SWEEP_CACHE
+(folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
 failed, 2 for bad input, 130 after Ctrl-C."""
 
 
