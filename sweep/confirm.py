@@ -1,5 +1,6 @@
 """The second phase of the protocol `holdout`: what is trained again, and the searcher that deals it."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -66,16 +67,35 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
         self._left = [
             (name, config) for name, config in trials.items() if recorded.get(name, {}).get("state") not in FINAL_STATES
         ]
+        self._running: dict[str, tuple[str, TrialConfig]] = {}
+        self._lost: set[str] = set()
+        self._attempts: Counter[str] = Counter()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"]:  # noqa: ARG002 - Ray's signature
-        """Return the next trial's configuration."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
+        """Return the next trial's configuration; None where one that runs may yet come again."""
         if not self._left:
-            return Searcher.FINISHED  # type: ignore[no-any-return]
-        name, config = self._left.pop(0)
-        return {"trial_id": name, "phase": "confirm", "cell": config.cell, "config": config.to_dict()}
+            return None if self._running else Searcher.FINISHED
+        name, config = self._running[trial_id] = self._left.pop(0)
+        attempt = self._attempts[name]
+        self._attempts[name] += 1
+        return {
+            "trial_id": name,
+            "attempt": attempt,
+            "phase": "confirm",
+            "cell": config.cell,
+            "config": config.to_dict(),
+        }
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Learn nothing: all was decided before."""
+    def lost(self, name: str) -> None:
+        """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more, first."""
+        self._lost.add(name)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+        """Learn nothing, but whether the trial comes again: all else was decided before."""
+        name, config = self._running.pop(trial_id)
+        if name in self._lost:
+            self._lost.discard(name)
+            self._left.insert(0, (name, config))
 
     def save(self, checkpoint_path: str) -> None:
         """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""

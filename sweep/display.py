@@ -61,7 +61,9 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
         + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
-        f"{_count(plan.cluster.gpus, 'GPU')}: {_count(plan.slots, 'trial')} at once, {each}",
+        f"{_count(plan.cluster.gpus, 'GPU')}{' once it has grown' if plan.cluster.grown else ''}: "
+        f"{_count(plan.slots, 'trial')} at once, {each}",
+        **_waiting(plan),
         "record": location,
         "optuna journal": "left out, since the record is at a URI and a journal is kept in folders only"
         if "://" in location
@@ -106,12 +108,33 @@ class Progress:
             markup=False,
         )
 
+    def trial_lost(self, row: Mapping[str, Any]) -> None:
+        """Say that a trial lost its node."""
+        searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
+        self._console.print(
+            f"{'node lost':>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes "
+            "on elsewhere",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
     def _left(self) -> str:
         left = self.planned - self._done
         if not left:
             return ""
         seconds = (self._clock() - self._start) / self._here * left
         return f"; about {_duration(seconds)} left"
+
+
+def _waiting(plan: Plan) -> dict[str, str]:
+    if plan.slots_now == plan.slots:
+        return {}
+    up = len(plan.cluster.nodes)
+    return {
+        "waiting for": f"nodes: the {_count(up, 'node')} up now {'has' if up == 1 else 'have'} room for "
+        f"{_count(plan.slots_now, 'trial')}, and the cluster grows as trials ask for more"
+    }
 
 
 def _warm_start(study: Study) -> dict[str, str]:

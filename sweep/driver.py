@@ -2,13 +2,17 @@
 
 import json
 import os
+import platform
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import ray.train
 import ray.tune
+from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.train import PreemptionError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
@@ -67,6 +71,18 @@ class Reports(Protocol):
 
     def get(self) -> dict[str, Any] | None:
         """Take a report, waiting for one."""
+
+
+LOSS_IS_SEEN_AFTER_S = 30.0
+"""How long Ray may take to notice that a node is gone, after the workers elsewhere have."""
+
+
+_NODE_DIED = "node has died"
+"""What Ray says of an actor that died with its node, and of no other."""
+
+
+class NodeLostError(Exception):
+    """A trial's worker group lost one of the nodes that it was on."""
 
 
 @final
@@ -130,11 +146,26 @@ def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, exe
         execution: name of the folder in the run's `tune` for Ray Train's own state.
     """
     store = Store(run)
+    _check_reachable(run)
     checkpoint = store.checkpoint(parameters["trial_id"])
     if placement.workers == 0:
         _run_here(parameters["config"], checkpoint, placement)
     else:
-        _run_in_group(parameters, checkpoint, placement, store.folder(f"tune/{execution}"))
+        _run_in_group(parameters, checkpoint, placement, store, execution)
+
+
+def _check_reachable(run: str) -> None:
+    # Nodes that were up before the first trial have been asked, see sweep.cluster.probe; this one may have come later.
+    try:
+        if Store(run).exists():
+            return
+        reason = "no study.json is there"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(
+        f"The run's folder must be reachable from every node, got {run!r}, which the node {platform.node()} does not "
+        f"share ({reason}); name an NFS folder or a URI with --output."
+    )
 
 
 def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> None:
@@ -148,7 +179,14 @@ def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> 
     ).fit()
 
 
-def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placement, storage: str) -> None:
+def _train_on_node(loop_config: dict[str, Any]) -> None:
+    _check_reachable(loop_config["run"])
+    train_in_group(loop_config)
+
+
+def _run_in_group(
+    parameters: dict[str, Any], checkpoint: str, placement: Placement, store: Store, execution: str
+) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
     # The dashboard's Train page shows nothing without this.
@@ -159,8 +197,9 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
     # One place: workers that are ahead of Tune's decision wait, and are not ahead by more than an epoch or two.
     reports = Queue(maxsize=1, actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
-        train_in_group,
+        _train_on_node,
         train_loop_config={
+            "run": store.location,
             "trial": json.dumps(parameters["config"]),
             "checkpoint": checkpoint,
             "cpus": placement.cpus_per_worker,
@@ -169,7 +208,55 @@ def _run_in_group(parameters: dict[str, Any], checkpoint: str, placement: Placem
             num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
         ),
         run_config=ray.train.RunConfig(
-            storage_path=storage, name=f"train-{attempt_name(parameters)}", callbacks=[_Forward(reports)]
+            storage_path=store.folder(f"tune/{execution}"),
+            name=f"train-{attempt_name(parameters)}",
+            callbacks=[_Forward(reports)],
+            # Not by Ray Train itself: the trial's place is free for others meanwhile, and the record counts it.
+            failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
-    forward_reports(trainer.fit, reports, ray.tune.report)
+    up = _nodes_up()
+
+    def send(report: dict[str, Any]) -> None:
+        nonlocal up
+        up = _nodes_up()
+        ray.tune.report(report)
+
+    try:
+        forward_reports(trainer.fit, reports, send)
+    except PreemptionError as error:
+        raise NodeLostError("a node of the trial's was taken back") from error
+    except WorkerGroupError as error:
+        if placement.workers > 1 and _is_one_lost(up):
+            raise NodeLostError("a node was lost while the trial ran on several") from error
+        # Ray Train wraps what it found when it asked how a worker does.
+        failures = error.worker_failures.values()
+        causes = [getattr(failure, "health_check_failure", failure) for failure in failures]
+        if any(is_node_death(cause) for cause in causes):
+            raise NodeLostError("the node of the trial's worker was lost") from error
+        raise
+
+
+def is_node_death(error: BaseException) -> bool:
+    """Return whether Ray says by this error that a process ended with its node, or cannot be reached at all."""
+    if isinstance(error, ActorUnavailableError):
+        # The process does not answer, though Ray knows of no end of it: the way to its node is gone.
+        return True
+    return isinstance(error, RayActorError) and (error.preempted or _NODE_DIED in str(error))
+
+
+def _nodes_up() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _is_one_lost(before: set[str]) -> bool:
+    """Return whether a node of these is gone, or goes within the time that Ray takes to see it.
+
+    A worker whose partner has vanished fails at once, by an error of its own; Ray hears of the node's end later.
+    """
+    deadline = time.monotonic() + LOSS_IS_SEEN_AFTER_S
+    while not before - _nodes_up():
+        if len(before) == 1 or time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True

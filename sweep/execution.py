@@ -16,6 +16,7 @@ from sweep.confirm import ConfirmSearcher, confirmations
 from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.journal import JOURNAL, Journal
+from sweep.losses import LossScheduler
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
@@ -52,6 +53,7 @@ def run_trials(
     recorded: Mapping[str, Mapping[str, Any]],
     is_interrupted: Callable[[], bool],
     on_end: Callable[[Mapping[str, Any]], None],
+    on_loss: Callable[[Mapping[str, Any]], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -62,12 +64,20 @@ def run_trials(
         recorded: rows of `trials` by trial_id, of a run that goes on.
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
         on_end: called with the row of each trial that ended.
+        on_loss: called with the row of each trial that lost its node and begins again.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
     """
     study = plan.study
 
-    def run(searcher: Searcher, count: int, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-        recorder = Recorder(store, recorded=rows, is_interrupted=is_interrupted, on_end=on_end, on_change=on_change)
+    def run(searcher: StudySearcher | ConfirmSearcher, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+        recorder = Recorder(
+            store,
+            recorded=rows,
+            is_interrupted=is_interrupted,
+            on_end=on_end,
+            on_loss=on_loss,
+            on_change=on_change,
+        )
         scheduler: TrialScheduler = FIFOScheduler()
         if isinstance(searcher, StudySearcher):
             search = searcher
@@ -78,14 +88,13 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        _tune(plan, store, searcher, count, scheduler, recorder, is_interrupted)
+        _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted)
         return recorder.rows
 
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        # Each trial once more at most: the one time that it is put aside.
-        rows = run(StudySearcher(study, recorded), 2 * plan.search_trials, recorded)
+        rows = run(StudySearcher(study, recorded), recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
@@ -93,7 +102,7 @@ def run_trials(
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)
     # What is confirmed runs to its end.
-    return run(searcher, len(wanted), by_id) if _ended(rows, "confirm") < len(wanted) else rows
+    return run(searcher, by_id) if _ended(rows, "confirm") < len(wanted) else rows
 
 
 def best_epochs(store: Store) -> dict[str, float]:
@@ -111,7 +120,6 @@ def _tune(
     plan: Plan,
     store: Store,
     searcher: Searcher,
-    count: int,
     scheduler: TrialScheduler,
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
@@ -132,7 +140,8 @@ def _tune(
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode="min",
-            num_samples=count,
+            # As many as the searcher has: one that is put aside, or that lost its node, comes once more.
+            num_samples=-1,
             search_alg=searcher,
             scheduler=scheduler,
             max_concurrent_trials=plan.slots,

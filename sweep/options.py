@@ -220,8 +220,8 @@ class RunOptions:
     max_concurrent: Whole = None
     """Trials at once; default: as many as fit."""
     address: str | None = None
-    """HOST:PORT of a running Ray cluster's head, or auto for the one that Ray finds; default: the variable
-    RAY_ADDRESS, else Ray is started here."""
+    """HOST:PORT of a running Ray cluster's head, auto for the one that Ray finds, or local to start Ray here; default:
+    the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
 

@@ -1,7 +1,7 @@
 """Study -> the trials that a run may start, and what fits at once. Refuses bad input before a cluster starts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -35,7 +35,7 @@ class Plan:
     """Parameter count by cell."""
     placement: Placement
     slots: int
-    """Trials that run at once."""
+    """Trials that run at once, on the cluster at its largest."""
     cluster: Cluster
     asked: Mapping[str, float | None]
     """The options that `place` was given, by name: a run that goes on takes the same."""
@@ -54,6 +54,11 @@ class Plan:
     def epochs(self) -> int:
         """Number of epochs, if no trial ends early."""
         return self.trials * self.study.base.epochs
+
+    @property
+    def slots_now(self) -> int:
+        """Trials that the nodes that are up have room for: fewer than `slots` where the cluster has yet to grow."""
+        return min(self.slots, room(self.cluster.nodes, self.placement))
 
 
 def check_study(study: Study) -> dict[str, int]:
@@ -232,13 +237,18 @@ def place(
             f"workers_per_trial must leave one trial within the {cluster.cpus} CPUs of {cluster.address}, "
             f"got {size}, which needs {placement.cpus}."
         )
-    slots = sum(_workers_that_fit(node, placement) for node in cluster.nodes) // size
+    slots = room(cluster.most, placement)
     if not slots:
         raise ValueError(
             f"workers_per_trial must leave each worker a CPU and its GPU on one node of {cluster.address}, "
             f"got {size}, for which there is no room."
         )
     return placement, min(slots, max_concurrent or slots)
+
+
+def room(nodes: Iterable[tuple[int, int]], placement: Placement) -> int:
+    """Return how many trials fit nodes, given as CPUs and GPUs of each, at once."""
+    return sum(_workers_that_fit(node, placement) for node in nodes) // max(1, placement.workers)
 
 
 def _workers_that_fit(node: tuple[int, int], placement: Placement) -> int:

@@ -10,6 +10,7 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from sweep.losses import lost_its_node
 from sweep.records import EPOCHS, FINAL_STATES, TRIALS
 from sweep.rungs import Decision
 from sweep.store import Store
@@ -33,6 +34,7 @@ class Recorder(Callback):  # type: ignore[misc]
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,6 +45,7 @@ class Recorder(Callback):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id.
             is_interrupted: whether trials that end now were cut off by the user.
             on_end: called with a trial's row once its state is final.
+            on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
             clock: seconds from any start.
         """
@@ -54,6 +57,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._decisions_are_written = True
         self._is_interrupted = is_interrupted
         self._on_end = on_end
+        self._on_loss = on_loss
         self._on_change = on_change
         self._clock = clock
         self._started: dict[str, float] = {}
@@ -151,6 +155,13 @@ class Recorder(Callback):  # type: ignore[misc]
             return
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+        elif lost_its_node(trial):
+            row.update(
+                state="pending",
+                reason=f"lost its node after epoch {row['epochs_run']}",
+                preemptions=row["preemptions"] + 1,
+            )
+            self._on_loss(row)
         else:
             row.update(state="failed", reason=_why_failed(trial))
         self._end(row)
@@ -195,6 +206,7 @@ class Recorder(Callback):  # type: ignore[misc]
             "epochs_run": 0,
             "epochs_budget": config.epochs,
             "train_s": 0.0,
+            "preemptions": 0,
         }
         row.update(state="running", reason="")
         self._rows[trial_id] = row

@@ -50,11 +50,13 @@ TRIALS = pa.schema(
         ("precision", pa.string()),
         ("memory_format", pa.string()),
         ("reason", pa.string()),
+        ("preemptions", pa.int64()),
     ],
     metadata=_METADATA,
 )
 """A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
-class among the five likeliest, null with five classes or fewer."""
+class among the five likeliest, null with five classes or fewer. `preemptions` is how often the trial lost its node,
+taken back or dead, and was begun again."""
 
 EPOCHS = pa.schema(
     [

@@ -121,7 +121,8 @@ class CellSearch:
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in.
 
-    A trial that early stopping puts aside has ended for Ray Tune; it is suggested once more when it may go on.
+    A trial that early stopping puts aside has ended for Ray Tune; it is suggested once more when it may go on. So is
+    one that lost its node, at once.
     """
 
     def __init__(self, study: Study, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -140,6 +141,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._known: dict[str, tuple[int, TrialConfig]] = {}
         self._aside: dict[str, float] = {}
         self._may_go_on: list[str] = []
+        self._lost: set[str] = set()
         self._attempts: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
@@ -156,8 +158,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 continue
             self._known[name] = (number, config)
             return self._start(trial_id, name)
-        # Those aside wait for one that runs.
-        return None if self._aside else Searcher.FINISHED
+        # Those aside wait for one that runs, and one that runs may lose its node and come again.
+        return None if self._aside or self._running else Searcher.FINISHED
 
     def decided(self, decision: Decision) -> None:
         """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
@@ -171,10 +173,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             else:
                 self._tell(name, "stopped", error)
 
+    def lost(self, name: str) -> None:
+        """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more."""
+        self._lost.add(name)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
         name = self._running.pop(trial_id)
-        if error or not result:
+        if name in self._lost:
+            self._lost.discard(name)
+            self._may_go_on.append(name)
+        elif error or not result:
             self._tell(name, "failed", None)
         elif name in self._aside:
             self._aside[name] = result[METRIC]

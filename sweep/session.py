@@ -17,7 +17,9 @@ from typing import Any, Literal, final
 
 from rich.console import Console
 
-from sweep.cluster.connect import Cluster, address_of, connect, this_machine
+from sweep.cluster.code import check_output
+from sweep.cluster.connect import Cluster, connect, find_cluster, this_machine
+from sweep.cluster.probe import check_nodes
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
@@ -111,7 +113,11 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     if options.plugins == ():
         raise ValueError("plugins must name at least one Python file, got none.")
     load_plugins(options.plugins or ())
-    address = address_of(options.address)
+    found = find_cluster(options.address)
+    address = None
+    if found is not None:
+        address = found.address
+        console.print(f"Joining the Ray cluster at {address}, named by {found.by}.", highlight=False, markup=False)
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
     cluster = this_machine() if address is None else stack.enter_context(connect(address))
     document: dict[str, Any] | None = None
@@ -153,9 +159,11 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     stack.callback(interruption.stop_listening)
     if document is None:
         stack.enter_context(store.locked())
+        check_nodes(store.location, study.base.data)
         interruption.listen()
         _begin(store, plan, options, arguments)
     else:
+        check_nodes(store.location, study.base.data)
         interruption.listen()
         _write_study(store, describe_resumption(document, plan, arguments), options)
     return Prepared(
@@ -178,6 +186,7 @@ def execute(prepared: Prepared) -> Outcome:
             recorded=prepared.recorded,
             is_interrupted=interruption,
             on_end=progress.trial_ended,
+            on_loss=progress.trial_lost,
             on_confirm=partial(_begin_confirmation, prepared, progress),
         )
     except KeyboardInterrupt:
@@ -239,6 +248,7 @@ def _named_study(name: str) -> Study:
 def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:
     """Return the options with a name, and the store of a run that is not there yet."""
     name = f"{study.name}-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
+    check_output(options.output)
     store = Store(run_location(options.output, name))
     if "://" not in store.location:
         _check_writable(Path(store.location), options.output)

@@ -16,6 +16,9 @@ import torch
 from ray._private.utils import get_num_cpus
 from ray.util.state import list_actors
 
+from sweep.cluster.code import shipped_code
+from sweep.cluster.size import BOOTSTRAP, largest
+
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for its token when no variable names another place."""
 
@@ -34,21 +37,49 @@ class Cluster:
     """Of the cluster's head, or `this machine`."""
     dashboard: str = ""
     """Where the Ray dashboard answers; empty where it is not known."""
+    grown: tuple[tuple[int, int], ...] = ()
+    """CPUs and GPUs of each node of the cluster at its largest, where it scales by itself; else empty."""
+
+    @property
+    def most(self) -> tuple[tuple[int, int], ...]:
+        """CPUs and GPUs of each node that there is or can be."""
+        return self.grown or self.nodes
 
     @property
     def cpus(self) -> int:
-        """CPUs of all nodes."""
-        return sum(cpus for cpus, _ in self.nodes)
+        """CPUs of all nodes that there are or can be."""
+        return sum(cpus for cpus, _ in self.most)
 
     @property
     def gpus(self) -> int:
-        """GPUs of all nodes."""
-        return sum(gpus for _, gpus in self.nodes)
+        """GPUs of all nodes that there are or can be."""
+        return sum(gpus for _, gpus in self.most)
 
 
-def address_of(address: str | None) -> str | None:
-    """Return the address of the cluster to join: the one given, else `RAY_ADDRESS`, else None."""
-    return address or os.environ.get("RAY_ADDRESS") or None
+@final
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Which cluster a run joins, and why that one."""
+
+    address: str
+    """HOST:PORT of its head, or auto."""
+    by: str
+    """What named it, in words."""
+
+
+def find_cluster(address: str | None) -> Found | None:
+    """Return the cluster to join, or None where Ray is started here.
+
+    The option comes first, then the variable `RAY_ADDRESS`, as Ray has it; in both `local` is this machine by itself.
+    Without either the cluster is joined whose head `ray up` has made of this machine: the file that it leaves there
+    says so. A Ray that merely happens to run here, another user's or a test's, is never joined unasked.
+    """
+    for named, by in ((address, "--address"), (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")):
+        if named:
+            return None if named == "local" else Found(address=named, by=by)
+    if BOOTSTRAP.exists():
+        return Found(address="auto", by=f"{BOOTSTRAP}, which ray up leaves on a cluster's head")
+    return None
 
 
 def this_machine() -> Cluster:
@@ -75,8 +106,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(
             nodes=tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive),
-            address=address or "this machine",
+            address="this machine" if address is None else os.environ["RAY_ADDRESS"],
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+            grown=() if address is None else largest(alive),
         )
     finally:
         ray.shutdown()
@@ -127,19 +159,36 @@ def _start_here() -> Any:
 def _join(address: str) -> Any:
     match = re.fullmatch(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})|auto", address)
     if not match:
-        raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
+        raise ValueError(
+            f"address must be HOST:PORT of a Ray cluster's head, auto or local, got {address!r}; from another machine "
+            "submit the run with ray job submit."
+        )
     try:
         if match["host"]:
             # Ray itself tries for minutes where nothing answers.
             port = int(match["port"])
             socket.create_connection((match["host"].strip("[]"), port), timeout=CONNECT_TIMEOUT_S).close()
-        return ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        return ray.init(address=address, runtime_env=shipped_code(), logging_level=logging.ERROR, log_to_driver=False)
     except ray.exceptions.AuthenticationError as error:
         raise _no_token(error) from error
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        if str(error).startswith("Version mismatch"):
+            raise _other_version(address, str(error)) from error
         raise ValueError(
             f"address must be that of a running Ray cluster, got {address!r} ({_first_line(error)})."
         ) from error
+
+
+def _other_version(address: str, said: str) -> ValueError:
+    # Ray says it in two paragraphs, the cluster's versions first.
+    theirs, ours = (
+        f"Ray {ray_version} and Python {python}"
+        for ray_version, python in re.findall(r"Ray: (\S+)\s+Python: (\S+)", said)[:2]
+    )
+    return ValueError(
+        f"Ray and Python must be of the same versions here as on the cluster {address}, which has {theirs}, got {ours}"
+        "; run this on the cluster's head, or install those here."
+    )
 
 
 def _no_token(error: Exception) -> ValueError:

@@ -1,0 +1,77 @@
+"""Clusters of several nodes on this machine, beside whatever Ray runs here."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tests.e2e.conftest import environment
+
+# A process of its own: the cluster's processes are its children, and its state is not this process's.
+_SERVE = """
+import json, os, sys
+import sweep  # the token's mode
+from sweep.cluster.connect import ensure_token
+from ray.cluster_utils import Cluster
+
+ensure_token()
+cluster = Cluster()
+nodes = []
+try:
+    for line in sys.stdin:
+        command, argument = json.loads(line)
+        if command == "add":
+            head = dict(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=None) if not nodes else {}
+            nodes.append(cluster.add_node(**argument, **head))
+            said = cluster.address
+        elif command == "lose":
+            # As a machine ends: its processes are killed and say goodbye to nobody.
+            cluster.remove_node(nodes[argument], allow_graceful=False)
+            said = None
+        print("answer", json.dumps(said), flush=True)
+finally:
+    cluster.shutdown()
+"""
+
+
+class Nodes:
+    """A cluster and what can happen to it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = ""
+
+    def add(self, **node: Any) -> None:
+        """Add a node of `num_cpus`, `num_gpus` and the like; the first one is the head."""
+        self.address = self._do("add", node)
+
+    def lose(self, number: int) -> None:
+        """Kill a node, counted from 0 in the order of adding."""
+        self._do("lose", number)
+
+    def _do(self, command: str, argument: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([command, argument]) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("answer "):
+                return json.loads(line.removeprefix("answer "))
+        raise AssertionError("the cluster's process has ended")
+
+
+@contextmanager
+def nodes(*each: Mapping[str, Any]) -> Iterator[Nodes]:
+    """Run a cluster of these nodes, the first one its head, until the context ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    try:
+        cluster = Nodes(process)
+        for node in each:
+            cluster.add(**node)
+        yield cluster
+    finally:
+        process.communicate()
