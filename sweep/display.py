@@ -119,6 +119,16 @@ class Progress:
             markup=False,
         )
 
+    def trials_wait(self, waiting: int, running: int) -> None:
+        """Say that trials wait for room on the cluster."""
+        self._console.print(
+            f"{'waiting':>15}  {_count(waiting, 'trial')} for room on the cluster, while {running:,} "
+            f"{'runs' if running == 1 else 'run'}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
     def _left(self) -> str:
         left = self.planned - self._done
         if not left:

@@ -23,6 +23,7 @@ from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
+from sweep.waiting import Waiting
 from trainables.config import TrialConfig
 
 
@@ -54,6 +55,7 @@ def run_trials(
     is_interrupted: Callable[[], bool],
     on_end: Callable[[Mapping[str, Any]], None],
     on_loss: Callable[[Mapping[str, Any]], None],
+    on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -65,6 +67,7 @@ def run_trials(
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
         on_end: called with the row of each trial that ended.
         on_loss: called with the row of each trial that lost its node and begins again.
+        on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
     """
     study = plan.study
@@ -88,7 +91,7 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted)
+        _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted, on_wait)
         return recorder.rows
 
     on_change = _journal(plan, store, recorded)
@@ -123,6 +126,7 @@ def _tune(
     scheduler: TrialScheduler,
     recorder: Recorder,
     is_interrupted: Callable[[], bool],
+    on_wait: Callable[[int, int], None],
 ) -> None:
     # Tune's own table, log files and signal handler give way to this project's.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -154,7 +158,7 @@ def _tune(
             storage_path=state,
             verbose=0,
             stop=StopWhen(is_interrupted),
-            callbacks=[recorder],
+            callbacks=[recorder, Waiting(on_wait)],
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )

@@ -19,7 +19,7 @@ from sweep.driver import NodeLostError, is_node_death
 
 def is_loss(error: BaseException) -> bool:
     """Return whether an error, as Ray Tune got it from a trial, is the loss of a node."""
-    cause = error.as_instanceof_cause() if isinstance(error, RayTaskError) else error
+    cause = error.cause if isinstance(error, RayTaskError) else error
     return isinstance(cause, NodeLostError) or is_node_death(cause)
 
 

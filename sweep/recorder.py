@@ -159,7 +159,7 @@ class Recorder(Callback):  # type: ignore[misc]
             row.update(
                 state="pending",
                 reason=f"lost its node after epoch {row['epochs_run']}",
-                preemptions=row["preemptions"] + 1,
+                preemptions=(row["preemptions"] or 0) + 1,
             )
             self._on_loss(row)
         else:

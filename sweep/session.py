@@ -187,6 +187,7 @@ def execute(prepared: Prepared) -> Outcome:
             is_interrupted=interruption,
             on_end=progress.trial_ended,
             on_loss=progress.trial_lost,
+            on_wait=progress.trials_wait,
             on_confirm=partial(_begin_confirmation, prepared, progress),
         )
     except KeyboardInterrupt:

@@ -1,8 +1,10 @@
 """Clusters of several nodes on this machine, beside whatever Ray runs here."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -39,9 +41,12 @@ finally:
 class Nodes:
     """A cluster and what can happen to it."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], variables: Mapping[str, str]) -> None:
         self._process = process
         self.address = ""
+        """Of the head, HOST:PORT."""
+        self.variables = variables
+        """By which Ray's `auto` finds this cluster and no other one."""
 
     def add(self, **node: Any) -> None:
         """Add a node of `num_cpus`, `num_gpus` and the like; the first one is the head."""
@@ -65,13 +70,21 @@ class Nodes:
 @contextmanager
 def nodes(*each: Mapping[str, Any]) -> Iterator[Nodes]:
     """Run a cluster of these nodes, the first one its head, until the context ends."""
+    # A folder of its own, with a short name for the sockets in it: in Ray's, clusters overwrite each other's address.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    variables = {"RAY_TMPDIR": folder}
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", _SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment() | variables,
     )
     try:
-        cluster = Nodes(process)
+        cluster = Nodes(process, variables)
         for node in each:
             cluster.add(**node)
         yield cluster
     finally:
         process.communicate()
+        shutil.rmtree(folder, ignore_errors=True)

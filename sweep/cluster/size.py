@@ -27,15 +27,20 @@ def largest(alive: Iterable[Mapping[str, float]]) -> tuple[tuple[int, int], ...]
         # A group without bound is a count below 0.
         counted = [(resources, count if count >= 0 else UNBOUNDED) for resources, count in groups]
         return at_most(nodes, counted, UNBOUNDED)
+    return described(nodes)
+
+
+def described(alive: Iterable[Mapping[str, float]]) -> tuple[tuple[int, int], ...]:
+    """Return what `largest` does, by the description on the head alone."""
     try:
-        described = yaml.safe_load(BOOTSTRAP.read_text())
-        head, types, most = (described[key] for key in ("head_node_type", "available_node_types", "max_workers"))
+        description = yaml.safe_load(BOOTSTRAP.read_text())
+        head, types, most = (description[key] for key in ("head_node_type", "available_node_types", "max_workers"))
         workers = [
             (kind.get("resources") or {}, int(kind.get("max_workers", most)))
             for name, kind in types.items()
             if name != head
         ]
-        return at_most(nodes, workers, int(most))
+        return at_most(alive, workers, int(most))
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         # No such file, or one of another shape: the nodes that are up are all that is known.
         return ()

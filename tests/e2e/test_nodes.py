@@ -1,6 +1,7 @@
 """Several nodes: where trials run, and what happens to them when a node is lost."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_a_lost_node_disturbs_its_own_trial_only(tmp_path: Path, workers: tuple[
         # Once both have kept an epoch.
         both = [tmp_path / "cut" / "checkpoints" / f"shapes_none_strided-cnn-a_000{n}" / "last.pt" for n in range(2)]
         while process.poll() is None and not all(file.exists() for file in both):
-            pass
+            time.sleep(0.05)
         cluster.lose(2)
         said, errors = process.communicate()
     assert process.returncode == 0, said + errors

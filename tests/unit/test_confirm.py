@@ -99,4 +99,15 @@ def test_trials_are_dealt_in_order_without_those_that_have_ended() -> None:
     assert isinstance(dealt[0], dict)
     assert (dealt[0]["phase"], dealt[0]["cell"]) == ("confirm", "shapes/none/all-cnn-c")
     assert dealt[0]["config"] == wanted[second].to_dict()
-    assert searcher.suggest("c") == Searcher.FINISHED
+    # One that runs may lose its node and come again.
+    assert searcher.suggest("c") is None
+    searcher.lost(third)
+    searcher.on_trial_complete("b", error=True)
+    again = searcher.suggest("c")
+    assert isinstance(again, dict)
+    assert isinstance(dealt[1], dict)
+    assert again == dealt[1] | {"attempt": 1}
+    searcher.on_trial_complete("a", {"error": 0.5})
+    # A failure is not.
+    searcher.on_trial_complete("c", error=True)
+    assert searcher.suggest("d") == Searcher.FINISHED

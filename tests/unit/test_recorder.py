@@ -1,9 +1,11 @@
 import math
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.records import EPOCHS, TRIALS
@@ -23,6 +25,7 @@ class StandIn:
     """What the recorder reads of a Ray trial."""
 
     error_file: str | None = None
+    pickled_error_file: str | None = None
 
     def __init__(self, trial_id: str, *, epochs: int = 3) -> None:
         config = TrialConfig(
@@ -60,11 +63,13 @@ class Bench:
         self.clock = Clock()
         self.interrupted = False
         self.ended: list[dict[str, Any]] = []
+        self.lost: list[dict[str, Any]] = []
         self.recorder = Recorder(
             self.store,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
             on_end=lambda row: self.ended.append(dict(row)),
+            on_loss=lambda row: self.lost.append(dict(row)),
             clock=self.clock,
         )
 
@@ -172,6 +177,31 @@ def test_a_failed_trial_keeps_the_last_line_of_its_traceback(
     row = bench.written()["t0"]
     assert (row["state"], row["reason"]) == ("failed", reason)
     assert [entry["state"] for entry in bench.ended] == ["failed"]
+
+
+def test_a_trial_that_lost_its_node_goes_on_and_nobody_is_told_that_it_failed(bench: Bench, tmp_path: Path) -> None:
+    trial = StandIn("t0", epochs=2)
+    bench.start(trial)
+    bench.clock.now += 3
+    bench.report(trial, 1)
+    file = tmp_path / "error.pkl"
+    file.write_bytes(pickle.dumps(ActorUnavailableError("gone", b"\0" * 16)))
+    trial.pickled_error_file = str(file)
+    bench.fail(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"], row["preemptions"]) == ("pending", "lost its node after epoch 1", 1)
+    assert (bench.ended, [entry["trial_id"] for entry in bench.lost]) == ([], ["t0"])
+    # Elsewhere: the old epochs come once more.
+    trial.pickled_error_file = None
+    bench.start(trial)
+    for epoch in (1, 2):
+        bench.report(trial, epoch)
+    bench.clock.now += 4
+    bench.complete(trial)
+    row = bench.written()["t0"]
+    assert (row["state"], row["reason"], row["preemptions"], row["epochs_run"]) == ("completed", "", 1, 2)
+    assert row["duration_s"] == 7.0
+    assert [epoch["epoch"] for epoch in bench.store.read_epochs().to_pylist()] == [1, 2]
 
 
 def test_a_trial_that_never_came_up_has_a_row_and_keeps_its_old_epochs(tmp_path: Path) -> None:

@@ -75,6 +75,9 @@ def test_seeds_repeat_each_point_of_the_grid() -> None:
 def test_the_grid_is_walked_once_also_when_no_trial_has_ended_yet() -> None:
     searcher = StudySearcher(study())
     suggested = [searcher.suggest(f"tune-{number}") for number in range(6)]
+    assert searcher.suggest("one more") is None  # one of them may come again
+    for number in range(6):
+        searcher.on_trial_complete(f"tune-{number}", {"state": "completed", "epoch": 5, "error": 0.5})
     assert searcher.suggest("one more") == Searcher.FINISHED
     assert len({(each["cell"], each["config"]["lr"]) for each in suggested}) == 6
 
@@ -101,6 +104,22 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
     }
     again = walk(StudySearcher(asked, recorded))
     assert again == whole[3:]
+
+
+def test_a_trial_that_lost_its_node_comes_again_before_any_other() -> None:
+    searcher = StudySearcher(study(variants=("model-a",)))
+    first, second = searcher.suggest("0"), searcher.suggest("1")
+    assert isinstance(first, dict)
+    searcher.lost(first["trial_id"])
+    searcher.on_trial_complete("0", error=True)
+    again = searcher.suggest("2")
+    assert again == first | {"attempt": 1}
+    # Each time, and also when there is nothing else left.
+    for number in range(3, 6):
+        searcher.lost(first["trial_id"])
+        searcher.on_trial_complete(str(number - 1), error=True)
+        assert searcher.suggest(str(number)) == first | {"attempt": number - 1}
+    assert second != first
 
 
 def test_what_early_stopping_ended_is_told_as_pruned() -> None:
