@@ -28,7 +28,7 @@ mount --bind /mnt/disk/tmp /tmp
 for covered in /home /root /run; do
   mount -t tmpfs -o mode=755 tmpfs "$covered"
 done
-mount -t tmpfs -o size=1g,mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 
 count=0
 for folder in "$@"; do

@@ -1,0 +1,149 @@
+"""The whole path on machines: `ray up`, a run from no workers, a spot reclaim and a dead machine in it, `ray down`."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.store import Store
+from tests.cluster.cloud import Cloud
+from tests.cluster.conftest import ON_DEMAND, SPOT
+from tests.e2e.conftest import environment, without_times
+
+pytestmark = pytest.mark.cluster
+
+STUDY = (
+    *("cifar10", "--variants", "strided-cnn-c", "all-cnn-c", "--learning-rates", "0.01", "0.005"),
+    *("--epochs", "8", "--width", "0.15", "--train-size", "2000", "--batch-size", "32", "--seeds", "1"),
+    *("--no-class-relu", "--input-dropout", "0", "--dropout", "0.1", "--early-stopping", "none"),
+    # Measured on a busy machine these may come out either way.
+    *("--precision", "float32", "--memory-format", "contiguous"),
+)
+TRIALS = 6
+"""Two variants at two learning rates, and the better one of each confirmed."""
+
+PATIENCE_S = 300.0
+"""How long anything may take on a busy machine; how long it does take decides nothing."""
+
+NOTICE_S = 120.0
+"""What EC2 gives."""
+
+
+def wait_for(condition: Callable[[], Any], what: str, run: subprocess.Popen[str], output: Path) -> Any:
+    """Return the condition's value once it is true; give up where the run has ended or nothing comes of it."""
+    begun = time.monotonic()
+    while not (value := condition()):
+        assert run.poll() is None, f"the run ended before {what}:\n{output.read_text()}"
+        assert time.monotonic() - begun < PATIENCE_S, f"waited in vain for {what}:\n{output.read_text()}"
+        time.sleep(0.3)
+    return value
+
+
+def rows(store: Store) -> list[dict[str, Any]]:
+    """Return the rows of `trials` while the run goes on."""
+    return store.read_trials().to_pylist() if store.exists() else []
+
+
+def busy(store: Store) -> dict[str, str]:
+    """Return, by machine, the trial that runs there and has kept at least an epoch since it came there."""
+    epochs: dict[str, str] = {}
+    for row in rows(store):
+        if row["state"] == "running" and row["epochs_run"]:
+            epochs[row["node"]] = row["trial_id"]
+    return epochs
+
+
+def preemptions(store: Store, trial: str) -> int:
+    """Return how often a trial was sent away from a node."""
+    (row,) = (row for row in rows(store) if row["trial_id"] == trial)
+    return int(row["preemptions"])
+
+
+def without_nodes(store: Store) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return both tables without times, and without what says where trials ran and how often they moved."""
+    trials, epochs = without_times(store)
+    for row in trials:
+        row.pop("preemptions", None)
+    return trials, epochs
+
+
+def table(store: Store) -> str:
+    """Return a run's table as CSV."""
+    command = [sys.executable, "-m", "analysis", "table", store.location, "--format", "csv"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_run_on_spot_machines_comes_to_the_table_of_an_undisturbed_one(
+    cloud: Cloud, real_data: str, tmp_path: Path
+) -> None:
+    laptop, machines = "laptop", cloud.machines
+    machines.run(laptop, "(umask 077; ray get-auth-token --generate >/dev/null)")
+    with (machines.home(laptop) / ".bashrc").open("a") as profile:
+        profile.write("export RAY_AUTH_MODE=token\n")
+    machines.run(laptop, "ray up -y --no-config-cache --disable-usage-stats cluster.yaml", PATIENCE_S)
+    assert cloud.started == ["head"]
+
+    # From no workers.
+    study = " ".join(STUDY)
+    typed = f"cd ~/all-cnn-sweep && python -m sweep.run {study} --name disturbed"
+    store = Store(str(machines.shared / "runs" / "disturbed"))
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        run = subprocess.Popen(
+            machines.command(laptop, f"ray exec cluster.yaml '{typed}'"),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        both = wait_for(lambda: busy(store).keys() >= set(SPOT) and busy(store), "both spot machines", run, output)
+        assert cloud.started[1:] == [*SPOT] or cloud.started[1:] == [*reversed(SPOT)]
+
+        # The cloud takes one back, with notice: its trial leaves by itself, and only then the power goes.
+        first, second = SPOT
+        cloud.give_notice(first, NOTICE_S)
+        wait_for(lambda: preemptions(store, both[first]) == 1, "the trial to leave", run, output)
+        assert machines.is_on(first)
+        cloud.take(first)
+
+        # The other one dies without a word, once it has something to lose.
+        lost = wait_for(lambda: busy(store).get(second), "a trial on the other machine", run, output)
+        moved = preemptions(store, lost)
+        machines.cut_power(second)
+        wait_for(lambda: preemptions(store, lost) == moved + 1, "the loss to be seen", run, output)
+
+        assert run.wait(PATIENCE_S) == 0, output.read_text()
+    finally:
+        run.kill()
+        run.wait()
+    said = output.read_text()
+    assert "Joining the Ray cluster" in said
+    assert f"[{TRIALS}/{TRIALS}]" in said
+    assert len(cloud.started) >= 5, cloud.started  # the head, two, and one for each that went
+    assert set(cloud.started[3:]) <= {*SPOT, *ON_DEMAND}
+
+    machines.run(laptop, "ray down -y cluster.yaml", PATIENCE_S)
+    assert cloud.running() == set()
+    assert [name for name in machines.addresses if machines.is_on(name)] == [laptop]
+
+    # The same on this machine, with nothing in its way.
+    ours = (*STUDY, "--data", real_data, "--output", str(tmp_path), "--name", "whole", "--address", "local")
+    done = subprocess.run([sys.executable, "-m", "sweep.run", *ours], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = Store(str(tmp_path / "whole"))
+    ended = rows(store)
+    assert len(ended) == TRIALS
+    assert {row["state"] for row in ended} == {"completed"}
+    assert sum(row["preemptions"] for row in ended) >= 2
+    assert {row["preemptions"] for row in rows(whole)} == {0}
+    assert without_nodes(store) == without_nodes(whole)
+    assert table(store) == table(whole)
+    assert json.loads((machines.shared / "runs" / "disturbed" / "study.json").read_text())["data"]
+    assert re.search(r"strided-cnn-c", table(store))
