@@ -17,6 +17,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from sweep.store import Store
+from trainables.registry import load_plugin_texts
 from trainables.worker import train_in_group, train_worker
 
 HEAD = {"CPU": 0, "node:__internal_head__": 0.001}
@@ -135,7 +136,9 @@ def attempt_name(parameters: Mapping[str, Any]) -> str:
     return str(parameters["trial_id"]) + (f"_again_{attempt}" if attempt else "")
 
 
-def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, execution: str) -> None:
+def run_trial(
+    parameters: dict[str, Any], *, placement: Placement, run: str, execution: str, plugins: Mapping[str, str]
+) -> None:
     """Train one trial and report each epoch to Ray Tune, from the first on, also where an earlier attempt trained some.
 
     Args:
@@ -144,14 +147,16 @@ def run_trial(parameters: dict[str, Any], *, placement: Placement, run: str, exe
         placement: what the trial may use.
         run: the run's folder or URI.
         execution: name of the folder in the run's `tune` for Ray Train's own state.
+        plugins: text of the user's Python files by path, which the node may not have.
     """
     store = Store(run)
     _check_reachable(run)
     checkpoint = store.checkpoint(parameters["trial_id"])
+    load_plugin_texts(plugins)
     if placement.workers == 0:
         _run_here(parameters["config"], checkpoint, placement)
     else:
-        _run_in_group(parameters, checkpoint, placement, store, execution)
+        _run_in_group(parameters, checkpoint, placement, store, execution, plugins)
 
 
 def _check_reachable(run: str) -> None:
@@ -181,11 +186,17 @@ def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> 
 
 def _train_on_node(loop_config: dict[str, Any]) -> None:
     _check_reachable(loop_config["run"])
+    load_plugin_texts(loop_config["plugins"])
     train_in_group(loop_config)
 
 
 def _run_in_group(
-    parameters: dict[str, Any], checkpoint: str, placement: Placement, store: Store, execution: str
+    parameters: dict[str, Any],
+    checkpoint: str,
+    placement: Placement,
+    store: Store,
+    execution: str,
+    plugins: Mapping[str, str],
 ) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
@@ -200,6 +211,7 @@ def _run_in_group(
         _train_on_node,
         train_loop_config={
             "run": store.location,
+            "plugins": dict(plugins),
             "trial": json.dumps(parameters["config"]),
             "checkpoint": checkpoint,
             "cpus": placement.cpus_per_worker,

@@ -25,6 +25,7 @@ from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
 from sweep.waiting import Waiting
 from trainables.config import TrialConfig
+from trainables.registry import read_plugins
 
 
 @final
@@ -138,7 +139,13 @@ def _tune(
     state = store.folder("tune")
     # Each execution has a folder of its own: Tune would overwrite an earlier one's state, Train would go on from it.
     execution = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-    trainable = functools.partial(run_trial, placement=plan.placement, run=store.location, execution=execution)
+    trainable = functools.partial(
+        run_trial,
+        placement=plan.placement,
+        run=store.location,
+        execution=execution,
+        plugins=read_plugins(plan.study.base.plugins),
+    )
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, plan.placement.resources()),
         tune_config=ray.tune.TuneConfig(

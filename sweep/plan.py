@@ -86,6 +86,13 @@ def streams(study: Study) -> bool:
     return any(isinstance(DATASETS[name], StreamSource) for name in study.datasets)
 
 
+def data_location(study: Study) -> str | None:
+    """Return the folder or URI that the study's trials read; None where they make or download all that they need."""
+    sources = [DATASETS[name] for name in study.datasets]
+    reads = any(isinstance(source, StreamSource) or not source.generated for source in sources)
+    return study.base.data if reads else None
+
+
 def _check_source(cell: TrialConfig) -> None:
     streamed = isinstance(DATASETS[cell.dataset], StreamSource)
     fit = ("none", "crop-flip") if streamed else ("none", "flip-shift", "heavy")

@@ -23,7 +23,7 @@ from sweep.cluster.probe import check_nodes
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
-from sweep.plan import Plan, check_study, make_plan, open_data, place
+from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
@@ -159,11 +159,11 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     stack.callback(interruption.stop_listening)
     if document is None:
         stack.enter_context(store.locked())
-        check_nodes(store.location, study.base.data)
+        check_nodes(store.location, data_location(study))
         interruption.listen()
         _begin(store, plan, options, arguments)
     else:
-        check_nodes(store.location, study.base.data)
+        check_nodes(store.location, data_location(study))
         interruption.listen()
         _write_study(store, describe_resumption(document, plan, arguments), options)
     return Prepared(

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import environment
@@ -28,6 +30,8 @@ try:
             head = dict(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=None) if not nodes else {}
             nodes.append(cluster.add_node(**argument, **head))
             said = cluster.address
+        elif command == "count":
+            said = sum(node["Alive"] for node in cluster.global_state.node_table())
         elif command == "lose":
             # As a machine ends: its processes are killed and say goodbye to nobody.
             cluster.remove_node(nodes[argument], allow_graceful=False)
@@ -43,6 +47,7 @@ class Nodes:
 
     def __init__(self, process: subprocess.Popen[str], variables: Mapping[str, str]) -> None:
         self._process = process
+        self._apart: list[subprocess.Popen[bytes]] = []
         self.address = ""
         """Of the head, HOST:PORT."""
         self.variables = variables
@@ -51,6 +56,33 @@ class Nodes:
     def add(self, **node: Any) -> None:
         """Add a node of `num_cpus`, `num_gpus` and the like; the first one is the head."""
         self.address = self._do("add", node)
+
+    def add_apart(self, hidden: Path, *, num_cpus: int) -> None:
+        """Add a node that sees an empty folder in the place of `hidden`, as another machine would.
+
+        It has a view of the file systems of its own, which Linux gives to the administrator.
+        """
+        before = self._do("count", None)
+        ray = Path(sys.executable).with_name("ray")
+        options = f"--address={self.address} --num-cpus={num_cpus} --min-worker-port=0 --max-worker-port=0 --block"
+        self._apart.append(
+            subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "$0" && cd / && exec "$1" start {options}']
+                + [str(hidden), str(ray)],
+                stdout=subprocess.DEVNULL,
+                env=environment() | dict(self.variables) | {"RAY_AUTH_MODE": "token", "PYTHONPATH": ""},
+            )
+        )
+        while self._do("count", None) == before:
+            assert self._apart[-1].poll() is None, "the node has not come up"
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        """End all nodes."""
+        for process in self._apart:
+            process.terminate()
+            process.wait()
+        self._process.communicate()
 
     def lose(self, number: int) -> None:
         """Kill a node, counted from 0 in the order of adding."""
@@ -80,11 +112,11 @@ def nodes(*each: Mapping[str, Any]) -> Iterator[Nodes]:
         text=True,
         env=environment() | variables,
     )
+    cluster = Nodes(process, variables)
     try:
-        cluster = Nodes(process, variables)
         for node in each:
             cluster.add(**node)
         yield cluster
     finally:
-        process.communicate()
+        cluster.end()
         shutil.rmtree(folder, ignore_errors=True)

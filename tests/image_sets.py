@@ -44,4 +44,19 @@ def parquet(root: Path, train: int = 53, val: int = 21, group: int = 8) -> Path:
     return root
 
 
+def tiny_cifar10(root: Path) -> Path:
+    """Make a CIFAR-10 of 20 training and 10 test images."""
+    folder = root / "cifar10"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, size in (("train", 20), ("test", 10)):
+        rows = []
+        for number in range(size):
+            buffer = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+            rows.append({"img": {"bytes": buffer.getvalue(), "path": None}, "label": number % 10})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
+    return root
+
+
 LAYOUTS = {"class folders": class_folders, "parquet": parquet}

@@ -1,11 +1,13 @@
 """Names for things that a user may add: variants, data sets."""
 
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, final
 
 T = TypeVar("T")
 
@@ -56,24 +58,61 @@ def load_plugins(paths: Iterable[str]) -> None:
     """
     for path in paths:
         file = Path(path)
+        name = _module_name(path)
+        if name in sys.modules:
+            continue
         if file.suffix != ".py" or not file.is_file():
             raise ValueError(f"plugins must be existing Python files, got {path!r}.")
-        resolved = str(file.resolve())
-        module_name = f"sweep_plugin:{resolved}"
-        if module_name in sys.modules:
-            continue
-        spec = importlib.util.spec_from_file_location(module_name, resolved)
+        spec = importlib.util.spec_from_file_location(name, file.resolve())
         if spec is None or spec.loader is None:
             raise ValueError(f"plugins must be importable Python files, got {path!r}.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException as error:
-            del sys.modules[module_name]
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(
-                f"plugins must be Python files that run, got {path!r}, which ended in {reason}."
-            ) from error
+        _run(spec, path)
+
+
+def read_plugins(paths: Iterable[str]) -> dict[str, str]:
+    """Return the text of each of these Python files, by its path, for a process on a machine that may not have them."""
+    return {path: Path(path).read_text(encoding="utf-8") for path in paths}
+
+
+def load_plugin_texts(texts: Mapping[str, str]) -> None:
+    """Run what `read_plugins` read as `load_plugins` would have run those files.
+
+    Raises:
+        ValueError: a text cannot be run.
+    """
+    for path, text in texts.items():
+        name = _module_name(path)
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_loader(name, _Text(text), origin=path)
+            assert spec is not None, "the loader is given"
+            _run(spec, path)
+
+
+@final
+class _Text(importlib.abc.InspectLoader):
+    """A module's source that is at hand."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the base class's signature
+        """Return it."""
+        return self._text
+
+
+def _module_name(path: str) -> str:
+    return f"sweep_plugin:{Path(path).resolve()}"
+
+
+def _run(spec: importlib.machinery.ModuleSpec, path: str) -> None:
+    assert spec.loader is not None, "checked before"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[spec.name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"plugins must be Python files that run, got {path!r}, which ended in {reason}.") from error

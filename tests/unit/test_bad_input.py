@@ -1,15 +1,11 @@
 """Every kind of bad input: status 2, one line, nothing written, and Ray is not started."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from sweep.cluster.connect import Cluster
 from sweep.options import RunOptions
@@ -19,7 +15,7 @@ from sweep.records import TRIALS
 from sweep.run import main
 from sweep.store import Store
 from sweep.studies import STUDIES
-from tests.image_sets import class_folders
+from tests.image_sets import class_folders, tiny_cifar10
 
 TINY = ["--train-size", "64", "--epochs", "1", "--width", "0.05"]
 
@@ -37,17 +33,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def parquet_data(tmp_path: Path) -> Path:
     """Return a folder with a CIFAR-10 of 20 training and 10 test images."""
-    folder = tmp_path / "data" / "cifar10"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split, size in (("train", 20), ("test", 10)):
-        rows = []
-        for number in range(size):
-            buffer = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
-            rows.append({"img": {"bytes": buffer.getvalue(), "path": None}, "label": number % 10})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
-    return folder.parent
+    return tiny_cifar10(tmp_path / "data")
 
 
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

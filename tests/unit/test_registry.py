@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.registry import Registry, load_plugins
+from trainables.registry import Registry, load_plugin_texts, load_plugins, read_plugins
 
 
 @pytest.fixture
@@ -83,3 +83,21 @@ def test_a_plugin_is_an_existing_python_file(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
     with pytest.raises(ValueError, match=f"^plugins must be existing Python files, got {re.escape(repr(path))}"):
         load_plugins([path])
+
+
+def test_a_plugin_runs_by_its_text_where_its_file_is_not(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(f"from pathlib import Path\nwith Path({str(ran)!r}).open('a') as f: f.write('x')\n")
+    texts = read_plugins([str(plugin)])
+    plugin.unlink()
+    load_plugin_texts(texts)
+    # Once, and the trial's own configuration names it again.
+    load_plugin_texts(texts)
+    load_plugins([str(plugin)])
+    assert ran.read_text() == "x"
+    broken = {str(tmp_path / "broken.py"): "raise ArithmeticError('mine')\n"}
+    with pytest.raises(
+        ValueError, match=r"plugins must be Python files that run, got '.*/broken\.py', which ended in "
+    ):
+        load_plugin_texts(broken)
