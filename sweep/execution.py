@@ -133,6 +133,8 @@ def _tune(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # Else Tune would itself begin a trial again whose node was taken back with notice, and the searcher once more.
+    os.environ["RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE"] = "1"
     # At the level ERROR Tune would print the traceback of each failed trial, which is in the run's folder.
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

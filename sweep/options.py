@@ -309,9 +309,9 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
 
 _HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
 
-An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT, SWEEP_CACHE
-(folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a known state, 1 when some
-failed, 2 for bad input, 130 after Ctrl-C."""
+An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
+SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a
+known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C."""
 
 
 def _absolute(path: str) -> str:

@@ -55,6 +55,11 @@ class Cloud:
             (name,) = (name for name, each in self._instances.items() if each["machine"] == machine)
             self._terminate([name])
 
+    def fail(self, machine: str) -> None:
+        """Let an instance's machine lose power; the cloud goes on listing the instance, and nobody is told."""
+        with self._lock:
+            self.machines.cut_power(machine)
+
     def close(self) -> None:
         """Close the API; the machines that it started end too."""
         self._server.shutdown()

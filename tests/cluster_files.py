@@ -1,0 +1,23 @@
+"""The shipped cluster files, filled in as a user would."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SHIPPED = ("cluster.yaml", "clusters/local.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
+
+# In the order of the marks in each file.
+VALUES = {
+    "cluster.yaml": ["0123456789abcdef0", "0123456789abcdef1", "bucket"],
+    "clusters/local.yaml": ["10.0.0.1", "10.0.0.2, gpu-2.lab", "ubuntu", "~/.ssh/id_ed25519", "/mnt/runs"],
+    "clusters/gcp.yaml": ["project-1", "common-gpu-v20260901", "project-1", "net", "trainer", "project-1", "bucket"],
+    "clusters/kuberay.yaml": ["registry.example/me", "table3"],
+}
+
+
+def filled(name: str) -> str:
+    """Return a shipped file's text with a value at each mark."""
+    head, *rest = (ROOT / name).read_text().split("FILL_IN")
+    values = VALUES[name]
+    assert len(rest) == len(values), "a value for each mark"
+    return head + "".join(value + text for value, text in zip(values, rest, strict=True))
