@@ -113,23 +113,21 @@ class Machines:
         _wait(lambda: children.read_text().split(), f"the first process of {name}")
         first = int(children.read_text().split()[0])
         self._on[name] = process, first
-        # Both ends are born inside namespaces: the host's own interfaces are not touched.
-        cable = ("ip", "link", "add", "eth0", "netns", str(first), "type", "veth", "peer", "name", f"to-{name}")
-        run(*cable, "netns", str(self._switch.pid))
-        self._on_switch("ip", "link", "set", f"to-{name}", "master", "bridge", "up")
-        inside = ("nsenter", "--target", str(first), "--net", "ip")
-        run(*inside, "address", "add", f"{self.addresses[name]}/24", "dev", "eth0")
-        run(*inside, "link", "set", "eth0", "up")
-        _wait(lambda: "started" in (disk / "console").read_text().split(), f"{name}: {disk / 'console'}")
+        try:
+            self._plug_in(name, first)
+            _wait(lambda: "started" in (disk / "console").read_text().split(), f"{name}: {disk / 'console'}")
+        except BaseException:
+            self.cut_power(name)
+            raise
 
     def cut_power(self, name: str) -> None:
         """End a machine as a power failure does: no process says goodbye, no connection is closed."""
         if name not in self._on:
             return
         process, first = self._on.pop(name)
-        # First the cable, so that nothing is heard of the end; both are gone already where the machine died by itself.
+        # First the cable, so that nothing is heard of the end. Either is gone already where the machine died by itself.
         with suppress(AssertionError):
-            self._on_switch("ip", "link", "set", f"to-{name}", "down")
+            self._on_switch("ip", "link", "delete", f"to-{name}")
         with suppress(ProcessLookupError):
             os.kill(first, signal.SIGKILL)
         process.wait()
@@ -164,6 +162,15 @@ class Machines:
         self._switch.kill()
         self._switch.wait()
         shutil.rmtree(self.state)
+
+    def _plug_in(self, name: str, first: int) -> None:
+        # Both ends are born inside namespaces: the host's own interfaces are not touched.
+        cable = ("ip", "link", "add", "eth0", "netns", str(first), "type", "veth", "peer", "name", f"to-{name}")
+        run(*cable, "netns", str(self._switch.pid))
+        self._on_switch("ip", "link", "set", f"to-{name}", "master", "bridge", "up")
+        inside = ("nsenter", "--target", str(first), "--net", "ip")
+        run(*inside, "address", "add", f"{self.addresses[name]}/24", "dev", "eth0")
+        run(*inside, "link", "set", "eth0", "up")
 
     def _new_disk(self, name: str) -> Path:
         disk = self.state / name
