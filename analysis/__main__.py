@@ -38,7 +38,7 @@ app = cyclopts.App(
 
 @app.command
 def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> None:
-    """Print a row per variant: its best error, at which learning rate, and how its trials ended; findings below it.
+    """Print a row per variant: its error, at which learning rate, and how its trials ended; findings below it.
 
     Args:
         run: the run's folder or URI.

@@ -13,8 +13,8 @@ from sweep.records import FINAL_STATES
 from sweep.selection import (
     HYPERPARAMETERS,
     Candidate,
+    best_epochs,
     candidates,
-    criterion_column,
     rank_configurations,
     search_seeds,
     visible_columns,
@@ -39,6 +39,10 @@ class VariantResult:
     """Learning rate of the chosen configuration; None where no trial of the search was completed."""
     weight_decay: float | None
     """The chosen configuration's."""
+    batch_size: int | None
+    """The chosen configuration's."""
+    tried: Mapping[str, frozenset[float]]
+    """By each name of `HYPERPARAMETERS`, the values that the row's trials of the search have."""
     seed: int | None
     """Seed, where rows are by seed."""
     errors: tuple[float, ...]
@@ -99,13 +103,14 @@ def summarise(
     of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
     for trial in trials:
         of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    best_epochs = _best_epochs(epochs, study)
+    by_best = study.get("criterion", "last") == "best-epoch"
+    best = best_epochs(epochs, study["protocol"]) if by_best else None
     results = []
     for cell, rows in of_cell.items():
         for value, part in _parts(rows, by):
             # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
             choice_is_the_cells = by == "seed" and study["protocol"] == "holdout"
-            choice = _choose(rows if choice_is_the_cells else part, study, best_epochs)
+            choice = _choose(rows if choice_is_the_cells else part, study, best)
             results.append(_result((*cell, value), part, choice, study, by))
     return results
 
@@ -118,21 +123,7 @@ def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
         yield value, [row for row in rows if row[by] == value]
 
 
-def _best_epochs(epochs: Iterable[Mapping[str, Any]], study: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return the lowest error of each trial in any epoch, or None where the last epoch decides."""
-    if study.get("criterion", "last") == "last":
-        return None
-    column = criterion_column(study["protocol"])
-    best: dict[str, float] = {}
-    for row in epochs:
-        if row[column] is not None:
-            best[row["trial_id"]] = min(row[column], best.get(row["trial_id"], 1.0))
-    return best
-
-
-def _choose(
-    trials: Sequence[Trial], study: Mapping[str, Any], best_epochs: Mapping[str, float] | None
-) -> list[Candidate]:
+def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str, float] | None) -> list[Candidate]:
     """Return the candidates of the best configuration, none where no trial of the search was completed.
 
     Of several configurations that were confirmed it is still the one that is first on validation: the lowest of their
@@ -141,10 +132,7 @@ def _choose(
     protocol = study["protocol"]
     columns = visible_columns(protocol)
     searched = [{name: row[name] for name in columns} for row in trials if row["phase"] == "search"]
-    if best_epochs is not None:
-        # A trial whose epochs are not in the record has no best one to be judged by.
-        searched = [row for row in searched if row["trial_id"] in best_epochs]
-    ranked = rank_configurations(candidates(searched, protocol, best_epochs), seeds=search_seeds(study))
+    ranked = rank_configurations(candidates(searched, protocol, best), seeds=search_seeds(study))
     return ranked[0] if ranked else []
 
 
@@ -152,7 +140,7 @@ def _result(
     key: tuple[Any, ...], trials: list[Trial], choice: list[Candidate], study: Mapping[str, Any], by: By
 ) -> VariantResult:
     dataset, augmentation, variant, value = key
-    chosen = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
+    chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
     reported = _reported(trials, choice, study["protocol"])
     own = {trial["trial_id"] for trial in trials}
     seen = [candidate.error for candidate in choice if candidate.trial_id in own]
@@ -164,6 +152,10 @@ def _result(
         variant=variant,
         lr=value if by == "lr" else chosen.get("lr"),
         weight_decay=chosen.get("weight_decay"),
+        batch_size=chosen.get("batch_size"),
+        tried={
+            name: frozenset(trial[name] for trial in trials if trial["phase"] == "search") for name in HYPERPARAMETERS
+        },
         seed=value if by == "seed" else None,
         errors=tuple(
             row["test_error"] for row in reported if row["state"] == "completed" and row["test_error"] is not None

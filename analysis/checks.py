@@ -4,15 +4,16 @@ docs/findings.md lists them. A check that does not apply finds nothing.
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from analysis.aggregate import Trial, VariantResult
+from analysis.aggregate import COUNTED_STATES, Trial, VariantResult
 from analysis.evidence import Evidence
 from analysis.inference import binomial_standard_error, kendall_tau
 from analysis.published import PAPER_ERRORS
-from sweep.selection import HYPERPARAMETERS, criterion_column
+from sweep.selection import HYPERPARAMETERS, criterion_column, points_per_cell
 
 FEW_SEEDS = 3
 """Two seeds have a spread, and an interval of 13 times it."""
@@ -123,7 +124,7 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
     drops = evidence.study["base"]["drops"]
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
-    # Averaged weights, by which halving goes, rank rates well from halfway on: docs/decisions/0013.
+    # Averaged weights, by which halving goes, rank rates better: docs/decisions/0013.
     halving = evidence.study.get("early_stopping") == "halving"
 
     def is_early(row: Mapping[str, Any]) -> bool:
@@ -215,7 +216,7 @@ def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
     if any(len(configurations) > 1 for configurations in tried):
         yield Finding(
             about="the run",
-            text="the learning rate was chosen on the same test error that is shown, as the paper seems to have done, "
+            text="hyperparameters were chosen on the same test error that is shown, as the paper seems to have done, "
             "so that it flatters every variant a little.",
             advice="choose on images held out of training, --protocol holdout.",
         )
@@ -260,6 +261,26 @@ def lost_seeds(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def none_completed(evidence: Evidence) -> Iterator[Finding]:
+    """F12: all planned trials of a cell's search have ended and none completed, so that the row has no error.
+
+    Early stopping keeps one trial of each cell going, which can still fail or diverge after the others were stopped.
+    Where all diverged it is F3 that says so.
+    """
+    for result in evidence.results:
+        states = Counter(row["state"] for row in evidence.searched(result))
+        all_ended = sum(states[state] for state in COUNTED_STATES) >= points_per_cell(evidence.study)
+        if states["completed"] or not all_ended or states.keys() == {"diverged"}:
+            continue
+        counts = ", ".join(f"{states[state]} {state}" for state in COUNTED_STATES if states[state])
+        cure = " without early stopping" if states["stopped"] else ""
+        yield Finding(
+            about=evidence.names([result]),
+            text=f"no trial was completed ({counts}), so that nothing is known of the variant.",
+            advice=f"look at why in the column reason of trials.parquet, then run it anew{cure}.",
+        )
+
+
 CHECKS: dict[str, Check] = {
     "F1": best_at_the_edge,
     "F2": few_seeds,
@@ -272,6 +293,7 @@ CHECKS: dict[str, Check] = {
     "F9": chosen_by_best_epoch,
     "F10": at_chance,
     "F11": lost_seeds,
+    "F12": none_completed,
 }
 """Every check by its number, which never passes to another."""
 

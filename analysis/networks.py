@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweep.selection import HYPERPARAMETERS, candidates, rank_configurations, search_seeds
+from analysis.evidence import read_evidence
+from sweep.selection import HYPERPARAMETERS
 from sweep.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
@@ -64,8 +64,8 @@ class Images:
 def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     """Return the chosen network of each cell in the study's order, all variants if none is named.
 
-    The choice is the table's: among completed trials the configuration of the lowest error, and of its seeds the first;
-    where a second phase has trained it on all images, its first seed there.
+    The choice is the table's, by the last epoch or the best one as the study's criterion says, and of its seeds the
+    first; where a second phase has trained it on all images, its first seed there.
     A cell without a completed trial is left out unless its variant was asked for.
 
     Raises:
@@ -76,7 +76,7 @@ def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     unknown = [name for name in variants if name not in known]
     if unknown:
         raise ValueError(f"variant must be one of the run's, {', '.join(known)}, got {unknown[0]!r}.")
-    chosen = _chosen_trials(store, study["study"])
+    chosen = _chosen_trials(store)
     without = [name for name in variants if not any(cell[2] == name for cell in chosen)]
     if without or not chosen:
         of = f" of {without[0]}" if without else ""
@@ -157,27 +157,23 @@ def write_file(folder: Path, name: str, data: bytes) -> Path:
     return file
 
 
-def _chosen_trials(store: Store, study: Mapping[str, Any]) -> dict[Cell, Mapping[str, Any]]:
-    of_cell: dict[Cell, dict[str, Mapping[str, Any]]] = {
-        cell: {} for cell in product(study["datasets"], study["augmentations"], study["variants"])
-    }
-    for trial in store.read_trials().to_pylist():
-        cell = (trial["dataset"], trial["augmentation"], trial["variant"])
-        of_cell.setdefault(cell, {})[trial["trial_id"]] = trial
+def _chosen_trials(store: Store) -> dict[Cell, Mapping[str, Any]]:
+    evidence = read_evidence(store)
+    by_id = {trial["trial_id"]: trial for trial in evidence.trials}
     chosen: dict[Cell, Mapping[str, Any]] = {}
-    for cell, trials in of_cell.items():
-        ranked = rank_configurations(candidates(trials.values(), study["protocol"]), seeds=search_seeds(study))
-        if ranked:
-            best = ranked[0][0]
-            confirmed = [trial for trial in trials.values() if _confirms(trial, best.configuration)]
-            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=trials[best.trial_id])
+    for result in evidence.results:
+        if result.chosen:
+            best = by_id[result.chosen[0]]
+            confirmed = [trial for trial in evidence.trials if _confirms(trial, best)]
+            cell = (result.dataset, result.augmentation, result.variant)
+            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
     return chosen
 
 
-def _confirms(trial: Mapping[str, Any], configuration: tuple[float, ...]) -> bool:
-    """Whether a trial has trained the chosen configuration on all images."""
-    values = tuple(trial[name] for name in HYPERPARAMETERS)
-    return trial["phase"] == "confirm" and trial["state"] == "completed" and values == configuration
+def _confirms(trial: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    """Whether a trial has trained the chosen trial's configuration on all images."""
+    same = all(trial[name] == best[name] for name in ("dataset", "augmentation", "variant", *HYPERPARAMETERS))
+    return same and trial["phase"] == "confirm" and trial["state"] == "completed"
 
 
 def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | None) -> Subject:

@@ -18,10 +18,13 @@ MISSING = "-"
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""
 
+_BESIDE_THE_RATE = {"weight_decay": "weight decay", "batch_size": "batch size"}
+"""Headings of what a table shows only where a run searched it."""
+
 ERRORS_ARE = {
     "paper": "Errors are test errors after the last epoch of completed trials.",
     "holdout": "Errors are test errors, after the last epoch, of the configuration with the lowest validation error, "
-    "trained anew on all training images with fresh seeds; the learning rate was chosen on images held out of "
+    "trained anew on all training images with fresh seeds; hyperparameters were chosen on images held out of "
     "training.",
 }
 """By protocol."""
@@ -37,6 +40,9 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
     """
     several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
     several_seeds = any(result.num_seeds > 1 for result in results)
+    searched = {
+        name for name in _BESIDE_THE_RATE if len(frozenset().union(*(result.tried[name] for result in results))) > 1
+    }
     published = _published(results, study)
     rows = []
     for result, paper in zip(results, published, strict=True):
@@ -44,7 +50,7 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
         row["variant"] = result.variant
         if by == "seed":
             row["seed"] = str(result.seed)
-        row["best error %" if by != "lr" else "error %"] = _percent(result.error)
+        row[_error_heading(study["study"]["protocol"], by)] = _percent(result.error)
         if several_seeds:
             row[PLUS_MINUS] = _percent(result.half_width)
             row["sd"] = _percent(result.error_sd)
@@ -52,6 +58,10 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
         if study["study"]["protocol"] == "holdout":
             row["validation %"] = _percent(result.validation_error)
         row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
+        for name, heading in _BESIDE_THE_RATE.items():
+            if name in searched:
+                value = getattr(result, name)
+                row[heading] = MISSING if value is None else f"{value:g}"
         row["epochs"] = str(result.epochs)
         row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
         if any(published) and by == "variant":
@@ -63,6 +73,13 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
             row["unfinished"] = str(unfinished)
         rows.append(row)
     return rows
+
+
+def _error_heading(protocol: str, by: By) -> str:
+    # Under `paper` it is the lowest of all rates; `holdout` reads the test error of what other images have chosen.
+    if protocol == "holdout":
+        return "test error %" if by == "seed" else "mean test error %"
+    return "error %" if by == "lr" else "best error %"
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:

@@ -27,7 +27,7 @@ from trainables.report import EpochReport
 from trainables.state import TrainingState, generators, optimiser_state
 
 REPEATS = 15
-CONFIG = TrialConfig(dataset="noise", variant="all-cnn-c", lr=0.05, averaged_at=100)
+CONFIG = TrialConfig(dataset="noise", variant="all-cnn-c", lr=0.05, averaged_at=(100,))
 CPU = torch.device("cpu")
 STEPS = 391
 """Of an epoch of all of CIFAR-10 in batches of 128."""

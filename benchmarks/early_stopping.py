@@ -5,7 +5,7 @@
 
 `record` may be cut off and called again: it trains what is missing. `replay` runs each seed's trials as a study of its
 own against a simulated clock, some at once, through the rules that a sweep uses, and prints a line for each policy.
-Under `halving` all trials of a cell wait at a rung until the last has come, and the best one alone goes on.
+Under `halving` all trials of a cell wait at a rung until the last has come, and the best of them go on.
 
 - saved: epochs not trained, of all trials at full length; a branch at a rung counts with its share of an epoch. Dead
   starts that end by themselves are saved under every policy but `none`.
@@ -31,12 +31,13 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tabulate import tabulate
 
 from benchmarks.curves import BASE, BRANCHES, DECAYS, LEARNING_RATES, Curve, read_curves, record_grid
-from sweep.rungs import REDUCTION_FACTOR, CellASHA, CellHalving, rungs_of
+from sweep.rungs import CellASHA, CellHalving, halving_rungs, rungs_of
 
 FILE = Path(__file__).parent / "data" / "early_stopping.jsonl"
 ORDERS = 50
 EPOCHS = BASE.epochs
 AFTER_DROPS = tuple(rungs_of(BASE))
+HALVING = halving_rungs(BASE)
 
 
 class Judge(ABC):
@@ -141,8 +142,8 @@ class Policy:
     share: float = 0.0
     """Of an epoch, that a branch takes."""
     ends_dead_starts: bool = True
-    waits: bool = False
-    """At the only rung, until the cell's last trial has come; the judge is not asked, nor the clock."""
+    eta: int = 0
+    """Where trials wait at the rungs for each other, one in this many goes on; neither judge nor clock is asked."""
 
 
 @final
@@ -174,7 +175,8 @@ def policies() -> list[Policy]:
     ways = {"last": 0.0, **{f"averaged {decay:g}": 0.0 for decay in DECAYS}, **branches}
     for judged_by, share in ways.items():
         found += [_per_cell(judged_by, rungs, 4, share) for rungs in ((1, 4), (4,), (8,))]
-        found += [_waiting(judged_by, rung, share) for rung in (2, 4)]
+        found += [_waiting(judged_by, (rung,), 4, share) for rung in (2, 4)]
+    found += [_waiting(judged_by, HALVING, 2, 0.0) for judged_by, share in ways.items() if not share]
     found += [_per_cell("last", (1, 2, 4, 8), 2, 0.0), _per_cell("last", (4, 6, 8), 4, 0.0)]
     for rungs in ((AFTER_DROPS[0],), AFTER_DROPS):
         found += [_per_cell("last", rungs, eta, 0.0) for eta in (2, 4)]
@@ -191,14 +193,14 @@ def _per_cell(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) ->
     )
 
 
-def _waiting(judged_by: str, rung: int, share: float) -> Policy:
+def _waiting(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) -> Policy:
     return Policy(
-        name=f"per cell halving after {rung}: {judged_by}",
+        name=f"halving after {', '.join(map(str, rungs))}, eta {eta}: {judged_by}",
         judge=Nobody,
         judged_by=judged_by,
-        rungs=(rung,),
+        rungs=rungs,
         share=share,
-        waits=True,
+        eta=eta,
     )
 
 
@@ -245,22 +247,21 @@ def simulate(curves: Sequence[Curve], policy: Policy, slots: int) -> dict[str, t
 
 
 def wait(cell: Sequence[Curve], policy: Policy) -> dict[str, tuple[int, float]]:
-    """Let a cell's trials come to the rung in order, by the sweep's own rule; times do not matter to it."""
-    (rung,) = policy.rungs
-    halving = CellHalving(rung, REDUCTION_FACTOR, len(cell))
-    ids = {f"{curve.variant}_{number:04d}": curve for number, curve in enumerate(cell)}
-    goes_on = set()
-    for trial_id, curve in ids.items():
-        dead = curve.epochs <= rung
-        decisions = halving.end(trial_id) if dead else halving.arrive(trial_id, _error(curve, policy.judged_by, rung))
-        goes_on |= {decision.trial_id for decision in decisions if decision.verdict == "go on"}
-    return {
-        name(curve): (
-            curve.epochs if trial_id in goes_on else min(curve.epochs, rung),
-            policy.share * (curve.epochs >= rung),
-        )
-        for trial_id, curve in ids.items()
-    }
+    """Let a cell's trials come to each rung in order, by the sweep's own rule; times do not matter to it."""
+    halving = CellHalving(policy.rungs, policy.eta, len(cell))
+    left = {f"{curve.variant}_{number:04d}": curve for number, curve in enumerate(cell)}
+    ran = {}
+    for passed, rung in enumerate(policy.rungs, start=1):
+        stopped = set()
+        for trial_id, curve in left.items():
+            error = _error(curve, policy.judged_by, rung) if curve.epochs > rung else None
+            decisions = halving.end(trial_id) if error is None else halving.arrive(trial_id, rung, error)
+            stopped |= {decision.trial_id for decision in decisions if decision.verdict == "stop"}
+        ended = {trial_id: curve for trial_id, curve in left.items() if trial_id in stopped or curve.epochs <= rung}
+        for trial_id, curve in ended.items():
+            ran[name(curve)] = min(curve.epochs, rung), policy.share * (passed - (curve.epochs < rung))
+            del left[trial_id]
+    return ran | {name(curve): (curve.epochs, policy.share * len(policy.rungs)) for curve in left.values()}
 
 
 def choose(curves: Iterable[Curve]) -> Curve | None:
@@ -273,7 +274,7 @@ def outcomes(cells: Sequence[Sequence[Curve]], policy: Policy, slots: int, order
     shuffled = [random.Random(f"{order} {number}").sample(cell, len(cell)) for number, cell in enumerate(cells)]  # noqa: S311
     # Dealt over the cells in turn, as the sweep's searcher does.
     dealt = [curve for curves in zip(*shuffled, strict=True) for curve in curves]
-    if policy.waits:
+    if policy.eta:
         ran = {key: epochs for cell in shuffled for key, epochs in wait(cell, policy).items()}
     else:
         ran = simulate(dealt, policy, slots)

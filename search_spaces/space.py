@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,7 @@ class Choice:
     """One of a few listed numbers, each tried once by a grid.
 
     Raises:
-        ValueError: if there is no value, one is not a finite number above zero, or one stands twice.
+        ValueError: if there is no value, one is not a finite number of at least zero, or one stands twice.
     """
 
     values: tuple[float, ...]
@@ -20,9 +21,22 @@ class Choice:
         if not self.values:
             raise ValueError("there must be at least one value, got none.")
         for value in self.values:
-            _check_positive("each value", value)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"each value must be a finite number of at least 0, got {value!r}.")
         if len(set(self.values)) < len(self.values):
             raise ValueError(f"the values must differ from each other, got {_listed(self.values)}.")
+
+    @classmethod
+    def above_zero(cls, values: Iterable[float]) -> Self:
+        """Return the choice of numbers of which 0 makes no sense, such as learning rates.
+
+        Raises:
+            ValueError: if one is not above zero, beside what the class refuses.
+        """
+        listed = tuple(values)
+        for value in listed:
+            _check_positive("each value", value)
+        return cls(listed)
 
     def __contains__(self, value: float) -> bool:
         return value in self.values

@@ -53,7 +53,7 @@ def confirmations(
                     seed=study.base.seed + FIRST_FRESH_SEED + number,
                     held_out=0.0,
                     test_at_end=True,
-                    averaged_at=None,
+                    averaged_at=(),
                 )
     return found
 

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from sweep.journal import JOURNAL
 from sweep.plan import Plan
-from sweep.rungs import rungs_of
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
@@ -176,15 +175,13 @@ def _protocol(study: Study) -> str:
 
 
 def _early_stopping(study: Study) -> str:
-    by_rank = f"one in {study.reduction_factor} goes on"
-    match study.stopping:
-        case "none":
-            return "none"
-        case "halving" if study.averaged_at is not None:
-            return f"halving, {by_rank} by the error of averaged weights after epoch {study.averaged_at}"
-        case "asha" if rungs := rungs_of(study.base, study.first_rung, study.reduction_factor):
-            return f"asha, {by_rank} after epoch {', '.join(map(str, rungs))}"
-    return f"{study.stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
+    if study.early_stopping == "none":
+        return "none"
+    if not study.rungs:
+        return f"{study.early_stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
+    judged_by = " by the error of averaged weights" if study.early_stopping == "halving" else ""
+    rungs = ", ".join(map(str, study.rungs))
+    return f"{study.early_stopping}, one in {study.eta} goes on{judged_by} after epoch {rungs}"
 
 
 def _schedule(base: TrialConfig) -> str:

@@ -8,7 +8,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweep.records import FINAL_STATES
-from sweep.rungs import CellASHA, CellHalving, Decision, rungs_of
+from sweep.rungs import CellASHA, CellHalving, Decision
 from sweep.search import METRIC
 from sweep.studies import Study
 
@@ -29,8 +29,7 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
             tell: called with each decision, before its trial's result reaches Tune's callbacks.
         """
         super().__init__()
-        self._rungs = rungs_of(study.base, study.first_rung, study.reduction_factor)
-        self._reduction_factor = study.reduction_factor
+        self._rungs, self._reduction_factor = study.rungs, study.eta
         self._tell = tell
         self._of_cell: dict[str, CellASHA] = {}
 
@@ -87,24 +86,23 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
 
 @final
 class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
-    """Routes each trial to the rung of its cell, at which trials wait for each other.
+    """Routes each trial to the rungs of its cell, at which trials wait for each other.
 
     A trial that waits ends for Tune, and its slot is free: the searcher hears of it, and suggests it once more where it
     goes on, from its checkpoint.
     """
 
-    def __init__(self, study: Study, rung: int, tell: Callable[[Decision], None] = _tell_nobody) -> None:
+    def __init__(self, study: Study, tell: Callable[[Decision], None] = _tell_nobody) -> None:
         """Begin with nobody on a rung.
 
         Args:
-            study: gives the cells and the reduction factor.
-            rung: the epoch after which trials wait.
+            study: gives the cells and their rungs.
             tell: called with each decision, before its trial's result reaches Tune's callbacks.
         """
         super().__init__()
-        self._rung, self._tell = rung, tell
+        self._tell = tell
         self._of_cell = {
-            cell.cell: CellHalving(rung, study.reduction_factor, study.points_per_cell) for cell in study.cells()
+            cell.cell: CellHalving(study.rungs, study.eta, study.points_per_cell) for cell in study.cells()
         }
         self._waiting: set[str] = set()
 
@@ -126,9 +124,10 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
         trial_id = trial.config["trial_id"]
         if result["state"] != "running":
             self._end(trial)
-        if result["state"] != "running" or result["epoch"] != self._rung:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
-        decisions = self._of_cell[trial.config["cell"]].arrive(trial_id, result["averaged_error"])
+        decisions = self._of_cell[trial.config["cell"]].arrive(trial_id, result["epoch"], result["averaged_error"])
+        if not decisions:
+            return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self._spread(decisions)
         own = next(decision for decision in decisions if decision.trial_id == trial_id)
         return TrialScheduler.CONTINUE if own.verdict == "go on" else TrialScheduler.STOP  # type: ignore[no-any-return]
@@ -173,13 +172,9 @@ def make_scheduler(
         decisions: its rows of `decisions`.
         tell: called with each decision.
     """
-    rung = study.averaged_at
-    if study.stopping == "asha":
-        scheduler: PerCellASHA | PerCellHalving = PerCellASHA(study, tell)
-    elif rung is not None:
-        scheduler = PerCellHalving(study, rung, tell)
-    else:
+    if study.early_stopping == "none":
         return FIFOScheduler()
+    scheduler = PerCellASHA(study, tell) if study.early_stopping == "asha" else PerCellHalving(study, tell)
     scheduler.restore_record(recorded, decisions)
     return scheduler
 

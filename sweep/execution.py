@@ -95,25 +95,21 @@ def run_trials(
         _tune(plan, store, searcher, LossScheduler(scheduler, searcher.lost), recorder, is_interrupted, on_wait)
         return recorder.rows
 
+    def best_epochs() -> dict[str, float] | None:
+        return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
+
     on_change = _journal(plan, store, recorded)
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        rows = run(StudySearcher(study, recorded), recorded)
+        rows = run(StudySearcher(study, recorded, best_epochs() if recorded else None), recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
-    wanted = confirmations(study, rows, best_epochs(store) if study.criterion == "best-epoch" else None)
+    wanted = confirmations(study, rows, best_epochs())
     on_confirm(wanted)
     by_id = {row["trial_id"]: row for row in rows}
     searcher = ConfirmSearcher(wanted, by_id)
     # What is confirmed runs to its end.
     return run(searcher, by_id) if _ended(rows, "confirm") < len(wanted) else rows
-
-
-def best_epochs(store: Store) -> dict[str, float]:
-    """Return the lowest validation error of any epoch by trial_id."""
-    read = store.read_epochs().select(["trial_id", "val_error"])
-    grouped = read.group_by("trial_id").aggregate([("val_error", "min")]).to_pydict()
-    return dict(zip(grouped["trial_id"], grouped["val_error_min"], strict=True))
 
 
 def _ended(rows: Iterable[Mapping[str, Any]], phase: str) -> int:

@@ -124,7 +124,8 @@ class RunOptions:
     """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
     grid; such a search's default: 0.001..0.25."""
     weight_decays: Values = None
-    """Weight decays that each variant tries with each learning rate, written like them; default: weight-decay alone."""
+    """Weight decays that each variant tries with each learning rate, written like them, 0 among the listed ones too;
+    default: weight-decay alone."""
     batch_sizes: Wholes = None
     """Batch sizes that each variant tries with each of those, separated by spaces; default: batch-size alone."""
     epochs: Whole = None
@@ -194,15 +195,15 @@ class RunOptions:
     warm_start: str | None = None
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None
-    """How the worse trials of each variant end early. halving: trials wait for each other at one epoch, and the best by
-    averaged weights goes on; asha: each is judged when it comes; none: all run to their end; auto: halving under
-    holdout, where trials have four epochs or more before that, else none."""
+    """How the worse trials of each variant end early. none: all run to their end; halving: trials wait for each other,
+    and the better half by averaged weights goes on; asha: each is judged when it comes."""
     first_rung: Whole = None
-    """Epoch after which early stopping compares trials: halving once, halfway to the first drop of the learning rate by
-    default; asha again after reduction-factor times as many, by default one epoch after each drop, before which small
-    learning rates look better than they end."""
+    """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
+    halfway to the first drop of the learning rate and one epoch after it with halving; one epoch after each drop with
+    asha, by which small learning rates look better before than they end."""
     reduction_factor: Whole = None
-    """One trial in this many goes on each time that early stopping compares them."""
+    """One trial in this many goes on each time that early stopping compares them; default: 2 with halving, 4 with
+    asha."""
     protocol: Protocol | None = None
     """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
     test error once; paper: the lowest test error of all trials."""
@@ -320,7 +321,10 @@ def _absolute(path: str) -> str:
 
 def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
     try:
-        return LogUniform(*values) if isinstance(values, Range) else Choice(values)
+        if isinstance(values, Range):
+            return LogUniform(*values)
+        # No weight decay is a value like any other; no learning rate is none.
+        return Choice(values) if name == "weight_decays" else Choice.above_zero(values)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -10,7 +10,13 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 SCHEMA_VERSION = 5
-"""Raised whenever a column changes its name, type or meaning."""
+"""Raised whenever a column changes its name, type or meaning, or one comes."""
+
+OLDEST_VERSION = 4
+"""The oldest that is still read."""
+
+ADDED = {"averaged_error": 5, "preemptions": 5}
+"""Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
 """`stopped` is by early stopping; `pending` waits, or was interrupted and can be resumed."""

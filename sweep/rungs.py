@@ -5,14 +5,17 @@ and Talwalkar, 2016), so that its verdicts do not hang on who comes first.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
 from trainables.config import TrialConfig
 
 REDUCTION_FACTOR = 4
-"""One trial in this many goes on from each rung, unless the user says otherwise: ASHA's eta."""
+"""One trial in this many goes on from each of ASHA's rungs, unless the user says otherwise: its eta."""
+
+HALVING_FACTOR = 2
+"""The same for trials that wait for each other."""
 
 Verdict = Literal["go on", "stop", "wait"]
 """`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
@@ -54,16 +57,21 @@ def rungs_of(config: TrialConfig, first_rung: int | None = None, reduction_facto
     return rungs
 
 
-def halving_rung(config: TrialConfig, first_rung: int | None = None) -> int | None:
-    """Return the epoch after which trials wait for each other, or None where that would be their last or none.
+def halving_rungs(
+    config: TrialConfig, first_rung: int | None = None, reduction_factor: int = HALVING_FACTOR
+) -> tuple[int, ...]:
+    """Return the epochs after which trials wait for each other, in order; the last epoch is none of them.
 
     Args:
         config: a trial of the study.
-        first_rung: that epoch; None is halfway to the first drop of the learning rate, or to the end without one.
+        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None takes two: halfway
+            to the first drop of the learning rate, and one epoch after it.
+        reduction_factor: one trial in this many goes on from each.
     """
+    if first_rung is not None:
+        return tuple(rungs_of(config, first_rung, reduction_factor))
     first_drop = min(config.drop_epochs, default=config.epochs)
-    rung = first_drop // 2 if first_rung is None else first_rung
-    return rung if 1 <= rung < config.epochs else None
+    return tuple(sorted(rung for rung in {first_drop // 2, first_drop + 1} if 1 <= rung < config.epochs))
 
 
 @final
@@ -138,73 +146,93 @@ class CellASHA:
 
 @final
 class CellHalving:
-    """The one rung of a cell at which trials wait for each other, in brackets.
+    """The rungs of a cell at which trials wait for each other, in brackets: successive halving.
 
-    A bracket is as many trials of the cell as the reduction factor, by their numbers: 0 to 3, 4 to 7, and so on. Once
-    each of them has arrived at the rung or ended by itself, the one with the lowest error goes on, or those that tie
-    for it; NaN is the worst. So what goes on hangs on the errors alone, not on the order in which trials come, and a
-    search that learns from its trials waits for one bracket at a time.
+    A bracket is so many of the cell's trials, by their numbers, that one is left after the last rung: 0 to 3, 4 to 7
+    and so on where the better half goes on from each of two. Once each that is left of a bracket has arrived at a rung
+    or ended by itself, the best go on: the bracket's size divided by the reduction factor for each rung so far, one at
+    the least, and those that tie with the last of them; NaN is the worst. So what goes on hangs on the errors alone,
+    not on the order in which trials come, and a search that learns from its trials waits for one bracket at a time.
     """
 
-    def __init__(self, rung: int, reduction_factor: int, trials: int) -> None:
-        """Begin with nobody on the rung.
+    def __init__(self, rungs: Sequence[int], reduction_factor: int, trials: int) -> None:
+        """Begin with nobody on the rungs.
 
         Args:
-            rung: the epoch after which trials are judged.
-            reduction_factor: trials of a bracket.
+            rungs: the epochs after which trials are judged, in order.
+            reduction_factor: one trial in this many goes on from each rung.
             trials: of the cell in all; the last bracket may be smaller.
         """
-        self._rung, self._size, self._trials = rung, reduction_factor, trials
-        self._arrived: dict[int, tuple[str, float]] = {}
+        self._rungs, self._reduction_factor, self._trials = tuple(rungs), reduction_factor, trials
+        self._size = min(reduction_factor ** len(rungs), trials)
+        self._arrived: dict[tuple[int, int], tuple[str, float]] = {}
         self._ended: set[int] = set()
-        self._decided: dict[int, Decision] = {}
+        self._decided: dict[tuple[int, int], Decision] = {}
 
     def restore(self, decision: Decision) -> None:
         """Keep what was decided before the run was resumed."""
-        self._decided[_number(decision.trial_id)] = decision
+        self._decided[_number(decision.trial_id), decision.epoch] = decision
 
-    def arrive(self, trial_id: str, error: float) -> list[Decision]:
-        """Return what is decided now that a trial has come to the rung: about it, that it waits at the least.
+    def arrive(self, trial_id: str, epoch: int, error: float) -> list[Decision]:
+        """Return what is decided now that a trial has come to a rung: about it, that it waits at the least.
 
-        Of a trial that was judged before, that verdict is returned alone.
+        Of a trial that was judged there before, that verdict is returned alone; nothing is at an epoch that is no rung.
         """
+        if epoch not in self._rungs:
+            return []
         number = _number(trial_id)
-        if number in self._decided:
-            return [self._decided[number]]
-        self._arrived[number] = (trial_id, error)
+        if (number, epoch) in self._decided:
+            return [self._decided[number, epoch]]
+        self._arrived[number, epoch] = (trial_id, error)
         decisions = self._judge(number)
-        wait = Decision(
-            trial_id=trial_id, epoch=self._rung, error=error, cut=error, arrivals=len(self._arrived), verdict="wait"
-        )
+        arrivals = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
+        wait = Decision(trial_id=trial_id, epoch=epoch, error=error, cut=math.inf, arrivals=arrivals, verdict="wait")
         return decisions or [wait]
 
     def end(self, trial_id: str) -> list[Decision]:
         """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
         number = _number(trial_id)
-        if number in self._ended or number in self._decided:
+        if number in self._ended:
             return []
         self._ended.add(number)
-        self._arrived.pop(number, None)
+        for rung in self._rungs:
+            self._arrived.pop((number, rung), None)
         return self._judge(number)
 
-    def _judge(self, number: int) -> list[Decision]:
+    def _bracket(self, number: int) -> range:
         first = number // self._size * self._size
-        members = range(first, min(first + self._size, self._trials))
-        arrived = {member: self._arrived[member] for member in members if member in self._arrived}
-        if not arrived or any(member not in self._ended and member not in arrived for member in members):
-            return []
+        return range(first, min(first + self._size, self._trials))
+
+    def _judge(self, number: int) -> list[Decision]:
+        """Judge the bracket of a trial at the first rung that is not settled, if all have come that will."""
+        bracket = self._bracket(number)
+        left = set(bracket)
+        for passed, rung in enumerate(self._rungs, start=1):
+            settled = [self._decided[member, rung] for member in left if (member, rung) in self._decided]
+            if settled:
+                left -= {_number(decision.trial_id) for decision in settled if decision.verdict == "stop"}
+                continue
+            arrived = {
+                member: self._arrived[member, rung] for member in sorted(left) if (member, rung) in self._arrived
+            }
+            if not arrived or any(member not in self._ended and member not in arrived for member in left):
+                return []
+            return self._rank(arrived, rung, max(1, len(bracket) // self._reduction_factor**passed))
+        return []
+
+    def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:
         errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
-        cut = min(errors.values())
+        cut = sorted(errors.values())[min(places, len(errors)) - 1]
         for member, (trial_id, error) in arrived.items():
-            self._decided[member] = Decision(
+            self._decided[member, rung] = Decision(
                 trial_id=trial_id,
-                epoch=self._rung,
+                epoch=rung,
                 error=error,
                 cut=cut,
                 arrivals=len(arrived),
                 verdict="go on" if errors[member] <= cut else "stop",
             )
-        return [self._decided[member] for member in arrived]
+        return [self._decided[member, rung] for member in arrived]
 
 
 def _number(trial_id: str) -> int:

@@ -8,6 +8,9 @@ import optuna
 ALIASES = {"tpe": "TPESampler", "random": "RandomSampler"}
 """Short names of the two samplers that are used most."""
 
+SEQUENCE = "QMCSampler"
+"""The sampler whose points follow each other in one sequence; it keeps in the study how many it has drawn."""
+
 
 def _takes_a_seed_alone(sampler: type[optuna.samplers.BaseSampler]) -> bool:
     if inspect.isabstract(sampler):
@@ -32,14 +35,21 @@ SEARCHES: tuple[str, ...] = ("grid", *ALIASES, *_SAMPLERS)
 """Every name that a study's `search` may have."""
 
 
-def make_sampler(search: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of a search other than the grid.
+def make_sampler(search: str, seed: int, first_seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of a search other than the grid, for one point of a cell.
 
     Args:
         search: one of `SEARCHES`.
-        seed: of the sampler's own draws.
+        seed: of the sampler's own draws; another one for each point.
+        first_seed: that of the cell's first point, which a sampler takes that walks along one sequence.
     """
     with warnings.catch_warnings():
         # That a sampler's interface may change matters where it is called by more than its seed.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if search == SEQUENCE:
+            # Unscrambled, the sequence has no seed: every cell and every run would walk along the same points. The
+            # scrambling is one for the whole cell, without which its points would not fill the space evenly; the first
+            # point is none of the sequence.
+            first = optuna.samplers.RandomSampler(seed=seed)
+            return optuna.samplers.QMCSampler(scramble=True, seed=first_seed, independent_sampler=first)
         return _SAMPLERS[ALIASES.get(search, search)](seed=seed)

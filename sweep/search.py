@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
-from sweep.samplers import make_sampler
+from sweep.samplers import SEQUENCE, make_sampler
 from sweep.studies import DIMENSIONS, EarlierPoint, Study
 from trainables.config import TrialConfig
 
@@ -85,6 +85,10 @@ class CellSearch:
             self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
+        if known is not None and self._study.search == SEQUENCE and trial.number:
+            # Optuna draws lazily, and not at all for a point that is enqueued: the next one drawn would be a point that
+            # the record has. The study's first point is none of the sequence.
+            _ = trial.relative_params
         config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
         point = tuple(getattr(config, name) for name in DIMENSIONS)
         if self._study.search == "grid":
@@ -125,16 +129,26 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     one that lost its node, at once.
     """
 
-    def __init__(self, study: Study, recorded: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        best_epochs: Mapping[str, float] | None = None,
+    ) -> None:
         """Begin a search.
 
         Args:
             study: what to search.
             recorded: rows of `trials` by trial_id, of a run that goes on; those in a final state are not run again.
+            best_epochs: lowest error of any epoch by trial_id, of the same run; read where the study's criterion is
+                `best-epoch`.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
         self._epochs = study.base.epochs
+        self._by_best_epoch = study.criterion == "best-epoch"
+        self._recorded_best = dict(best_epochs or {})
+        self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._turn = 0
         self._running: dict[str, str] = {}
@@ -154,6 +168,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
+                if self._by_best_epoch and done["state"] != "diverged":
+                    error = self._recorded_best.get(name, error)
                 cell.tell(name, done["state"], error)
                 continue
             self._known[name] = (number, config)
@@ -177,19 +193,30 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more."""
         self._lost.add(name)
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the lowest error of the trial's epochs."""
+        self._best[trial_id] = min(result[METRIC], self._best.get(trial_id, result[METRIC]))
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
         name = self._running.pop(trial_id)
+        best = self._best.pop(trial_id, None)
         if name in self._lost:
             self._lost.discard(name)
             self._may_go_on.append(name)
-        elif error or not result:
+            return
+        if error or not result:
             self._tell(name, "failed", None)
-        elif name in self._aside:
-            self._aside[name] = result[METRIC]
+            return
+        told = result[METRIC]
+        # A trial that diverged is as bad as can be, whatever it reached before.
+        if self._by_best_epoch and best is not None and result["state"] != "diverged":
+            told = min(best, told)
+        if name in self._aside:
+            self._aside[name] = told
         else:
             stopped = result["state"] == "running" and result["epoch"] < self._epochs
-            self._tell(name, "stopped" if stopped else "completed", result[METRIC])
+            self._tell(name, "stopped" if stopped else "completed", told)
 
     def _start(self, trial_id: str, name: str) -> dict[str, Any]:
         _, config = self._known[name]
@@ -275,7 +302,7 @@ def _told(study: Study, cell: str) -> list[EarlierPoint]:
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
     seed = sampler_seed(study, cell.cell, number)
     if study.search != "grid":
-        return make_sampler(study.search, seed)
+        return make_sampler(study.search, seed, sampler_seed(study, cell.cell, 0))
     # The same order at each point: the grid's number n is its n-th.
     listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
     return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.search_seeds))}, seed=seed)

@@ -5,6 +5,7 @@ What makes the choice is given candidates, and a candidate holds one error: the 
 are cut to the columns that the protocol may see before they come here, `visible_columns`.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,34 @@ def search_seeds(study: Mapping[str, Any]) -> int:
     return 1 if study["protocol"] == "holdout" else study.get("seeds") or 1
 
 
+def points_per_cell(study: Mapping[str, Any]) -> int:
+    """Return how many trials the search has in each cell.
+
+    Args:
+        study: what study.json holds under `study`.
+    """
+    if study["search"] != "grid":
+        return int(study["trials_per_cell"])
+    listed = [study.get(name) for name in ("learning_rates", "weight_decays", "batch_sizes")]
+    return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
+
+
+def best_epochs(epochs: Iterable[Mapping[str, Any]], protocol: str) -> dict[str, float]:
+    """Return the lowest error of any epoch by trial_id, of the trials that have one.
+
+    Args:
+        epochs: rows of `epochs`; columns beyond `trial_id` and `criterion_column` are not looked at.
+        protocol: the study's.
+    """
+    column = criterion_column(protocol)
+    best: dict[str, float] = {}
+    for row in epochs:
+        error = row[column]
+        if error is not None:
+            best[row["trial_id"]] = min(error, best.get(row["trial_id"], error))
+    return best
+
+
 def candidates(
     trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
 ) -> list[Candidate]:
@@ -56,12 +85,14 @@ def candidates(
     Args:
         trials: rows of `trials`; columns beyond `visible_columns` are not looked at.
         protocol: the study's.
-        best_epochs: lowest error of any epoch by trial_id, where that one decides instead of the last epoch's.
+        best_epochs: lowest error of any epoch by trial_id, where that one decides instead of the last epoch's. A trial
+            that is not there has no best epoch to be judged by and is no candidate.
     """
     found = []
     for row in trials:
         seen = {name: row[name] for name in visible_columns(protocol)}
-        if seen["phase"] == "search" and seen["state"] == "completed":
+        is_known = best_epochs is None or seen["trial_id"] in best_epochs
+        if seen["phase"] == "search" and seen["state"] == "completed" and is_known:
             error = seen[_CRITERION[protocol]]
             found.append(
                 Candidate(

@@ -213,11 +213,14 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
     for config in wanted.values():
-        rates = chosen.setdefault(config.cell, [])
-        if f"{config.lr:g}" not in rates:
-            rates.append(f"{config.lr:g}")
-    for cell, rates in chosen.items():
-        said = f"{'confirming':>15}  {cell}: learning rate {', '.join(rates)}"
+        # Words such as "learning rate 0.05, weight decay 0.001" for what was searched.
+        words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in prepared.plan.study.dimensions}
+        words["lr"] = f"learning rate {config.lr:g}"
+        said = ", ".join(words.values())
+        if said not in chosen.setdefault(config.cell, []):
+            chosen[config.cell].append(said)
+    for cell, configurations in chosen.items():
+        said = f"{'confirming':>15}  {cell}: {'; '.join(configurations)}"
         prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 

@@ -27,7 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.records import ADDED, DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
+from sweep.selection import best_epochs, criterion_column
 from trainables.files import write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
@@ -155,8 +156,11 @@ class Store:
         except ValueError as error:
             raise ValueError(f"{self.location}/study.json must be JSON, got a broken file ({error}).") from error
         version = study.get("schema_version") if isinstance(study, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {version!r}.")
+        if version not in range(OLDEST_VERSION, SCHEMA_VERSION + 1):
+            raise ValueError(
+                f"{self.location} must hold a record of version {OLDEST_VERSION} to {SCHEMA_VERSION}, got {version!r}; "
+                "read it with the version of this project that wrote it."
+            )
         missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
         if missing:
             raise ValueError(f"{self.location}/study.json must hold {missing[0]}, got a file without it.")
@@ -195,6 +199,14 @@ class Store:
         table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
         last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
         return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+
+    def read_best_epochs(self, protocol: str) -> dict[str, float]:
+        """Return the lowest error of any epoch by trial_id, of the trials that have one.
+
+        Args:
+            protocol: the study's, which says which error.
+        """
+        return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
 
     def merge_epochs(self, drop: str | None = None) -> None:
         """Turn all parts into one, without the trial `drop`.
@@ -243,11 +255,17 @@ class Store:
             with self._filesystem.open_input_file(path) as file:
                 # Not pq.read_table, which starts threads for these few rows and loads half a second of code: one that
                 # was still waiting when Python ended has aborted a process that had said all it had to say.
-                table = pq.ParquetFile(pa.BufferReader(file.read())).read(use_threads=False)
+                parquet = pq.ParquetFile(pa.BufferReader(file.read()), page_checksum_verification=True)
+                table = parquet.read(use_threads=False)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
+        written = (table.schema.metadata or {}).get(b"schema_version", b"")
+        for column, since in ADDED.items():
+            is_older = written.isdigit() and int(written) < since
+            if is_older and column in schema.names and column not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
         missing = [column for column in schema.names if column not in table.column_names]
         if missing:
             raise ValueError(f"{path} must have a column {missing[0]}, got {', '.join(table.column_names)}.")
@@ -292,5 +310,5 @@ def _encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
 
 def _serialise(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, write_page_checksum=True)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from sweep.rungs import REDUCTION_FACTOR, halving_rung
+from sweep.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.registry import Registry
@@ -21,13 +21,9 @@ have done."""
 Criterion = Literal["last", "best-epoch"]
 """Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
 
-EarlyStopping = Literal["auto", "none", "asha", "halving"]
-"""`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at one rung for each other, and are
-judged by the error of averaged weights; `auto`: see `Study.stopping`."""
-
-HALVING_FROM = 4
-"""Epoch from which on `auto` has trials wait: earlier, averaged weights were measured to mislead too
-(docs/decisions/0013)."""
+EarlyStopping = Literal["none", "asha", "halving"]
+"""`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at rungs for each other, and are judged
+by the error of averaged weights."""
 
 MAX_TRIALS = 10_000
 """Trials of a cell: a guard against a slip of the finger."""
@@ -116,17 +112,17 @@ class Study:
     warm_start: WarmStart | None = None
     """What an earlier run tells the search."""
 
-    early_stopping: EarlyStopping = "auto"
-    """How the worse trials of each cell are stopped: `asha` once the learning rate has first dropped, `halving` halfway
-    there."""
+    early_stopping: EarlyStopping = "none"
+    """How the worse trials of each cell are stopped: with `asha` once the learning rate has first dropped, with
+    `halving` half of them halfway there already."""
 
     first_rung: int | None = None
-    """Epoch after which `asha` first judges a trial, and then after `reduction_factor` times as many; None: one epoch
-    after each drop of the learning rate, before which small rates look better than they end. `halving` has this one
-    alone; None: halfway to the first drop."""
+    """Epoch after which trials are first judged, and then after `reduction_factor` times as many. None: with `asha` one
+    epoch after each drop of the learning rate, before which small rates look better than they end; with `halving`
+    halfway to the first drop, and one epoch after it."""
 
-    reduction_factor: int = REDUCTION_FACTOR
-    """One trial in this many goes on each time that trials are judged."""
+    reduction_factor: int | None = None
+    """One trial in this many goes on each time that trials are judged; None: 4 with `asha`, 2 with `halving`."""
 
     protocol: Protocol = "holdout"
     """How the error that a table shows comes about."""
@@ -239,34 +235,30 @@ class Study:
 
     def _check_rungs(self) -> None:
         last = self.base.epochs - 1
-        if self.first_rung is not None and self.stopping == "none":
+        if self.first_rung is not None and self.early_stopping == "none":
             raise ValueError(
                 f"first_rung must be left out where no trial is stopped early, got {self.first_rung}; "
                 "add --early-stopping halving or asha."
             )
         if self.first_rung is not None and not 1 <= self.first_rung <= last:
             raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
-        if not 2 <= self.reduction_factor <= MAX_TRIALS:
+        if not 2 <= self.eta <= MAX_TRIALS:
             raise ValueError(
                 f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
             )
 
     @property
-    def averaged_at(self) -> int | None:
-        """The epoch after which `halving` judges trials; None under other policies, or where there is no such epoch."""
-        return halving_rung(self.base, self.first_rung) if self.stopping == "halving" else None
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which early stopping judges trials, in order."""
+        if self.early_stopping == "halving":
+            return halving_rungs(self.base, self.first_rung, self.eta)
+        return tuple(rungs_of(self.base, self.first_rung, self.eta)) if self.early_stopping == "asha" else ()
 
     @property
-    def stopping(self) -> Literal["none", "asha", "halving"]:
-        """The policy of early stopping, `auto` resolved.
-
-        That is `halving` under `holdout`, where the first rung was given or trials would wait after epoch
-        `HALVING_FROM` or later; else `none`, as under `paper`, which reads the error of every trial at full length.
-        """
-        if self.early_stopping != "auto":
-            return self.early_stopping
-        late_enough = (halving_rung(self.base, self.first_rung) or 0) >= HALVING_FROM
-        return "halving" if self.protocol == "holdout" and (late_enough or self.first_rung is not None) else "none"
+    def eta(self) -> int:
+        """One trial in this many goes on each time that early stopping judges trials."""
+        usual = HALVING_FACTOR if self.early_stopping == "halving" else REDUCTION_FACTOR
+        return usual if self.reduction_factor is None else self.reduction_factor
 
     @property
     def points_per_cell(self) -> int:
@@ -280,14 +272,15 @@ class Study:
     def cells(self) -> list[TrialConfig]:
         """Return a configuration per cell for the search, what it searches still `base`'s placeholders."""
         held_out = self.validation if self.protocol == "holdout" else 0.0
-        shared = replace(self.base, held_out=held_out, averaged_at=self.averaged_at)
+        averaged_at = self.rungs if self.early_stopping == "halving" else ()
+        shared = replace(self.base, held_out=held_out, averaged_at=averaged_at)
         return [
             replace(shared, dataset=dataset, augmentation=augmentation, variant=variant)
             for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold, early stopping resolved; `from_dict` reads them back."""
+        """Return plain values that JSON can hold; `from_dict` reads them back."""
         searched = {
             DIMENSIONS[name]: {
                 "kind": "choice" if isinstance(dimension, Choice) else "log-uniform",
@@ -295,7 +288,7 @@ class Study:
             }
             for name, dimension in self.dimensions.items()
         }
-        return asdict(self) | searched | {"early_stopping": self.stopping}
+        return asdict(self) | searched
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -1,5 +1,6 @@
 """What an earlier run tells a study's search before its first point."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ def warm_started(study: Study, location: str) -> Study:
     """Return the study with what the run at `location` tells it.
 
     A completed trial counts where the study has its cell, each of its hyperparameters lies in what is searched or is
-    the study's own, and it has the error that the study's protocol minimises: under `holdout` never a test error.
+    the study's own, and it has the error that the study's protocol and criterion minimise: under `holdout` never a test
+    error, and that of its best epoch where the criterion says so, whatever the earlier run's was.
 
     Args:
         study: the study of the run that is about to begin.
@@ -27,21 +29,23 @@ def warm_started(study: Study, location: str) -> Study:
         store = Store(location)
         store.read_study()
         rows = store.read_trials().to_pylist()
+        best = store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
     cells = {cell.cell for cell in study.cells()}
-    points, elsewhere, outside = [], 0, 0
+    points: list[EarlierPoint] = []
+    elsewhere = outside = 0
     for row in rows:
         for candidate in candidates([row], study.protocol):
             values: dict[str, Any] = dict(zip(HYPERPARAMETERS, candidate.configuration, strict=True))
             cell = f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
-            point = EarlierPoint(cell=cell, error=candidate.error, **values)
-            if point.cell not in cells:
+            found = candidate.error if best is None else best.get(candidate.trial_id)
+            if cell not in cells:
                 elsewhere += 1
-            elif candidate.error is None or not _fits(study, point):
+            elif found is None or not _fits(study, values):
                 outside += 1
             else:
-                points.append(point)
+                points.append(EarlierPoint(cell=cell, error=found, **values))
     if not points:
         raise ValueError(
             f"warm_start must be a run with completed trials in this study's cells and ranges that have the error of "
@@ -63,10 +67,10 @@ def check_same(study: Study, location: str) -> None:
         raise ValueError(f"warm_start must be as recorded, {recorded}, got {given}; leave the option out.")
 
 
-def _fits(study: Study, point: EarlierPoint) -> bool:
+def _fits(study: Study, values: Mapping[str, Any]) -> bool:
     return all(
-        getattr(point, name) in study.dimensions[name]
+        values[name] in study.dimensions[name]
         if name in study.dimensions
-        else getattr(point, name) == getattr(study.base, name)
+        else values[name] == getattr(study.base, name)
         for name in HYPERPARAMETERS
     )

@@ -29,7 +29,7 @@ try:
         if command == "add":
             head = dict(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=None) if not nodes else {}
             nodes.append(cluster.add_node(**argument, **head))
-            said = cluster.address
+            said = [cluster.address, f"http://{cluster.webui_url}"]
         elif command == "count":
             said = sum(node["Alive"] for node in cluster.global_state.node_table())
         elif command == "lose":
@@ -50,12 +50,14 @@ class Nodes:
         self._apart: list[subprocess.Popen[bytes]] = []
         self.address = ""
         """Of the head, HOST:PORT."""
+        self.dashboard = ""
+        """Where its dashboard answers, http://HOST:PORT."""
         self.variables = variables
         """By which Ray's `auto` finds this cluster and no other one."""
 
     def add(self, **node: Any) -> None:
         """Add a node of `num_cpus`, `num_gpus` and the like; the first one is the head."""
-        self.address = self._do("add", node)
+        self.address, self.dashboard = self._do("add", node)
 
     def add_apart(self, hidden: Path, *, num_cpus: int) -> None:
         """Add a node that sees an empty folder in the place of `hidden`, as another machine would.
@@ -63,12 +65,12 @@ class Nodes:
         It has a view of the file systems of its own, which Linux gives to the administrator.
         """
         before = self._do("count", None)
+        mount = 'mount -t tmpfs tmpfs "$0"'
         ray = Path(sys.executable).with_name("ray")
         options = f"--address={self.address} --num-cpus={num_cpus} --min-worker-port=0 --max-worker-port=0 --block"
         self._apart.append(
             subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "$0" && cd / && exec "$1" start {options}']
-                + [str(hidden), str(ray)],
+                ["unshare", "--mount", "sh", "-c", f"{mount} && cd / && exec {ray} start {options}", str(hidden)],
                 stdout=subprocess.DEVNULL,
                 env=environment() | dict(self.variables) | {"RAY_AUTH_MODE": "token", "PYTHONPATH": ""},
             )

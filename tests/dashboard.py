@@ -41,11 +41,11 @@ def studies_shown(journal: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def check_shown(run: Path) -> None:
-    """Check that the dashboard shows of each cell's search what the record holds."""
+    """Check that the dashboard shows of each cell's search, and of what confirms it, what the record holds."""
     recorded: dict[str, Counter[str]] = {}
     for row in Store(str(run)).read_trials().to_pylist():
         cell = f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
-        if row["phase"] == "search":  # what confirms was searched by nobody
-            recorded.setdefault(cell, Counter())[STATES[row["state"]]] += 1
+        name = cell if row["phase"] == "search" else f"{cell} confirm"
+        recorded.setdefault(name, Counter())[STATES[row["state"]]] += 1
     shown = studies_shown(run / "optuna.journal")
     assert {cell: Counter(trial["state"] for trial in trials) for cell, trials in shown.items()} == recorded

@@ -4,11 +4,14 @@ import io
 import json
 import pickle
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import torch
 from torch import nn
 
@@ -22,6 +25,10 @@ FORMAT = 2
 
 WITHOUT_TRAINING = 1
 """The format before, which held the network alone; it is still read."""
+
+
+PREVIOUS = "previous.pt"
+"""Name of the checkpoint before the latest, in the same folder."""
 
 
 @final
@@ -67,8 +74,13 @@ class Checkpoint:
             ) from error
         return model.eval()
 
-    def save(self, location: str) -> None:
-        """Write it to a path or URI: whole or not at all."""
+    def save(self, location: str, *, keep_previous: bool = False) -> None:
+        """Write it to a path or URI: whole or not at all.
+
+        Args:
+            location: a file; what is there gives way.
+            keep_previous: move that to `PREVIOUS` in the same folder first, so that at any moment one is whole.
+        """
         buffer = io.BytesIO()
         torch.save(
             {
@@ -81,7 +93,10 @@ class Checkpoint:
             },
             buffer,
         )
-        write_whole(*filesystem_of(location), buffer.getvalue())
+        filesystem, path = filesystem_of(location)
+        if keep_previous and filesystem.get_file_info(path).is_file:
+            filesystem.move(path, _previous(path))
+        write_whole(filesystem, path, buffer.getvalue())
 
     @classmethod
     def load(cls, location: str) -> Self:
@@ -91,6 +106,10 @@ class Checkpoint:
             ValueError: there is none, or it is damaged or of another format.
         """
         filesystem, path = filesystem_of(location)
+        return cls._load(filesystem, path, location)
+
+    @classmethod
+    def _load(cls, filesystem: pafs.FileSystem, path: str, location: str) -> Self:
         try:
             with filesystem.open_input_stream(path) as stream:
                 raw = stream.read()
@@ -116,30 +135,44 @@ class Checkpoint:
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
     """Return where an earlier attempt at a trial stood, or None where it must begin anew.
 
-    It must where nothing lies at `location`, or, with a warning, where that cannot be read or is of another trial.
+    That is the checkpoint at `location`, or the one before it where a warning says why not that one. A trial must begin
+    anew where neither is there, or, with a warning, where neither can be gone on from.
     """
     filesystem, path = filesystem_of(location)
-    if not filesystem.get_file_info(path).is_file:
-        return None
-    try:
-        found = Checkpoint.load(location)
-        found.network()
-        same = replace(found.config, data=config.data, plugins=config.plugins) == config
-        if not same or found.num_classes != num_classes:
-            raise ValueError(f"{location} must be of this trial, got that of another one.")
-        if found.training is None:
-            raise ValueError(f"{location} must hold a training state, got a network alone.")
-    except ValueError as error:
-        warnings.warn(f"A trial begins anew. {error}", stacklevel=2)
-        return None
-    return found
+    for place in (path, _previous(path)):
+        if not filesystem.get_file_info(place).is_file:
+            continue
+        try:
+            found = Checkpoint._load(filesystem, place, place)
+            found.network()
+            same = replace(found.config, data=config.data, plugins=config.plugins) == config
+            if not same or found.num_classes != num_classes:
+                raise ValueError(f"{place} must be of this trial, got that of another one.")
+            if found.training is None:
+                raise ValueError(f"{place} must hold a training state, got a network alone.")
+        except ValueError as error:
+            warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
+        else:
+            return found
+    return None
+
+
+def _previous(path: str) -> str:
+    return f"{path.rpartition('/')[0]}/{PREVIOUS}"
 
 
 def _read(raw: bytes, location: str) -> dict[str, Any]:
     try:
+        # Torch does not look at the checksums that it writes: without this a flipped bit would be a weight.
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
         held = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
     # What torch raises for a file that it did not write depends on the bytes that it meets first.
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, pa.ArrowException) as error:
+    except (
+        *(RuntimeError, ValueError, KeyError, EOFError, OSError, NotImplementedError),
+        *(pickle.UnpicklingError, pa.ArrowException, zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
     if not isinstance(held, dict) or held.get("format") not in (FORMAT, WITHOUT_TRAINING):
         got = held.get("format") if isinstance(held, dict) else type(held).__name__

@@ -151,9 +151,8 @@ class TrialConfig:
     test_at_end: bool = False
     """Whether errors are measured after the last epoch only."""
 
-    averaged_at: int | None = None
-    """Epoch after which the error of weights averaged over about an epoch is measured too; None for never. It changes
-    nothing else."""
+    averaged_at: tuple[int, ...] = ()
+    """Epochs after which the error of weights averaged over about an epoch is measured too. It changes nothing else."""
 
     variant: str
     """Name of a registered architecture variant."""
@@ -216,9 +215,10 @@ class TrialConfig:
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
         if self.canvas is not None:
             _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
-        if self.averaged_at is not None:
-            within = 1 <= self.averaged_at <= self.epochs and not self.test_at_end
-            _check("averaged_at", self.averaged_at, within, f"an epoch with an error, at most {self.epochs}")
+        within = all(1 <= epoch <= self.epochs for epoch in self.averaged_at) and not (
+            self.averaged_at and self.test_at_end
+        )
+        _check("averaged_at", self.averaged_at, within, f"epochs with an error, from 1 to {self.epochs}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
         _check("held_out", self.held_out, 0 <= self.held_out <= 0.5, "at least 0 and at most 0.5")
@@ -267,7 +267,7 @@ class TrialConfig:
                 raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
         plain = dict(values)
         plain |= {name: kind(**plain.get(name, {})) for name, kind in parts.items()}
-        for name in ("drops", "plugins"):
+        for name in ("drops", "plugins", "averaged_at"):
             if name in plain:
                 plain[name] = tuple(plain[name])
         return cls(**plain)

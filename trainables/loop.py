@@ -85,7 +85,7 @@ def train(
     optimiser = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    average = WeightAverage(model, feed.steps_per_epoch) if config.averaged_at is not None else None
+    average = WeightAverage(model, feed.steps_per_epoch) if config.averaged_at else None
     torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
     unlearned = 0
     reports: list[EpochReport] = []
@@ -101,7 +101,7 @@ def train(
     for epoch in range(len(reports) + 1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
-        if config.averaged_at is not None and epoch > config.averaged_at:
+        if epoch > max(config.averaged_at, default=0):
             average = None
         tally = torch.zeros(4, dtype=torch.float64, device=device)
         for step, batch in enumerate(feed.train_batches()):
@@ -124,7 +124,7 @@ def train(
         evaluated, spread = evaluate(model, feed.test_batches() if measured else (), device, arithmetic)
         _, error, top5_error, images = _means(ranks.add_up(evaluated))
         averaged_error = None
-        if average is not None and epoch == config.averaged_at:
+        if average is not None and epoch in config.averaged_at:
             with average.applied():
                 of_average, _ = evaluate(model, feed.test_batches(), device, arithmetic)
             averaged_error = _means(ranks.add_up(of_average))[1]

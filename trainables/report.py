@@ -26,7 +26,7 @@ class EpochReport:
     test_top5_error: float | None
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
     averaged_error: float | None = None
-    """Like `error`, of weights averaged over about an epoch; None but after the epoch `averaged_at`."""
+    """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
     error: float
     """What the search minimises: `val_error` where there is one, else `test_error`, else, where no choice hangs on it,
     `train_error`."""

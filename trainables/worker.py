@@ -59,7 +59,7 @@ def train_worker(
 
     def save(model: nn.Module, state: TrainingState) -> None:
         if checkpoint is not None and ranks.rank == 0:
-            Checkpoint.of(model, trial, feed.num_classes, state.epoch, state).save(checkpoint)
+            Checkpoint.of(model, trial, feed.num_classes, state.epoch, state).save(checkpoint, keep_previous=True)
 
     start = find_start(checkpoint, trial, feed.num_classes) if checkpoint is not None else None
     arithmetic = _agreed(trial, device, ranks, start)

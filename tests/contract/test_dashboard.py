@@ -17,15 +17,12 @@ class StandIn:
 
     error_file: str | None = None
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, phase: str = "search") -> None:
         cell = STUDY.cells()[number % 4]
         rate = STUDY.learning_rates.values[number // 4]  # type: ignore[union-attr]
         config = cell.to_dict() | {"lr": rate}
-        self.config = {
-            "trial_id": f"{cell.cell.replace('/', '_')}_{number // 4:04d}",
-            "phase": "search",
-            "config": config,
-        }
+        last = f"{number // 4:04d}" if phase == "search" else f"confirm_0_{number // 4}"
+        self.config = {"trial_id": f"{cell.cell.replace('/', '_')}_{last}", "phase": phase, "config": config}
 
 
 def report(epoch: int, state: str = "running") -> dict[str, Any]:
@@ -68,6 +65,38 @@ def test_the_dashboard_counts_what_the_record_counts(tmp_path: Path) -> None:
     Journal(str(tmp_path / JOURNAL), STUDY, rows.values(), store.read_epochs().to_pylist())
     check_shown(tmp_path)
     assert studies_shown(tmp_path / JOURNAL)[STUDY.cells()[0].cell][0]["intermediate_values"] == curve
+
+
+def test_what_confirms_is_counted_beside_the_search_and_not_in_it(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / JOURNAL), STUDY, [], [])
+    store = Store(str(tmp_path))
+    recorder = Recorder(store, on_change=journal.update)
+    searched: list[Any] = [StandIn(number) for number in range(4)]
+    confirmed: list[Any] = [StandIn(number, "confirm") for number in (0, 4, 1, 5)]
+    for trial in [*searched, *confirmed[:3]]:
+        recorder.on_trial_start(0, [], trial)
+    for trial in searched:
+        recorder.on_trial_result(0, [], trial, report(5))
+        recorder.on_trial_complete(0, [], trial)
+    check_shown(tmp_path)
+    for trial in confirmed[:2]:
+        recorder.on_trial_result(0, [], trial, report(1) | {"val_error": None})
+        recorder.on_trial_result(0, [], trial, report(5) | {"val_error": None, "test_error": 0.25})
+        recorder.on_trial_complete(0, [], trial)
+    recorder.on_trial_result(0, [], confirmed[2], report(1, "diverged") | {"val_error": None})
+    recorder.on_trial_complete(0, [], confirmed[2])
+    recorder.on_trial_error(0, [], confirmed[3])
+    recorder.flush()
+    check_shown(tmp_path)
+    shown = studies_shown(tmp_path / JOURNAL)
+    one, other = (f"{STUDY.cells()[number].cell} confirm" for number in (0, 1))
+    assert [(trial["state"], trial.get("values")) for trial in shown[one]] == [("Complete", [0.25])] * 2
+    assert [trial["state"] for trial in shown[other]] == ["Fail", "Fail"]
+    assert len(shown) == 6
+
+    rows = store.read_trials().to_pylist()
+    Journal(str(tmp_path / JOURNAL), STUDY, rows, store.read_epochs().to_pylist())
+    check_shown(tmp_path)
 
 
 def test_every_state_of_the_record_has_a_word() -> None:

@@ -75,6 +75,9 @@ def walk(
         while not finished and len(running) < slots:
             name = f"tune-{len(suggested)}"
             answer = searcher.suggest(name)
+            if answer is None:
+                assert running, "to wait is for a trial that runs"
+                break
             if answer == Searcher.FINISHED:
                 finished = True
             else:

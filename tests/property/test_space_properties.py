@@ -6,23 +6,33 @@ from search_spaces import Choice, LogUniform
 
 calm = settings(deadline=None, derandomize=True, max_examples=50)
 
+not_negative = st.floats(min_value=0, allow_infinity=False)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+negative = st.floats(max_value=0, exclude_max=True) | st.sampled_from([float("inf"), float("nan")])
 wrong = st.floats(max_value=0) | st.sampled_from([float("inf"), float("nan")])
 
 
 @calm
-@given(st.lists(positive, min_size=1, max_size=8, unique=True))
+@given(st.lists(not_negative, min_size=1, max_size=8, unique=True))
 def test_a_choice_keeps_distinct_values_in_order(values: list[float]) -> None:
     assert Choice(values).values == tuple(values)  # type: ignore[arg-type]
     assert Choice(tuple(values)) == Choice(values)  # type: ignore[arg-type]
 
 
 @calm
-@given(st.lists(positive, max_size=5), wrong, st.integers(0, 5))
+@given(st.lists(not_negative, max_size=5), negative, st.integers(0, 5))
 def test_a_choice_refuses_one_wrong_value_wherever_it_stands(values: list[float], bad: float, place: int) -> None:
     values.insert(place, bad)
-    with pytest.raises(ValueError, match="each value must be a finite number above 0"):
+    with pytest.raises(ValueError, match="each value must be a finite number of at least 0"):
         Choice(tuple(values))
+
+
+@calm
+@given(st.lists(positive, max_size=5), wrong, st.integers(0, 5))
+def test_a_choice_above_zero_refuses_zero_too(values: list[float], bad: float, place: int) -> None:
+    values.insert(place, bad)
+    with pytest.raises(ValueError, match="each value must be a finite number above 0"):
+        Choice.above_zero(values)
 
 
 @calm

@@ -197,7 +197,8 @@ def test_configurations_of_one_rate_are_apart_by_weight_decay_and_batch_size() -
         confirmed(0.1, 0.15, 100, batch_size=64),
     ]
     (result,) = summarise(trials, HOLDOUT)
-    assert (result.weight_decay, result.errors) == (0.01, (0.25,))
+    assert (result.weight_decay, result.batch_size, result.errors) == (0.01, 128, (0.25,))
+    assert result.tried == {"lr": {0.1}, "weight_decay": {0.001, 0.01}, "batch_size": {64, 128}}
 
 
 def test_rows_by_seed_under_holdout_show_what_the_cell_chose() -> None:

@@ -75,6 +75,11 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
             "The grid search must have listed weight decays, got log-uniform",
         ),
         (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
+        (["quickstart", "--batch-sizes", "0", "8"], "must be a finite number above 0, got 0"),
+        (
+            ["quickstart", "--search", "tpe", "--weight-decays", "0..0.01"],
+            "weight_decays: low must be a finite number above 0, got 0.0",
+        ),
         (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
         (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
         (["quickstart", "--learning-rates", "fast"], "fast"),
@@ -126,11 +131,11 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (["cifar10", "--data", "s3://key:secret@bucket/x"], "The data location must hold no password"),
         (
             ["quickstart", "--address", "ray://127.0.0.1:1"],
-            "address must be HOST:PORT of a Ray cluster's head, or auto, got",
+            "address must be HOST:PORT of a Ray cluster's head, auto or local, got",
         ),
         (
             ["quickstart", "--address", "127.0.0.1:-1"],
-            "address must be HOST:PORT of a Ray cluster's head, or auto, got",
+            "address must be HOST:PORT of a Ray cluster's head, auto or local, got",
         ),
         (["quickstart", "--resume"], "name must say which run to resume, got none; add --name NAME."),
         (["quickstart", "--resume", "--name", "missing"], "A run's folder must exist and hold study.json, got "),

@@ -1,6 +1,7 @@
 """A network on disk: what comes back, and what is refused."""
 
 import io
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,32 @@ def test_a_damaged_one_is_refused(cut: int, tmp_path: Path, checkpoint: Checkpoi
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(ValueError, match=r"last\.pt must be a whole checkpoint, got one that cannot be read\.$"):
         Checkpoint.load(str(file))
+
+
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    file = tmp_path / "last.pt"
+    checkpoint.save(str(file))
+    whole = file.read_bytes()
+    draws = random.Random(0)
+    noticed = 0
+    for _ in range(200):
+        place = draws.randrange(len(whole))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << draws.randrange(8)]) + whole[place + 1 :])
+        try:
+            loaded = Checkpoint.load(str(file))
+        except ValueError:
+            noticed += 1
+            continue
+        # Padding between the archive's files, their times, and the like.
+        assert all(torch.equal(loaded.weights[name], value) for name, value in checkpoint.weights.items())
+    assert noticed > 150
+
+
+def test_the_one_before_is_kept_until_the_next_is_whole(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    for epoch in (1, 2, 3):
+        replace(checkpoint, epoch=epoch).save(str(tmp_path / "last.pt"), keep_previous=True)
+    epochs = {file.name: Checkpoint.load(str(file)).epoch for file in tmp_path.iterdir()}
+    assert epochs == {"last.pt": 3, "previous.pt": 2}
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

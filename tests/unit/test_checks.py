@@ -88,7 +88,7 @@ def test_every_finding_has_its_number_what_it_is_about_and_an_advice() -> None:
 
 
 def test_numbers_stay() -> None:
-    assert list(CHECKS) == [f"F{number}" for number in range(1, 12)]
+    assert list(CHECKS) == [f"F{number}" for number in range(1, 13)]
     for number, check in CHECKS.items():
         assert (check.__doc__ or "").startswith(f"{number}: ")
 
@@ -320,7 +320,7 @@ def test_f7_needs_three_variants_of_the_paper_natural_images_and_an_order() -> N
 def test_f8_a_choice_on_the_test_error() -> None:
     trials = [trial(), trial(lr=0.1)]
     (text,) = found("F8", trials)
-    assert text.startswith("the run: the learning rate was chosen on the same test error that is shown")
+    assert text.startswith("the run: hyperparameters were chosen on the same test error that is shown")
     assert found("F8", trials, fields=HOLDOUT) == []
 
 
@@ -367,3 +367,44 @@ def test_f11_a_mean_over_the_seeds_that_were_lucky() -> None:
     (text,) = found("F11", [*trials, trial("b", seed=1, state="failed")])
     assert text.startswith("all 2 rows: 2 seeds of the chosen configuration diverged, failed or were stopped")
     assert found("F11", seeds("a", 0.1, 0.2)) == []
+
+
+# F12
+
+
+def none_completed(*states: str, planned: int | None = None) -> list[str]:
+    """Return F12 of a cell whose trials at one learning rate each ended so, beside one that is well."""
+    rates = tuple(0.01 * number for number in range(1, (planned or len(states)) + 1))
+    ended = [trial("a", lr, state=state) for lr, state in zip(rates, states, strict=False)]
+    well = [trial("b", lr, state="failed" if lr > 0.01 else "completed") for lr in rates]
+    return found("F12", [*ended, *well], learning_rates=rates)
+
+
+def test_f12_a_cell_whose_last_trial_failed_after_the_others_were_stopped() -> None:
+    assert none_completed("stopped", "failed", "stopped") == [
+        "a: no trial was completed (2 stopped, 1 failed), so that nothing is known of the variant. "
+        "Advice: look at why in the column reason of trials.parquet, then run it anew without early stopping."
+    ]
+    (text,) = none_completed("diverged", "failed")
+    assert "(1 diverged, 1 failed)" in text
+    assert text.endswith("then run it anew.")
+    (text,) = none_completed("stopped", "diverged")
+    assert "(1 stopped, 1 diverged)" in text
+
+
+@pytest.mark.parametrize("state", ["completed", "running", "pending"])
+def test_f12_a_cell_that_has_a_full_length_trial_or_may_yet_have_one(state: str) -> None:
+    assert none_completed("failed", "stopped", state) == []
+    assert none_completed("failed", "stopped", planned=3) == []
+
+
+def test_f12_says_nothing_twice_and_nothing_of_what_has_not_begun() -> None:
+    assert none_completed("diverged", "diverged") == []
+    assert none_completed(planned=2) == []
+    assert found("F12", []) == []
+
+
+def test_f12_counts_the_trials_of_another_search_than_the_grid() -> None:
+    trials = [trial(state="failed"), trial(lr=0.04, state="stopped")]
+    assert len(found("F12", trials, search="random", trials_per_cell=2)) == 1
+    assert found("F12", trials, search="random", trials_per_cell=3) == []

@@ -13,6 +13,8 @@ def result(variant: str, *errors: float, **values: Any) -> VariantResult:
         "augmentation": "none",
         "lr": 0.05,
         "weight_decay": 0.001,
+        "batch_size": 128,
+        "tried": {},
         "seed": None,
         "validation_error": None,
         "lost_seeds": 0,

@@ -196,7 +196,14 @@ def test_a_trial_told_to_stop_before_the_run_was_cut_off_is_told_so_again() -> N
     assert verdict(scheduler, trial, 5, 0.1) == STOP
 
 
-HALVING = replace(STUDY, early_stopping="halving", learning_rates=Choice((0.1, 0.05, 0.02, 0.01)))
+# One rung, at epoch 2, from which one of four goes on.
+HALVING = replace(
+    STUDY,
+    early_stopping="halving",
+    first_rung=2,
+    reduction_factor=4,
+    learning_rates=Choice((0.1, 0.05, 0.02, 0.01)),
+)
 
 
 class Halving:

@@ -1,7 +1,7 @@
 """A trial that was cut off goes on from its checkpoint, bit for bit as if it had not been."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +30,16 @@ TRIAL = TrialConfig(
     augmentation="flip-shift",
     preprocessing="standardise",
     architecture=ArchitectureConfig(width=0.05, class_relu=False),
-    averaged_at=4,
+    averaged_at=(2, 4),
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class CutOffError(Exception):
@@ -59,7 +67,7 @@ def attempt(
     draws = torch.Generator().manual_seed(stream_seed(trial.seed, "order and augmentation"))
 
     def save(model: Any, state: Any) -> None:
-        Checkpoint.of(model, trial, 10, state.epoch, state).save(str(location))
+        Checkpoint.of(model, trial, 10, state.epoch, state).save(str(location), keep_previous=True)
         if cut(state.epoch):
             raise CutOffError
 
@@ -74,22 +82,22 @@ def attempt(
 def test_a_trial_cut_off_after_every_epoch_reports_the_same_numbers_and_ends_with_the_same_weights(
     tmp_path: Path,
 ) -> None:
-    whole = attempt(tmp_path / "whole.pt")
+    whole = attempt(tmp_path / "whole" / "last.pt")
     reported: list[dict[str, Any]] = []
     for number in range(1, TRIAL.epochs + 1):
         torch.rand(number)  # another process stands elsewhere in torch's own generator
-        reported = attempt(tmp_path / "cut.pt", cut=lambda epoch, number=number: epoch == number)
+        reported = attempt(tmp_path / "cut" / "last.pt", cut=lambda epoch, number=number: epoch == number)
         assert reported == whole[: number - 1], "all epochs before, but not the one whose report was cut off"
-    reported = attempt(tmp_path / "cut.pt")
+    reported = attempt(tmp_path / "cut" / "last.pt")
     assert reported == whole
-    assert [report["averaged_error"] is not None for report in whole] == [n == 4 for n in range(1, 7)]
-    first, second = (Checkpoint.load(str(tmp_path / name)).weights for name in ("whole.pt", "cut.pt"))
+    assert [report["averaged_error"] is not None for report in whole] == [n in (2, 4) for n in range(1, 7)]
+    first, second = (Checkpoint.load(str(tmp_path / name / "last.pt")).weights for name in ("whole", "cut"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_measuring_averaged_weights_changes_nothing_else(tmp_path: Path) -> None:
-    with_average = attempt(tmp_path / "a.pt")
-    without = attempt(tmp_path / "b.pt", replace(TRIAL, averaged_at=None))
+    with_average = attempt(tmp_path / "a" / "last.pt")
+    without = attempt(tmp_path / "b" / "last.pt", replace(TRIAL, averaged_at=()))
     for report in with_average:
         report["averaged_error"] = None
     assert with_average == without
@@ -111,7 +119,7 @@ def test_a_checkpoint_that_says_nothing_of_this_trial_is_not_gone_on_from(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert find_start(location, TRIAL, 10) is None
-    attempt(tmp_path / "last.pt", cut=lambda epoch: epoch == 2)
+    attempt(tmp_path / "last.pt", cut=lambda epoch: epoch == 1)
     with pytest.warns(UserWarning, match="must be of this trial"):
         assert find_start(location, replace(TRIAL, lr=0.02), 10) is None
     elsewhere = find_start(location, replace(TRIAL, data="/elsewhere"), 10)
@@ -122,6 +130,20 @@ def test_a_checkpoint_that_says_nothing_of_this_trial_is_not_gone_on_from(tmp_pa
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:-100])
     with pytest.warns(UserWarning, match="cannot be read"):
         assert find_start(location, TRIAL, 10) is None
+
+
+@pytest.mark.parametrize("damage", ["cut short", "gone"])
+def test_a_trial_goes_on_from_the_checkpoint_before_where_the_last_is_damaged(tmp_path: Path, damage: str) -> None:
+    whole = attempt(tmp_path / "whole" / "last.pt")
+    last = tmp_path / "cut" / "last.pt"
+    attempt(last, cut=lambda epoch: epoch == 4)
+    if damage == "gone":
+        last.unlink()
+        assert attempt(last) == whole
+        return
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"goes back to what it had before\. .*last\.pt must be a whole checkpoint"):
+        assert attempt(last) == whole
 
 
 def test_averaged_weights_are_the_mean_that_the_formula_gives() -> None:

@@ -72,9 +72,11 @@ def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
     study = optuna.load_study(study_name="shapes/none/model-c", storage=storage)
     assert study.direction == optuna.study.StudyDirection.MINIMIZE
     assert study.user_attrs == {
+        "phase": "search",
         "search": "tpe",
         "protocol": "paper",
         "minimises": "test_error",
+        "criterion": "last",
         "seed": 0,
         "first_sampler_seed": sampler_seed(STUDY, "shapes/none/model-c", 0),
     }
@@ -117,6 +119,27 @@ def test_each_state_of_the_record_has_its_own(
     assert (trial.user_attrs["state"], trial.user_attrs["reason"]) == (state, "why")
 
 
+def test_where_the_best_epoch_decides_it_is_the_value_shown(path: Path) -> None:
+    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
+    journal = Journal(str(path), study, [], [])
+    ends = ["completed", "stopped", "diverged"]
+    for number, end in enumerate(ends):
+        journal.update(row(number, "running"))
+        journal.update(row(number, "running", epochs_run=1, val_error=0.25))
+        journal.update(row(number, end, epochs_run=2, val_error=0.5))
+    live = trials(path)
+    assert [trial.value for trial in live] == [0.25, 0.25, None]
+    assert live[0].intermediate_values == {1: 0.25, 2: 0.5}
+    rows = [row(number, end, epochs_run=2, val_error=0.5) for number, end in enumerate(ends)]
+    epochs = [
+        {"trial_id": each["trial_id"], "epoch": epoch, "val_error": error, "test_error": None}
+        for each in rows
+        for epoch, error in ((1, 0.25), (2, 0.5))
+    ]
+    Journal(str(path), study, rows, epochs)
+    assert [trial.value for trial in trials(path)] == [0.25, 0.25, None]
+
+
 def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
     journal = Journal(str(path), STUDY, [], [])
     live(journal, 0, 0.5, end="diverged")
@@ -124,10 +147,45 @@ def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
     assert [trial.state.name for trial in trials(path)] == ["FAIL"]
 
 
-def test_only_the_search_is_shown(path: Path) -> None:
-    journal = Journal(str(path), STUDY, [row(0, "completed", phase="confirm", test_error=0.1)], [])
-    journal.update(row(1, "running", phase="confirm"))
-    assert trials(path) == []
+CONFIRM = "shapes/none/model-c confirm"
+
+
+def test_what_confirms_is_a_study_of_its_own_with_its_test_errors(path: Path) -> None:
+    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
+    journal = Journal(str(path), study, [row(0, "completed", val_error=0.3)], [])
+    assert CONFIRM not in optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(path))))
+    ends = ["completed", "diverged", "failed", "pending"]
+    names = [f"shapes_none_model-c_confirm_0_{number}" for number in range(len(ends))]
+    for number, (name, end) in enumerate(zip(names, ends, strict=True)):
+        same = {"trial_id": name, "phase": "confirm", "val_error": None}
+        journal.update(row(number, "running", **same))
+        journal.update(row(number, "running", **same, epochs_run=1, test_error=None))
+        journal.update(row(number, end, **same, epochs_run=2, test_error=0.25 if end == "completed" else None))
+    shown = trials(path, CONFIRM)
+    assert [trial.state.name for trial in shown] == ["COMPLETE", "FAIL", "FAIL", "WAITING"]
+    assert [trial.value for trial in shown] == [0.25, None, None, None]
+    assert [trial.intermediate_values for trial in shown] == [{2: 0.25}, {}, {}, {}]
+    assert [trial.user_attrs["trial_id"] for trial in shown] == names
+    assert shown[0].params == {"lr": 0.05, "batch_size": 64}
+    assert "sampler_seed" not in shown[0].user_attrs
+    assert len(trials(path)) == 1
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    about = optuna.load_study(study_name=CONFIRM, storage=storage).user_attrs
+    assert about == {"phase": "confirm", "protocol": "holdout", "seed": 0, "measures": "test_error"}
+
+    rows = [
+        row(9, end, trial_id=name, phase="confirm", epochs_run=2, test_error=0.25 if end == "completed" else None)
+        for name, end in zip(names, ends, strict=True)
+    ]
+    epochs = [
+        {"trial_id": names[0], "epoch": epoch, "val_error": None, "test_error": error}
+        for epoch, error in ((1, None), (2, 0.25))
+    ]
+    second = Journal(str(path), study, iter(rows), epochs)
+    assert [trial.state.name for trial in trials(path, CONFIRM)] == ["COMPLETE", "FAIL", "FAIL"]
+    assert trials(path, CONFIRM)[0].intermediate_values == {2: 0.25}
+    second.update(row(3, "running", trial_id=names[3], phase="confirm"))
+    assert trials(path, CONFIRM)[3].state.name == "RUNNING"
 
 
 def test_a_run_that_goes_on_doubles_no_trial(path: Path) -> None:

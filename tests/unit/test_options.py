@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,11 @@ def test_arguments_that_cannot_be_understood_are_refused_in_one_line(arguments: 
         (["--trials-per-cell", "3"], "trials_per_cell must be left out for the grid search"),
         (["--search", "best"], "search must be one of grid, tpe, random, BruteForceSampler, "),
         (["--search", "__init__"], "search must be one of grid, tpe, random, BruteForceSampler, "),
-        (["--weight-decays", "0"], "weight_decays: each value must be a finite number above 0, got 0.0."),
+        (["--weight-decays", "-0.1"], "weight_decays: each value must be a finite number of at least 0, got -0.1."),
+        (
+            ["--search", "tpe", "--weight-decays", "0..0.01"],
+            "weight_decays: low must be a finite number above 0, got 0.0.",
+        ),
         (["--batch-sizes", "0"], "batch_sizes: each value must be a finite number above 0, got 0."),
         (
             ["--weight-decays", "0.1..0.2"],
@@ -150,6 +155,9 @@ def test_weight_decays_and_batch_sizes_are_searched_where_asked() -> None:
     study = applied("--weight-decays", "0.001", "0.0005", "--batch-sizes", "64", "128")
     assert (study.weight_decays, study.batch_sizes) == (Choice((0.001, 0.0005)), Choice((64, 128)))
     assert study.points_per_cell == 8
+    none = applied("--weight-decays", "0", "0.001")
+    assert none.weight_decays == Choice((0.0, 0.001))
+    assert Study.from_dict(json.loads(json.dumps(none.to_dict()))) == none
     ranges = applied("--search", "CmaEsSampler", "--learning-rates", "0.01..0.1", "--weight-decays", "1e-4..1e-2")
     assert (ranges.search, ranges.learning_rates) == ("CmaEsSampler", LogUniform(0.01, 0.1))
     assert ranges.weight_decays == LogUniform(1e-4, 1e-2)

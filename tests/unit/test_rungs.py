@@ -1,13 +1,12 @@
 """One cell's rungs, computed by hand."""
 
 import math
-from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from sweep.rungs import CellASHA, CellHalving, Decision, halving_rung, rungs_of
+from sweep.rungs import CellASHA, CellHalving, Decision, halving_rungs, rungs_of
 from trainables.config import TrialConfig
 
 NAN = math.nan
@@ -196,23 +195,23 @@ def judged(trial_id: str, epoch: int, error: float) -> Decision:
 @pytest.mark.parametrize(
     ("values", "first_rung", "expected"),
     [
-        ({"epochs": 350}, None, 100),
-        ({"epochs": 14}, None, 4),
-        ({"epochs": 14}, 3, 3),
-        ({"epochs": 14, "drops": ()}, None, 7),
-        ({"epochs": 1}, None, None),
-        ({"epochs": 2, "drops": (1.0,)}, None, 1),
+        ({"epochs": 350}, None, (100, 201)),
+        ({"epochs": 14}, None, (4, 9)),
+        ({"epochs": 14}, 3, (3, 6, 12)),
+        ({"epochs": 14, "drops": ()}, None, (7,)),
+        ({"epochs": 1}, None, ()),
+        ({"epochs": 2, "drops": (1.0,)}, None, (1,)),
     ],
 )
-def test_trials_wait_halfway_to_the_first_drop(
-    values: dict[str, Any], first_rung: int | None, expected: int | None
+def test_trials_wait_halfway_to_the_first_drop_and_after_it(
+    values: dict[str, Any], first_rung: int | None, expected: tuple[int, ...]
 ) -> None:
-    assert halving_rung(replace(trial(), **values), first_rung) == expected
+    assert halving_rungs(trial(**values), first_rung) == expected
 
 
-def outcome(halving: CellHalving, errors: dict[int, float]) -> dict[int, str]:
+def outcome(halving: CellHalving, errors: dict[int, float], epoch: int = 4) -> dict[int, str]:
     """Let trials arrive in the order given; return the last verdict on each."""
-    told = [d for number, error in errors.items() for d in halving.arrive(f"cell_{number:04d}", error)]
+    told = [d for number, error in errors.items() for d in halving.arrive(f"cell_{number:04d}", epoch, error)]
     return {int(d.trial_id[-4:]): d.verdict for d in told}
 
 
@@ -220,26 +219,64 @@ def test_the_best_of_each_bracket_goes_on_whatever_the_order() -> None:
     errors = {0: 0.5, 1: 0.2, 2: 0.6, 3: 0.7, 4: 0.9, 5: 0.8}
     expected = {n: "go on" if n in (1, 5) else "stop" for n in errors}
     for order in permutations(errors):
-        assert outcome(CellHalving(4, 4, 6), {n: errors[n] for n in order}) == expected
+        assert outcome(CellHalving([4], 4, 6), {n: errors[n] for n in order}) == expected
+
+
+def test_of_two_rungs_each_lets_the_better_half_go_on() -> None:
+    for first in permutations({0: 0.5, 1: 0.2, 2: 0.6, 3: 0.4}.items()):
+        halving = CellHalving([4, 9], 2, 4)
+        assert outcome(halving, dict(first)) == {0: "stop", 1: "go on", 2: "stop", 3: "go on"}
+        assert [d.verdict for d in halving.arrive("cell_0003", 9, 0.1)] == ["wait"]
+        assert outcome(halving, {1: 0.3}, epoch=9) == {1: "stop", 3: "go on"}
+        assert halving.arrive("cell_0003", 10, 0.1) == [], "no rung"
+
+
+def test_a_rung_waits_only_for_those_that_passed_the_one_before() -> None:
+    halving = CellHalving([4, 9], 2, 4)
+    assert outcome(halving, {0: 0.5, 1: 0.2, 2: 0.6, 3: 0.4})[1] == "go on"
+    assert halving.end("cell_0000") == [], "stopped before, and not waited for"
+    assert [d.verdict for d in halving.arrive("cell_0001", 9, 0.9)] == ["wait"]
+    (decision,) = halving.end("cell_0003")
+    assert (decision.trial_id, decision.epoch, decision.verdict, decision.arrivals) == ("cell_0001", 9, "go on", 1)
+
+
+def test_the_dead_leave_their_places_to_the_others() -> None:
+    halving = CellHalving([4, 9], 2, 4)
+    for dead in (0, 2):
+        assert halving.end(f"cell_{dead:04d}") == []
+    # Two of four places are there for two that have come.
+    assert outcome(halving, {1: 0.9, 3: 0.4}) == {1: "go on", 3: "go on"}
 
 
 def test_those_that_tie_for_the_best_go_on_and_nan_is_the_worst() -> None:
-    assert outcome(CellHalving(4, 4, 4), {0: math.nan, 1: 0.9, 2: 0.9, 3: 0.95}) == {
+    assert outcome(CellHalving([4], 4, 4), {0: math.nan, 1: 0.9, 2: 0.9, 3: 0.95}) == {
         **{0: "stop", 1: "go on"},
         **{2: "go on", 3: "stop"},
     }
-    assert outcome(CellHalving(4, 2, 2), {0: math.nan, 1: math.nan}) == {0: "go on", 1: "go on"}
+    assert outcome(CellHalving([4], 2, 2), {0: math.nan, 1: math.nan}) == {0: "go on", 1: "go on"}
 
 
 def test_one_trial_alone_waits_for_nobody() -> None:
-    assert outcome(CellHalving(4, 4, 1), {0: 0.99}) == {0: "go on"}
+    halving = CellHalving([4, 9], 2, 1)
+    assert [outcome(halving, {0: 0.99}, epoch) for epoch in (4, 9)] == [{0: "go on"}] * 2
 
 
 def test_who_ends_by_itself_is_not_waited_for_and_an_end_is_heard_once() -> None:
-    halving = CellHalving(4, 2, 2)
-    assert [d.verdict for d in halving.arrive("cell_0000", 0.9)] == ["wait"]
+    halving = CellHalving([4], 2, 2)
+    assert [d.verdict for d in halving.arrive("cell_0000", 4, 0.9)] == ["wait"]
     (decision,) = halving.end("cell_0001")
     assert (decision.trial_id, decision.verdict, decision.arrivals, decision.cut) == ("cell_0000", "go on", 1, 0.9)
     assert halving.end("cell_0001") == []
-    assert halving.end("cell_0000") == []
-    assert [d.verdict for d in halving.arrive("cell_0000", 0.1)] == ["go on"]
+    assert [d.verdict for d in halving.arrive("cell_0000", 4, 0.1)] == ["go on"]
+
+
+def test_what_was_decided_before_a_resume_stays_so() -> None:
+    errors = {0: 0.5, 1: 0.2, 2: 0.6, 3: 0.4}
+    first, second = CellHalving([4, 9], 2, 4), CellHalving([4, 9], 2, 4)
+    for number, error in errors.items():
+        for decision in first.arrive(f"cell_{number:04d}", 4, error):
+            if decision.verdict != "wait":
+                second.restore(decision)
+    second.end("cell_0000")
+    assert outcome(second, {1: 0.2, 3: 0.4}) == {1: "go on", 3: "go on"}
+    assert outcome(second, {3: 0.3, 1: 0.4}, epoch=9) == {3: "go on", 1: "stop"}

@@ -1,5 +1,6 @@
 """The search: points per cell, in turn, each once; warm starts; and going on from a record."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -133,6 +134,33 @@ def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     assert cell._optuna.trials[0].value == 0.5
 
 
+@pytest.mark.parametrize(("criterion", "told"), [("last", [0.4, 0.5, 1.0, 0.6]), ("best-epoch", [0.2, 0.3, 1.0, 0.6])])
+def test_the_search_is_told_of_the_epoch_that_decides(criterion: str, told: list[float]) -> None:
+    asked = study(variants=("model-a",), search="random", trials_per_cell=4, protocol="holdout", criterion=criterion)
+    curves: list[tuple[str, list[float]]] = [
+        ("completed", [0.2, 0.4]),
+        ("completed", [0.3, 0.5]),
+        ("diverged", [0.2, 1.0]),
+        ("completed", [0.6]),
+    ]
+    searcher = StudySearcher(asked)
+    recorded = {}
+    for number, (state, errors) in enumerate(curves):
+        suggested = searcher.suggest(f"tune-{number}")
+        for epoch, error in enumerate(errors[:-1], start=1):
+            searcher.on_trial_result(f"tune-{number}", {"error": error, "state": "running", "epoch": epoch})
+        searcher.on_trial_complete(f"tune-{number}", {"error": errors[-1], "state": state, "epoch": len(errors)})
+        name = suggested["trial_id"]
+        recorded[name] = recorded_row(
+            asked, name, lr=suggested["config"]["lr"], seed=number, state=state, val_error=errors[-1]
+        )
+    assert [trial.value for trial in searcher._cells[0]._optuna.trials] == told
+    best = {name: min(errors) for name, (_, errors) in zip(recorded, curves, strict=True)}
+    again = StudySearcher(asked, recorded, best)
+    assert again.suggest("more") == Searcher.FINISHED
+    assert [trial.value for trial in again._cells[0]._optuna.trials] == told
+
+
 def test_a_grid_spans_learning_rates_weight_decays_batch_sizes_and_seeds() -> None:
     asked = study(
         protocol="paper",
@@ -176,6 +204,45 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
     first = points(StudySearcher(asked))
     assert len(set(first)) == 13
     assert first == points(StudySearcher(asked))
+
+
+QUASI_RANDOM = study(
+    search="QMCSampler", trials_per_cell=9, learning_rates=LogUniform(0.001, 0.1), weight_decays=LogUniform(1e-4, 1e-2)
+)
+
+
+def quasi_random(asked: Study = QUASI_RANDOM) -> dict[str, list[tuple[float, float, int, int]]]:
+    """Return the points of each variant."""
+    needs_packages(asked)
+    seen = points(StudySearcher(asked))
+    return {variant: seen[number :: len(asked.variants)] for number, variant in enumerate(asked.variants)}
+
+
+def test_quasi_random_points_differ_from_cell_to_cell_and_from_seed_to_seed() -> None:
+    one, other = quasi_random().values()
+    anew, _ = quasi_random(replace(QUASI_RANDOM, base=replace(QUASI_RANDOM.base, seed=1))).values()
+    for column in (0, 1):
+        values = [[point[column] for point in walked] for walked in (one, other, anew)]
+        assert len({value for walked in values for value in walked}) == 27
+    assert quasi_random() == {"model-a": one, "all-cnn-a": other}
+
+
+def test_quasi_random_points_fill_each_dimension_evenly() -> None:
+    # The first point is none of the sequence. The next eight lie in eight parts of the range, one in each, as the first
+    # eight of a Sobol sequence do in every dimension, scrambled or not.
+    for walked in quasi_random().values():
+        for column, low in ((0, 0.001), (1, 1e-4)):
+            parts = [math.floor(8 * math.log(point[column] / low) / math.log(100)) for point in walked[1:]]
+            assert sorted(parts) == list(range(8))
+
+
+def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
+    asked = replace(QUASI_RANDOM, weight_decays=None)
+    needs_packages(asked)
+    whole = walk(StudySearcher(asked))
+    for count in (1, 5):
+        recorded = {trial_id: recorded_row(asked, trial_id, lr=lr, seed=seed) for trial_id, lr, seed in whole[:count]}
+        assert walk(StudySearcher(asked, recorded)) == whole[count:]
 
 
 def test_a_point_that_comes_again_gets_the_next_seed() -> None:

@@ -32,10 +32,18 @@ def test_a_choice_of_nothing_is_refused() -> None:
         Choice(())
 
 
-@pytest.mark.parametrize("wrong", [0.0, -0.1, math.inf, math.nan])
-def test_a_choice_holds_finite_numbers_above_zero(wrong: float) -> None:
-    with pytest.raises(ValueError, match=rf"^each value must be a finite number above 0, got {wrong!r}\.$"):
+@pytest.mark.parametrize("wrong", [-0.1, math.inf, math.nan])
+def test_a_choice_holds_finite_numbers_from_zero_on(wrong: float) -> None:
+    with pytest.raises(ValueError, match=rf"^each value must be a finite number of at least 0, got {wrong!r}\.$"):
         Choice((0.1, wrong))
+    assert Choice((0.0, 0.1)).values == (0.0, 0.1)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.1, math.inf, math.nan])
+def test_a_choice_above_zero_holds_finite_numbers_above_it(wrong: float) -> None:
+    with pytest.raises(ValueError, match=rf"^each value must be a finite number above 0, got {wrong!r}\.$"):
+        Choice.above_zero((0.1, wrong))
+    assert Choice.above_zero([0.1, 0.2]) == Choice((0.1, 0.2))
 
 
 def test_a_value_that_stands_twice_is_refused() -> None:

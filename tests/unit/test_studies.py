@@ -7,6 +7,7 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import VARIANTS
+from sweep.selection import points_per_cell
 from sweep.studies import STUDIES, EarlierPoint, Study, WarmStart
 from trainables.config import TrialConfig
 
@@ -25,7 +26,7 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
     assert study.name == name
     assert len(study.cells()) == len(study.datasets) * len(study.augmentations) * len(study.variants)
     back = Study.from_dict(json.loads(json.dumps(study.to_dict())))
-    assert back == replace(study, early_stopping=study.stopping)
+    assert back == study
 
 
 @pytest.mark.parametrize(
@@ -51,31 +52,29 @@ def test_every_registered_study_builds_and_comes_back_through_json(name: str) ->
 def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None:
     study = replace(GOOD, **changes)
     back = Study.from_dict(json.loads(json.dumps(study.to_dict())))
-    assert back == replace(study, early_stopping=study.stopping)
+    assert back == study
     assert back != GOOD
 
 
 @pytest.mark.parametrize(
-    ("epochs", "changes", "stopping", "judged_after"),
+    ("epochs", "changes", "rungs", "eta"),
     [
-        (350, {}, "halving", 100),
-        (14, {}, "halving", 4),
-        # The first drop would come after epoch 6, and trials wait after epoch 3.
-        (11, {}, "none", None),
-        (11, {"first_rung": 3}, "halving", 3),
-        (350, {"protocol": "paper"}, "none", None),
-        (350, {"protocol": "paper", "early_stopping": "halving"}, "halving", 100),
-        (350, {"early_stopping": "none"}, "none", None),
-        (350, {"early_stopping": "asha"}, "asha", None),
-        (1, {"early_stopping": "halving"}, "halving", None),
+        (350, {}, (), 4),
+        (350, {"early_stopping": "halving"}, (100, 201), 2),
+        (14, {"early_stopping": "halving"}, (4, 9), 2),
+        (14, {"early_stopping": "halving", "first_rung": 3, "reduction_factor": 4}, (3, 12), 4),
+        (2, {"early_stopping": "halving"}, (), 2),
+        (350, {"early_stopping": "asha"}, (201, 251, 301), 4),
+        (350, {"early_stopping": "asha", "first_rung": 9, "reduction_factor": 6}, (9, 54, 324), 6),
     ],
 )
-def test_early_stopping_is_halving_where_trials_wait_late_enough_and_images_are_held_out(
-    epochs: int, changes: dict[str, Any], stopping: str, judged_after: int | None
+def test_each_policy_has_its_rungs_and_halving_measures_averaged_weights_there(
+    epochs: int, changes: dict[str, Any], rungs: tuple[int, ...], eta: int
 ) -> None:
     study = replace(GOOD, base=replace(GOOD.base, epochs=epochs), **changes)
-    assert (study.stopping, study.averaged_at) == (stopping, judged_after)
-    assert {cell.averaged_at for cell in study.cells()} == {judged_after}
+    assert (study.rungs, study.eta) == (rungs, eta)
+    averaged_at = rungs if study.early_stopping == "halving" else ()
+    assert {cell.averaged_at for cell in study.cells()} == {averaged_at}
 
 
 def test_the_studies_are_the_documented_ones() -> None:
@@ -125,6 +124,8 @@ def test_points_per_cell() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        ({"learning_rates": Choice((0.0, 0.1))}, "lr must be a finite number above 0, got 0.0."),
+        ({"batch_sizes": Choice((0, 8))}, "batch_size must be at least 1 and at most 1000000, got 0."),
         ({"datasets": ()}, "datasets must hold at least one name, got none."),
         ({"augmentations": ()}, "augmentations must hold at least one name, got none."),
         ({"variants": ()}, "variants must hold at least one name, got none."),
@@ -153,13 +154,9 @@ def test_points_per_cell() -> None:
             "warm_start must be left out for the grid search, which learns nothing from earlier trials, "
             "got /runs/x; add --search tpe.",
         ),
-        ({"early_stopping": "late"}, "early_stopping must be one of auto, none, asha, halving, got 'late'."),
+        ({"early_stopping": "late"}, "early_stopping must be one of none, asha, halving, got 'late'."),
         (
-            {"early_stopping": "none", "first_rung": 3},
-            "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping halving or asha.",
-        ),
-        (
-            {"protocol": "paper", "first_rung": 3},
+            {"first_rung": 3},
             "first_rung must be left out where no trial is stopped early, got 3; add --early-stopping halving or asha.",
         ),
         (
@@ -205,6 +202,21 @@ def test_what_does_not_hold_is_refused(changes: dict[str, Any], text: str) -> No
     with pytest.raises(ValueError, match="must") as caught:
         replace(GOOD, **changes)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"protocol": "paper", "seeds": 5},
+        {"seeds": 5},
+        {"search": "random", "trials_per_cell": 7},
+        {"weight_decays": Choice((0.0, 0.1, 0.2)), "batch_sizes": Choice((64, 128))},
+    ],
+)
+def test_the_record_says_how_many_points_a_cell_has(changes: dict[str, Any]) -> None:
+    study = replace(GOOD, **changes)
+    assert points_per_cell(json.loads(json.dumps(study.to_dict()))) == study.points_per_cell
 
 
 def test_seeds_and_trials_of_both_protocols() -> None:

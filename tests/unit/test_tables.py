@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analysis import FORMATS, VariantResult, compare, render
+from analysis.aggregate import By
 from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
 from sweep.options import RunOptions
 from sweep.studies import STUDIES
@@ -22,6 +23,8 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
         "augmentation": "none",
         "lr": 0.05,
         "weight_decay": 0.001,
+        "batch_size": 128,
+        "tried": {"lr": {0.05, 0.1}, "weight_decay": {0.001}, "batch_size": {128}},
         "seed": None,
         "errors": (0.09123,),
         "validation_error": None,
@@ -117,12 +120,52 @@ def test_columns_that_only_some_tables_need() -> None:
     assert list(rows[0]) == list(rows[1])
 
 
+TRIED = {"lr": {0.05}, "weight_decay": {0.0, 0.001}, "batch_size": {64, 1024}}
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_weight_decay_and_batch_size_stand_beside_the_rate_where_they_were_searched(form: str) -> None:
+    results = [result(tried=TRIED, weight_decay=0.0, batch_size=1024), result("model-a", lr=None, weight_decay=None)]
+    results[1] = replace(results[1], batch_size=None)
+    rows = table_rows(results, study())
+    assert list(rows[0])[2:5] == ["learning rate", "weight decay", "batch size"]
+    assert [(row["weight decay"], row["batch size"]) for row in rows] == [("0", "1024"), ("-", "-")]
+    assert "weight decay" in render(rows, [], form)
+
+
+@pytest.mark.parametrize(("name", "heading"), [("weight_decay", "weight decay"), ("batch_size", "batch size")])
+def test_what_was_not_searched_has_no_column(name: str, heading: str) -> None:
+    alone = TRIED | {name: {128}}
+    (row,) = table_rows([result(tried=alone)], study())
+    assert {"weight decay", "batch size"} - set(row) == {heading}
+    # Two variants that were tried at one value each were searched all the same.
+    other = result("model-a", tried=TRIED | {name: {256}})
+    assert all(heading in row for row in table_rows([result(tried=alone), other], study()))
+
+
 def test_rows_by_learning_rate_and_by_seed() -> None:
     (row,) = table_rows([result()], study(), "lr")
     assert "error %" in row
     assert "best error %" not in row
     (row,) = table_rows([result(seed=7)], study(), "seed")
     assert row["seed"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "by", "heading"),
+    [
+        ("paper", "variant", "best error %"),
+        ("paper", "lr", "error %"),
+        ("paper", "seed", "best error %"),
+        ("holdout", "variant", "mean test error %"),
+        ("holdout", "lr", "mean test error %"),
+        ("holdout", "seed", "test error %"),
+    ],
+)
+def test_the_heading_says_what_the_error_is(protocol: str, by: By, heading: str) -> None:
+    (row,) = table_rows([result(seed=7)], study(protocol=protocol), by)
+    assert [name for name in row if "error %" in name] == [heading]
+    assert row[heading] == "9.12"
 
 
 def test_a_run_as_long_and_wide_as_the_papers_is_comparable() -> None:
