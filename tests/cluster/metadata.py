@@ -5,7 +5,9 @@
 
 import secrets
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,20 @@ def handler(answer: Callable[[str, str, dict[str, str]], Answer | None]) -> type
             pass
 
     return Handler
+
+
+@contextmanager
+def serving(answer: Callable[[str, str, dict[str, str]], Answer | None]) -> Iterator[str]:
+    """Answer requests on loopback; `answer` takes a method, a path and headers, and returns None to hang up."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answer))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 if __name__ == "__main__":

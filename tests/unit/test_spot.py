@@ -4,10 +4,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,10 @@ import pytest
 from sweep import spot
 from sweep.spot import Answer, Aws, Gcp, Notice, UnclearAnswerError, drain_node, fetch_from, watch
 from tests.cluster.metadata import Answer as MetadataAnswer
-from tests.cluster.metadata import Ec2, handler
+from tests.cluster.metadata import Ec2, serving
 
 ENDS = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 NOTICE = json.dumps({"action": "terminate", "time": "2030-01-02T03:04:05Z"})
-
-
-@contextmanager
-def serving(answer: Callable[[str, str, dict[str, str]], MetadataAnswer | None]) -> Iterator[str]:
-    """Answer requests on loopback; `answer` takes a method, a path and headers, and returns None to hang up."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answer))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_no_notice_then_one_from_ec2() -> None:
