@@ -32,6 +32,8 @@ try:
             said = [cluster.address, f"http://{cluster.webui_url}"]
         elif command == "count":
             said = sum(node["Alive"] for node in cluster.global_state.node_table())
+        elif command == "id":
+            said = nodes[argument].node_id
         elif command == "lose":
             # As a machine ends: its processes are killed and say goodbye to nobody.
             cluster.remove_node(nodes[argument], allow_graceful=False)
@@ -85,6 +87,10 @@ class Nodes:
             process.terminate()
             process.wait()
         self._process.communicate()
+
+    def node_id(self, number: int) -> str:
+        """Return Ray's name of a node, counted as in `lose`."""
+        return str(self._do("id", number))
 
     def lose(self, number: int) -> None:
         """Kill a node, counted from 0 in the order of adding."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -33,6 +34,10 @@ def train_worker(
         checkpoint: path or URI at which the trial is kept after each epoch, and gone on from; None keeps none.
         report: where each epoch's numbers go; Ray Train's own report where it is None.
         cpus: threads that torch may use; a fixed number, since it decides how sums are rounded.
+
+    Raises:
+        ray.exceptions.RayActorError: its node, or in a group that of one of the workers, is about to be taken away. The
+            last epoch is kept and reported; Ray takes this for the node's end, which is nobody's failure.
     """
     trial = TrialConfig.from_dict(config)
     load_plugins(trial.plugins)
@@ -47,6 +52,10 @@ def train_worker(
 
     def pass_on(epoch: EpochReport) -> None:
         send(epoch.to_dict())
+        # The epoch just reported is kept: what would be trained from here on might be lost, and is not elsewhere.
+        if epoch.state == "running" and (is_draining() if report else ray.train.get_preemption_info() is not None):
+            said = f"Its node is being taken away; it left after epoch {epoch.epoch}."
+            raise ray.exceptions.RayActorError(error_msg=said, preempted=True)
 
     def save(model: nn.Module, state: TrainingState) -> None:
         if checkpoint is not None and ranks.rank == 0:
@@ -55,6 +64,19 @@ def train_worker(
     start = find_start(checkpoint, trial, feed.num_classes) if checkpoint is not None else None
     arithmetic = _agreed(trial, device, ranks, start)
     train(trial, feed, pass_on, device=device, arithmetic=arithmetic, ranks=ranks, start=start, save=save)
+
+
+def is_draining() -> bool:
+    """Return whether the node of this process has been told to leave its cluster."""
+    if not ray.is_initialized():
+        return False
+    try:
+        # What Ray Train itself asks for a worker group; outside of one there is no public way.
+        leaving = ray._private.state.state.get_draining_nodes()
+    except (ray.exceptions.RayError, RuntimeError):
+        # The head does not answer: whether it comes back is found out at the next report.
+        return False
+    return ray.get_runtime_context().get_node_id() in leaving
 
 
 def train_in_group(loop_config: dict[str, Any]) -> None:
