@@ -294,6 +294,7 @@ def test_a_failing_metric_is_said_once_and_the_record_goes_on(
         bench.complete(trial)
         bench.metrics.plan(3)
         bench.metrics.refresh()
+        bench.recorder.close()
     assert [record.getMessage() for record in caplog.records] == [
         "No metrics from here on, the run goes on: RuntimeError: no room"
     ]
