@@ -17,7 +17,10 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("workers", [(), ("--workers-per-trial", "1")], ids=["in-process", "group"])
+GROUP = pytest.param(("--workers-per-trial", "1"), marks=pytest.mark.cluster)
+
+
+@pytest.mark.parametrize("workers", [(), GROUP], ids=["in-process", "group"])
 def test_a_lost_node_disturbs_its_own_trial_only(tmp_path: Path, workers: tuple[str, ...]) -> None:
     study = (*SMALL, "--variants", "strided-cnn-a", "--epochs", "20")
     with nodes({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
@@ -50,6 +53,7 @@ def test_a_lost_node_disturbs_its_own_trial_only(tmp_path: Path, workers: tuple[
     assert ours[1] == theirs[1]
 
 
+@pytest.mark.cluster
 def test_from_no_worker_a_head_s_run_joins_and_waits_for_nodes(tmp_path: Path) -> None:
     # What `ray up` leaves on the head.
     (tmp_path / "ray_bootstrap_config.yaml").write_text(
@@ -95,6 +99,7 @@ def test_from_no_worker_a_head_s_run_joins_and_waits_for_nodes(tmp_path: Path) -
     assert [row["state"] for row in Store(str(tmp_path / "grown")).read_trials().to_pylist()] == ["completed"] * 2
 
 
+@pytest.mark.cluster
 def test_two_runs_at_once_on_one_cluster_disturb_each_other_in_one_folder_only(tmp_path: Path) -> None:
     with nodes({"num_cpus": 2}) as cluster:
 
@@ -127,6 +132,7 @@ def test_two_runs_at_once_on_one_cluster_disturb_each_other_in_one_folder_only(t
         assert [(row["state"], row["variant"], row["epochs_run"]) for row in rows] == [("completed", variant, 12)] * 2
 
 
+@pytest.mark.cluster
 def test_a_trial_over_two_nodes_that_loses_one_goes_on_over_two_others(tmp_path: Path) -> None:
     one = ("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01")
     small = (*one, "--train-size", "400", "--width", "0.1", "--epochs", "12", "--dropout", "0", "--input-dropout", "0")

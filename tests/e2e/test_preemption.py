@@ -13,6 +13,8 @@ from tests.cluster.metadata import Ec2, serving
 from tests.clusters import nodes
 from tests.e2e.conftest import command, environment, without_times
 
+pytestmark = pytest.mark.cluster
+
 # Far longer than a notice takes to reach it.
 LONG = (
     *("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01"),

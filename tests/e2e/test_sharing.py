@@ -14,11 +14,14 @@ from tests.image_sets import tiny_cifar10
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.skipif(
-    subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode
-    != 0,
-    reason="a file system of its own for a node takes Linux and its administrator",
-)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode
+        != 0,
+        reason="a file system of its own for a node takes Linux and its administrator",
+    ),
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
