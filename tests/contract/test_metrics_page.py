@@ -100,7 +100,8 @@ def answers(url: str) -> bool:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     tmp_path = tmp_path_factory.mktemp("watched")
     # A folder of its own, short enough for Ray's sockets: other sessions of the machine are none of this test's.
-    with TemporaryDirectory(prefix="ray") as ray_folder:
+    # Its processes may still write there when the run has ended.
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder:
         variables = environment() | {"RAY_TMPDIR": ray_folder}
         cluster = subprocess.Popen(
             [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
