@@ -18,9 +18,10 @@ from typing import Any, Literal, final
 from rich.console import Console
 
 from sweep.cluster.code import check_output
-from sweep.cluster.connect import Cluster, connect, find_cluster, this_machine
+from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluster, this_machine
 from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
+from sweep.cluster.watch import ClusterLostError, cluster_watched
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.options import RunOptions
@@ -184,16 +185,21 @@ def execute(prepared: Prepared) -> Outcome:
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     try:
-        rows = run_trials(
-            plan,
-            store,
-            recorded=prepared.recorded,
-            is_interrupted=interruption,
-            on_end=progress.trial_ended,
-            on_loss=progress.trial_lost,
-            on_wait=progress.trials_wait,
-            on_confirm=partial(_begin_confirmation, prepared, progress),
-        )
+        with cluster_watched(partial(_give_up, prepared)):
+            rows = run_trials(
+                plan,
+                store,
+                recorded=prepared.recorded,
+                is_interrupted=interruption,
+                on_end=progress.trial_ended,
+                on_loss=progress.trial_lost,
+                on_wait=progress.trials_wait,
+                on_confirm=partial(_begin_confirmation, prepared, progress),
+            )
+    except ClusterLostError as error:
+        interruption.stop_listening()
+        _say_lost(prepared, str(error))
+        return "some failed"
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
@@ -209,6 +215,19 @@ def execute(prepared: Prepared) -> Outcome:
     if missing:
         say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
+
+
+def _say_lost(prepared: Prepared, reason: str) -> None:
+    said = f"The Ray cluster was lost: {reason}. The record is whole. Go on with: {_resume_command(prepared)}"
+    prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
+    sys.stdout.flush()
+
+
+def _give_up(prepared: Prepared, reason: str) -> None:
+    """End this process, whose main thread hangs: what is not written yet, trials report once more from checkpoints."""
+    _say_lost(prepared, reason)
+    end_own_cluster()
+    os._exit(1)
 
 
 def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:

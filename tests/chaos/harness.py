@@ -46,14 +46,14 @@ class Bench:
     study: tuple[str, ...]
     log: dict[str, list[str]] = field(default_factory=dict)
 
-    def start(self, name: str, *options: str, kill: str = "") -> "subprocess.Popen[str]":
+    def start(self, name: str, *options: str, fault: str = "", **variables: str) -> "subprocess.Popen[str]":
         """Begin or, with --resume, go on with the run `name`."""
         place = self.folder / name
-        variables = environment() | {
+        variables = environment() | variables | {
             "PYTHONPATH": os.pathsep.join([str(KILLER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
             "CHAOS_FOLDER": str(place),
             "CHAOS_LOG": str(self.folder / f"{name}.log"),
-            "CHAOS_KILL": kill,
+            "CHAOS_FAULT": fault,
         }
         study = () if "--resume" in options else self.study
         return subprocess.Popen(
@@ -65,9 +65,9 @@ class Bench:
             start_new_session=True,
         )
 
-    def finish(self, name: str, *options: str, kill: str = "") -> int:
+    def finish(self, name: str, *options: str, fault: str = "") -> int:
         """Run to the end, or to the kill, and return the exit status."""
-        process = self.start(name, *options, kill=kill)
+        process = self.start(name, *options, fault=fault)
         said, _ = process.communicate()
         self.log.setdefault(name, []).append(said)
         return process.returncode
