@@ -82,9 +82,9 @@ class Bench:
             assert time.monotonic() < deadline
             time.sleep(1)
 
-    def writes(self, name: str) -> list[str]:
-        """Return the driver's writes in a run, in order, by the files' names in the run's folder."""
-        return [path for by_driver, path in self._log(name) if by_driver]
+    def writes(self, name: str, *, by_driver: bool = True) -> list[str]:
+        """Return the driver's writes in a run, or all others', in order, by the files' names in the run's folder."""
+        return [path for by, path in self._log(name) if by == by_driver]
 
     def compare(self, name: str, faults: int) -> Tally:
         """Return what differs from the undisturbed run, times left out."""
