@@ -108,11 +108,13 @@ class Progress:
         )
 
     def trial_lost(self, row: Mapping[str, Any]) -> None:
-        """Say that a trial lost its node."""
+        """Say that a trial lost its node, or that it is begun again for another reason."""
         searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
+        is_node = row["reason"].startswith("lost its node")
+        what, where = ("node lost", "elsewhere") if is_node else ("tried again", f"by itself: {row['reason']}")
         self._console.print(
-            f"{'node lost':>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes "
-            "on elsewhere",
+            f"{what:>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes on "
+            f"{where}",
             highlight=False,
             soft_wrap=True,
             markup=False,

@@ -27,6 +27,7 @@ from sweep.execution import run_trials
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
+from sweep.recorder import tried_again
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
@@ -132,8 +133,12 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
             # Before the rows are read: another process may be about to write the last ones.
             stack.enter_context(store.locked())
         recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
+        if options.retry_failed:
+            recorded |= _begun_again(recorded)
         study = _with_recorded_arithmetic(study, recorded.values())
     else:
+        if options.retry_failed:
+            raise ValueError("retry_failed must stand beside --resume, which says of which run, got it alone.")
         study = _choose_study(study_name, options, cluster, console)
         options, store = _new_run(study, options)
         if options.warm_start is not None:
@@ -211,7 +216,7 @@ def execute(prepared: Prepared) -> Outcome:
         return "interrupted"
     _show_table(prepared)
     if states["failed"]:
-        say(f"\nThe traceback of a failed trial is in {store.folder('tune/*/TRIAL_ID/error.txt')}.")
+        say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
         say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
@@ -336,6 +341,12 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     if options.warm_start is not None:
         check_same(study, options.warm_start)
     return store, study, document
+
+
+def _begun_again(recorded: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the rows of failed trials as those of trials that are to be run once more."""
+    failed = {name: row for name, row in recorded.items() if row["state"] == "failed"}
+    return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
 
 
 def _recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> dict[str, Any]:

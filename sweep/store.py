@@ -5,6 +5,7 @@
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
     decisions.parquet        a row per judgement by early stopping, replaced whole; absent where there was none
     checkpoints/ID/last.pt   each trial's network after its last epoch
+    failures/ID.txt          the traceback of a trial's last failure
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
     .lock                    held by the process that writes, in a local folder
@@ -179,6 +180,10 @@ class Store:
     def write_decisions(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of decisions."""
         self._write("decisions.parquet", _encode(rows, DECISIONS))
+
+    def write_failure(self, trial_id: str, traceback: str) -> None:
+        """Keep the traceback of a trial's last failure."""
+        self._write(f"failures/{trial_id}.txt", traceback.encode())
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""

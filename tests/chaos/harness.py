@@ -49,12 +49,16 @@ class Bench:
     def start(self, name: str, *options: str, fault: str = "", **variables: str) -> "subprocess.Popen[str]":
         """Begin or, with --resume, go on with the run `name`."""
         place = self.folder / name
-        variables = environment() | variables | {
-            "PYTHONPATH": os.pathsep.join([str(KILLER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-            "CHAOS_FOLDER": str(place),
-            "CHAOS_LOG": str(self.folder / f"{name}.log"),
-            "CHAOS_FAULT": fault,
-        }
+        variables = (
+            environment()
+            | variables
+            | {
+                "PYTHONPATH": os.pathsep.join([str(KILLER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+                "CHAOS_FOLDER": str(place),
+                "CHAOS_LOG": str(self.folder / f"{name}.log"),
+                "CHAOS_FAULT": fault,
+            }
+        )
         study = () if "--resume" in options else self.study
         return subprocess.Popen(
             [sys.executable, "-m", "sweep.run", *study, "--output", str(self.folder), "--name", name, *options],

@@ -1,4 +1,4 @@
-"""What may befall a run besides the death of its driver: it goes on, or says how to, to the record without the fault."""
+"""What may befall a run besides the death of its driver: it goes on, or says how to, to the undisturbed record."""
 
 import os
 import random
@@ -90,9 +90,7 @@ def test_a_clock_that_jumps_changes_nothing(bench: Bench, tmp_path: Path) -> Non
     check(bench, "clock", GOES_ON, faults=2)
 
 
-def interrupt_at(
-    process: "subprocess.Popen[str]", start: str, do: Callable[[], object], once: bool = True
-) -> str:
+def interrupt_at(process: "subprocess.Popen[str]", start: str, do: Callable[[], object], once: bool = True) -> str:
     """Do something when the process says a line that starts so, and return all that it said."""
     assert process.stdout is not None
     lines = []

@@ -55,12 +55,16 @@ def test_a_wait_in_the_main_thread_ends_when_nobody_answers() -> None:
 def test_who_does_not_heed_the_signal_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.cluster.watch.LEAVE_WITHIN_S", 0.05)
     given_up: queue.SimpleQueue[str] = queue.SimpleQueue()
-    with pytest.raises(ClusterLostError), cluster_watched(given_up.put):
+
+    def stay() -> None:
         try:
             threading.Event().wait()
         except ClusterLostError:
             assert given_up.get() == "its head does not answer"
             raise
+
+    with pytest.raises(ClusterLostError), cluster_watched(given_up.put):
+        stay()
 
 
 @pytest.mark.usefixtures("context")
