@@ -189,7 +189,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def skipped(self, trial_id: str, phase: str, config: TrialConfig, reason: str) -> None:
         """Add the row of a trial that is not run, since it would fail as others of its cell have."""
         row = self._rows[trial_id] = self._rows.get(trial_id) or _new_row(trial_id, phase, config)
-        row.update(state="failed", reason=reason)
+        row.update(state="failed", reason=reason, duration_s=row["duration_s"] or 0.0)
         self._on_change(row)
         self._flush_when_due()
         self._on_end(row)
