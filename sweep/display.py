@@ -11,6 +11,7 @@ from sweep.journal import JOURNAL
 from sweep.plan import Plan
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
+from trainables.files import why
 
 
 def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) -> None:
@@ -119,6 +120,11 @@ class Progress:
             soft_wrap=True,
             markup=False,
         )
+
+    def record_troubled(self, error: OSError | None) -> None:
+        """Say that the record cannot be written, or that it can be again."""
+        said = "is written again" if error is None else f"cannot be written and is tried again: {why(error)}"
+        self._console.print(f"{'record':>15}  {said}", highlight=False, soft_wrap=True, markup=False)
 
     def trials_wait(self, waiting: int, running: int) -> None:
         """Say that trials wait for room on the cluster."""

@@ -41,6 +41,7 @@ class Recorder(Callback):  # type: ignore[misc]
         on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_flush: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[OSError | None], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
@@ -53,6 +54,7 @@ class Recorder(Callback):  # type: ignore[misc]
             on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
             on_flush: called each time that the record has been written.
+            on_trouble: called with the reason when the record cannot be written any more, and with None when it can.
             clock: seconds from any start.
         """
         self._store = store
@@ -66,6 +68,8 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_loss = on_loss
         self._on_change = on_change
         self._on_flush = on_flush
+        self._on_trouble = on_trouble
+        self._trouble: OSError | None = None
         self._clock = clock
         self._started: dict[str, float] = {}
         self._waiting: set[str] = set()
@@ -197,9 +201,7 @@ class Recorder(Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Write what begun and ended trials have left unwritten, once it is time; Tune asks many times a second."""
         if self._is_behind:
-            # A failure that lasts is raised where a trial begins or ends: here it would end the run, not a trial.
-            with suppress(OSError):
-                self._flush_when_due()
+            self._flush_when_due()
 
     def _flush_when_due(self) -> None:
         # At most as long as epochs wait: a run of any size can be watched.
@@ -209,14 +211,23 @@ class Recorder(Callback):  # type: ignore[misc]
             self.flush()
 
     def flush(self) -> None:
-        """Write every row that is not written yet: trials last, so that none counts epochs that are not there."""
+        """Write every row that is not written yet: trials last, so that none counts epochs that are not there.
+
+        Where storage fails, the rows stay here until the next time: the trials are not to blame and go on.
+        """
         started = self._clock()
+        before = self._trouble
         try:
             self._write()
             self._is_behind = False
-        finally:
-            self._flushed = self._clock()
-            self._flush_s = self._flushed - started
+            self._trouble = None
+        except OSError as error:
+            self._is_behind = True
+            self._trouble = error
+        if (before is None) != (self._trouble is None):
+            self._on_trouble(self._trouble)
+        self._flushed = self._clock()
+        self._flush_s = self._flushed - started
 
     def _write(self) -> None:
         if self._epochs:
@@ -233,12 +244,18 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_flush()
 
     def close(self) -> None:
-        """Write what is left; trials that are still running become pending."""
+        """Write what is left; trials that are still running become pending.
+
+        Raises:
+            OSError: storage still fails; what is missing in the record, trials report once more when the run goes on.
+        """
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
                 row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
                 self._on_change(row)
         self.flush()
+        if self._trouble is not None:
+            raise self._trouble
 
     def _begin(self, trial: Trial) -> dict[str, Any]:
         trial_id = trial.config["trial_id"]

@@ -131,7 +131,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         options = replace(options, **_recorded_placement(options, document))
         if not options.dry_run:
             # Before the rows are read: another process may be about to write the last ones.
-            stack.enter_context(store.locked())
+            stack.enter_context(store.locked(console.print))
         recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
         if options.retry_failed:
             recorded |= _begun_again(recorded)
@@ -166,7 +166,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     interruption = Interruption()
     stack.callback(interruption.stop_listening)
     if document is None:
-        stack.enter_context(store.locked())
+        stack.enter_context(store.locked(console.print))
         check_nodes(store.location, data_location(study))
         interruption.listen()
         _begin(store, plan, options, arguments)
@@ -195,15 +195,26 @@ def execute(prepared: Prepared) -> Outcome:
                 plan,
                 store,
                 recorded=prepared.recorded,
-                is_interrupted=interruption,
+                is_interrupted=lambda: interruption() or bool(store.lost_to),
                 on_end=progress.trial_ended,
                 on_loss=progress.trial_lost,
                 on_wait=progress.trials_wait,
                 on_confirm=partial(_begin_confirmation, prepared, progress),
+                on_trouble=progress.record_troubled,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
         _say_lost(prepared, str(error))
+        return "some failed"
+    except OSError as error:
+        interruption.stop_listening()
+        if store.lost_to:
+            say(f"The run is written by another process now, {store.lost_to}, since this one was silent; it has ended.")
+        else:
+            say(
+                f"The record could not be written ({why(error)}). Make room, or mend the way to it, and go on with: "
+                f"{_resume_command(prepared)}"
+            )
         return "some failed"
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.

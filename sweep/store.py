@@ -8,7 +8,8 @@
     failures/ID.txt          the traceback of a trial's last failure
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
-    .lock                    held by the process that writes, in a local folder
+    lease.json               the heartbeat of the process that writes
+    .lock                    held by it, in a local folder
 
 Every file appears whole, see `trainables.files`.
 """
@@ -16,8 +17,8 @@ Every file appears whole, see `trainables.files`.
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -28,9 +29,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from sweep.lease import LEASE, Lease
 from sweep.records import ADDED, DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
-from trainables.files import why, write_whole
+from trainables.files import is_temporary, retried, why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
@@ -87,18 +89,50 @@ class Store:
         else:
             self._filesystem, self._root = pafs.LocalFileSystem(), str(Path(location).resolve())
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        self._lease: Lease | None = None
         self.location = self._root if self._is_local else location
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing here until the context ends; an object store has no such lock.
+    def locked(self, say: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+        """Keep other processes from writing here until the context ends, also those on other machines.
+
+        Args:
+            say: told that this waits to see whether another process is alive.
 
         Raises:
             ValueError: another process writes here, or nobody can.
         """
-        if not self._is_local:
-            yield
-            return
+        with ExitStack() as stack:
+            if self._is_local:
+                # The kernel frees it with its process: on one machine nobody need wait for a heartbeat.
+                stack.enter_context(self._file_lock())
+                self._clear()
+            lease = Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=not self._is_local)
+            stack.enter_context(lease.held(say))
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    @property
+    def lost_to(self) -> str:
+        """Which process has taken over from this one, in words; empty while it holds the run, or does not try to."""
+        return self._lease.lost_to if self._lease is not None else ""
+
+    def is_alive(self, say: Callable[[str], object] = lambda _: None) -> bool:
+        """Return whether a process writes here now; it may take a while where only its heartbeat can tell."""
+        return Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=True).is_alive(say)
+
+    def _clear(self) -> None:
+        """Remove what a killed process has left half written; the files of trials are theirs to replace."""
+        for folder in (Path(self._root), Path(self._root, "epochs"), Path(self._root, "failures")):
+            for file in folder.glob(".*") if folder.is_dir() else ():
+                if is_temporary(file.name):
+                    file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(f"{self._root}/{_LOCK}", timeout=0)
@@ -132,10 +166,11 @@ class Store:
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
         try:
-            found = self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+            found = retried(lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)))
         except OSError as error:
             raise _unreadable(self.location, error) from error
-        return all(info.base_name == _LOCK for info in found)
+        # What a process left that was killed before it had begun a run here.
+        return all(info.base_name in (_LOCK, LEASE) or is_temporary(info.base_name) for info in found)
 
     def write_study(self, study: dict[str, Any]) -> None:
         """Write what the run was asked to do, with the schema's version."""
@@ -150,8 +185,7 @@ class Store:
         """
         if not self.exists():
             raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
-        with self._filesystem.open_input_stream(f"{self._root}/study.json") as stream:
-            raw = stream.read()
+        raw = retried(lambda: self._read_bytes("study.json"))
         try:
             study = json.loads(raw)
         except ValueError as error:
@@ -224,14 +258,15 @@ class Store:
             table = table.filter(pc.not_equal(table["trial_id"], drop))
         self._write(f"epochs/part-{max(parts, default=-1) + 1:08d}.parquet", _serialise(table))
         for number in parts:
-            self._filesystem.delete_file(f"{self._root}/epochs/part-{number:08d}.parquet")
+            self._delete(f"epochs/part-{number:08d}.parquet")
 
     def count_parts(self) -> int:
         """Return how many parts the epochs are in."""
         return len(self._parts())
 
     def _parts(self) -> list[int]:
-        listing = self._filesystem.get_file_info(pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True))
+        selector = pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True)
+        listing = retried(lambda: self._filesystem.get_file_info(selector))
         found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
         return sorted(int(match[1]) for match in found if match)
 
@@ -247,21 +282,32 @@ class Store:
 
     def _info(self, name: str) -> pafs.FileInfo:
         try:
-            return self._filesystem.get_file_info(f"{self._root}/{name}")
+            return retried(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
         except OSError as error:
             raise _unreadable(self.location, error) from error
 
     def _write(self, name: str, data: bytes) -> None:
+        if self._lease is not None:
+            self._lease.check()
         write_whole(self._filesystem, f"{self._root}/{name}", data)
+
+    def _delete(self, name: str) -> None:
+        # An answer that was lost on its way makes a second attempt find nothing.
+        with suppress(FileNotFoundError):
+            retried(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
+
+    def _read_bytes(self, name: str) -> bytes:
+        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+            return stream.read()  # type: ignore[no-any-return]
 
     def _read(self, name: str, schema: pa.Schema) -> pa.Table:
         path = f"{self._root}/{name}"
         try:
-            with self._filesystem.open_input_file(path) as file:
-                # Not pq.read_table, which starts threads for these few rows and loads half a second of code: one that
-                # was still waiting when Python ended has aborted a process that had said all it had to say.
-                parquet = pq.ParquetFile(pa.BufferReader(file.read()), page_checksum_verification=True)
-                table = parquet.read(use_threads=False)
+            raw = retried(lambda: self._read_bytes(name))
+            # Not pq.read_table, which starts threads for these few rows and loads half a second of code: one that was
+            # still waiting when Python ended has aborted a process that had said all it had to say.
+            parquet = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+            table = parquet.read(use_threads=False)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:
