@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from sweep.store import Store
+from sweep.store import Store, run_location
 from tests.e2e.conftest import environment, without_times
 
 KILLER = Path(__file__).parent / "killer"
@@ -44,6 +44,8 @@ class Bench:
 
     folder: Path
     study: tuple[str, ...]
+    output: str = ""
+    """Where all runs but `whole` lie, if not in `folder`."""
     log: dict[str, list[str]] = field(default_factory=dict)
 
     def start(self, name: str, *options: str, fault: str = "", **variables: str) -> "subprocess.Popen[str]":
@@ -61,7 +63,7 @@ class Bench:
         )
         study = () if "--resume" in options else self.study
         return subprocess.Popen(
-            [sys.executable, "-m", "sweep.run", *study, "--output", str(self.folder), "--name", name, *options],
+            [sys.executable, "-m", "sweep.run", *study, "--output", self._output(name), "--name", name, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,9 +78,20 @@ class Bench:
         self.log.setdefault(name, []).append(said)
         return process.returncode
 
+    def again(self, name: str) -> tuple[str, ...]:
+        """Return what goes on with a run, or begins it anew where it was killed before its study was written."""
+        return ("--resume",) if self.store(name).exists() else ()
+
+    def store(self, name: str) -> Store:
+        """Return a run's record."""
+        return Store(run_location(self._output(name), name))
+
+    def _output(self, name: str) -> str:
+        return self.output if self.output and name != "whole" else str(self.folder)
+
     def go_on(self, name: str) -> None:
         """Go on to the end; a run that was killed before its study was written begins anew."""
-        options = ("--resume",) if (self.folder / name / "study.json").exists() else ()
+        options = self.again(name)
         deadline = time.monotonic() + 60
         while self.finish(name, *options) != 0:
             # The killed driver's lock is the kernel's to free.
@@ -92,7 +105,7 @@ class Bench:
 
     def compare(self, name: str, faults: int) -> Tally:
         """Return what differs from the undisturbed run, times left out."""
-        ours, whole = (without_times(Store(str(self.folder / each))) for each in (name, "whole"))
+        ours, whole = (without_times(self.store(each)) for each in (name, "whole"))
         tally = Tally(faults=faults)
         for mine, theirs in zip(ours, whole, strict=True):
             tally.lost += sum(row not in mine for row in theirs)
@@ -103,7 +116,8 @@ class Bench:
         return tally
 
     def _log(self, name: str) -> Iterable[tuple[bool, str]]:
-        lines = (self.folder / f"{name}.log").read_text().splitlines()
-        for line in lines:
+        log = self.folder / f"{name}.log"
+        # What is written to an object store is not seen.
+        for line in log.read_text().splitlines() if log.exists() else ():
             by_driver, path = line.split(" ", 1)
             yield by_driver == "1", Path(path).relative_to(self.folder / name).as_posix()
