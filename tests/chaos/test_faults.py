@@ -42,6 +42,7 @@ def check(bench: Bench, name: str, status: int, faults: int = 1) -> None:
     assert tally.repeated <= faults
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("what", ["raylet", "gcs_server", "cluster"])
 def test_a_lost_cluster_ends_the_run_in_words_and_it_goes_on(bench: Bench, what: str) -> None:
     assert bench.finish(what, fault=f"{moment(bench, True, 'after')}:{what}") == ENDS, bench.log[what]
@@ -56,6 +57,7 @@ def test_a_trial_whose_process_dies_as_it_writes_is_begun_again(bench: Bench) ->
     check(bench, "trial", GOES_ON)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("by_driver", [True, False], ids=["of-the-record", "of-a-checkpoint"])
 def test_a_disk_that_is_full_for_a_while_costs_nothing(bench: Bench, by_driver: bool) -> None:
     name = f"full-{by_driver}"
@@ -63,6 +65,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(bench: Bench, by_driver: 
     check(bench, name, GOES_ON)
 
 
+@pytest.mark.chaos
 def test_a_second_interrupt_does_not_wait_and_the_run_goes_on(bench: Bench) -> None:
     process = bench.start("twice")
     said = interrupt_at(process, "[1/3]", lambda: [os.killpg(process.pid, signal.SIGINT) for _ in range(2)])
@@ -71,6 +74,7 @@ def test_a_second_interrupt_does_not_wait_and_the_run_goes_on(bench: Bench) -> N
     check(bench, "twice", ENDS)
 
 
+@pytest.mark.chaos
 def test_a_clock_that_jumps_changes_nothing(bench: Bench, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_text("+0")
