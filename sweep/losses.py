@@ -35,6 +35,9 @@ def failure_of(trial: Trial) -> Failure:
     if (error := _unpickled(trial.pickled_error_file)) is not None:
         fault = fault_of(error)
     text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+    if not trial.pickled_error_file and _KILLED_FOR_MEMORY.search(text):
+        # Tune keeps of this error of Ray's the text alone; one of a trial's code has the error beside it.
+        fault = "out of memory"
     is_alone = trial.config.get("alone", False)
     reason, signature = _in_a_line(fault, text, is_alone=is_alone)
     return Failure(
@@ -120,10 +123,17 @@ def _unpickled(file: str | None) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
+_KILLED_FOR_MEMORY = re.compile(
+    r"killed due to the node running low on memory.*?was ([\d.]+GB used / [\d.]+GB) limit", re.S
+)
+
+
 def _in_a_line(fault: Fault, text: str, *, is_alone: bool) -> tuple[str, str]:
     if fault == "process died":
         where = "alone on its device" if is_alone else "beside others"
         return f"its process ended without a word while it ran {where}, for want of memory most likely", fault
+    if fault == "out of memory" and (killed := _KILLED_FOR_MEMORY.search(text)):
+        return f"out of memory: Ray ended its process, since the node's memory was full, {killed[1]}", fault
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return "no traceback was left", ""

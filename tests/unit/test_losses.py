@@ -116,6 +116,23 @@ def test_a_reason_names_the_line_that_its_writer_can_mend(tmp_path: Path) -> Non
     assert failure_of(trial).signature == failure.signature  # type: ignore[arg-type]
 
 
+def test_a_process_that_ray_ended_for_want_of_memory_is_known_by_the_text_alone(tmp_path: Path) -> None:
+    trial = StandIn(None)
+    trial.error_file = str(tmp_path / "error.txt")
+    (tmp_path / "error.txt").write_text(
+        "Failure # 1 (occurred at 2026-11-25_21-12-03)\n1 worker(s) were killed due to the node running low on memory. "
+        "Memory on the node (IP: 192.0.2.2, ID: 1b25) was 22.69GB used / 23.54GB limit (0.96)\nRefer to the pages"
+    )
+    failure = failure_of(trial)  # type: ignore[arg-type]
+    assert (failure.fault, failure.is_tried_again) == ("out of memory", True)
+    said = "out of memory: Ray ended its process, since the node's memory was full, 22.69GB used / 23.54GB"
+    assert failure.reason == said
+    # An exception of the trial's code that says the same has the error beside it.
+    trial.pickled_error_file = str(tmp_path / "error.pkl")
+    (tmp_path / "error.pkl").write_bytes(pickle.dumps(in_task(RuntimeError("x"))))
+    assert failure_of(trial).fault == "code"  # type: ignore[arg-type]
+
+
 def test_an_error_for_want_of_memory_tells_the_sizes() -> None:
     with (
         pytest.raises(TrialMemoryError, match=r"^out of memory: .*; the process held at most [\d.]+ GiB of the"),
