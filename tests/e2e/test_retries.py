@@ -55,30 +55,41 @@ class Broken(Kills):
         return self.inner(images)
 
 
+class Undefined(Kills):
+    def forward(self, images):
+        return self.inner(images) * float("nan")
+
+
+register_variant("undefined")(lambda options, num_classes: Undefined(num_classes))
 register_variant("kills")(lambda options, num_classes: Kills(num_classes))
 register_variant("hungry")(lambda options, num_classes: Hungry(num_classes))
 register_variant("broken")(lambda options, num_classes: Broken(num_classes))
 register_variant("good")(lambda options, num_classes: small(num_classes))
 '''
 
+VARIANTS = ("kills", "hungry", "broken", "undefined", "good")
+
 
 def test_each_kind_of_failure_is_tried_again_or_not_and_disturbs_nobody(sweep: Sweep, tmp_path: Path) -> None:
     plugin = tmp_path / "my_variants.py"
     plugin.write_text(PLUGIN.format(here=tmp_path))
     own = ("quickstart", *TINY, "--plugins", str(plugin), "--learning-rates", "0.01", "0.02", "0.03", "0.04", "0.05")
-    done = sweep(*own, "--variants", "kills", "hungry", "broken", "good", "--name", "own")
+    done = sweep(*own, "--variants", *VARIANTS, "--name", "own")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "tried again  kills" in done.stdout
     store = Store(str(tmp_path / "own"))
     rows = store.read_trials().to_pylist()
-    of = {name: [row for row in rows if row["variant"] == name] for name in ("kills", "hungry", "broken", "good")}
+    of = {name: [row for row in rows if row["variant"] == name] for name in VARIANTS}
 
     assert [row["state"] for row in of["good"] + of["kills"]] == ["completed"] * 10
     assert [row["retries"] for row in of["good"]] == [0] * 5
     assert sum(row["retries"] for row in of["kills"]) >= 1
     (reason,) = {row["retry_reasons"] for row in of["kills"]} - {""}
     assert reason.startswith("its process ended without a word while it ran beside others")
+
+    assert {row["state"] for row in of["undefined"]} == {"diverged"}
+    assert all(row["reason"].startswith("training loss nan") for row in of["undefined"])
 
     # Failed trials of three rates, each tried twice for want of memory, once for an error of the code; then none.
     for name, retries, said in (
