@@ -40,7 +40,7 @@ class StudyDiffers(ValueError):  # noqa: N818 - it is what is wrong, as the user
         """
         names = [difference.setting for difference in differences]
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        super().__init__(f"{must}, got another {listed}.")
+        super().__init__(f"{must}, got one that differs in {listed}.")
         self.lines = (*(f"  {difference}" for difference in differences), advice)
         """What stands below the sentence."""
 
@@ -95,4 +95,4 @@ def _settings(study: Study) -> dict[str, Any]:
     found = RunOptions.describe(study)
     # The number left out and the same one given are the same study.
     found["seeds"] = study.confirm_seeds or study.search_seeds
-    return {"study": study.name, "warm_start": study.warm_start and study.warm_start.run, **found}
+    return {"study": study.name, **found}

@@ -166,7 +166,7 @@ def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
     if found:
         said = ", ".join(dict.fromkeys(advice))
         raise StudyDiffers(
-            "A run must go on with the workers and the images that it began with",
+            "The run must go on with the workers and the images that it began with",
             found,
             f"{said[0].upper()}{said[1:]}, or {NEW_RUN}.",
         )
