@@ -78,7 +78,7 @@ def plugin_differences(recorded: Sequence[dict[str, str]] | None, given: Sequenc
         was, now = (each[number] if number < len(each) else absent for each in (recorded, given))
         if was["sha256"] != now["sha256"]:
             said = [f"sha256 {each['sha256'][:12]}" if each["sha256"] else "none" for each in (was, now)]
-            found.append(Difference(setting=f"plugin {now['file'] or was['file']}", recorded=said[0], given=said[1]))
+            found.append(Difference(setting=now["file"] or was["file"], recorded=said[0], given=said[1]))
     return found
 
 

@@ -15,7 +15,6 @@ import torch
 from sweep.differences import Difference
 from sweep.plan import Plan
 from sweep.studies import Study
-from trainables.registry import read_plugins
 
 PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")
 
@@ -84,11 +83,19 @@ def describe_resumption(
 
 
 def plugin_checksums(paths: Iterable[str]) -> list[dict[str, str]]:
-    """Return the name and the SHA-256 of each of the user's Python files, in their order."""
-    return [
-        {"file": Path(path).name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        for path, text in read_plugins(paths).items()
-    ]
+    """Return the name and the SHA-256 of each of the user's Python files, in their order.
+
+    Raises:
+        ValueError: one is not there, or cannot be read.
+    """
+    found = []
+    for path in map(Path, paths):
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"plugins must be existing Python files, got {str(path)!r} ({error.strerror}).") from error
+        found.append({"file": path.name, "sha256": digest})
+    return found
 
 
 def changes(document: Mapping[str, Any], plan: Plan) -> list[str]:

@@ -19,6 +19,7 @@ from trainables.config import TrialConfig
 from trainables.registry import load_plugins
 
 NEW_RUN = "begin a new run under another --name"
+EXTEND_OR_NEW = f"or add --extend, which keeps what is done and runs the rest, or {NEW_RUN}."
 
 
 @final
@@ -76,7 +77,14 @@ def recorded_run(study_name: str | None, options: RunOptions) -> Recorded:
     store = Store(run_location(options.output, options.name))
     document = store.read_study()
     try:
-        load_plugins(options.plugins if options.plugins is not None else document["study"]["base"]["plugins"])
+        paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
+        plugins = plugin_differences(document.get("plugins"), plugin_checksums(paths))
+        if plugins and not options.extend:
+            # Before any of them is run.
+            raise StudyDiffers(
+                "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
+            )
+        load_plugins(paths)
         recorded = Study.from_dict(document["study"])
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
@@ -89,11 +97,9 @@ def recorded_run(study_name: str | None, options: RunOptions) -> Recorded:
         *_warm_start_difference(study_name, options, recorded),
         *_workers_difference(options, document),
     ]
-    plugins = plugin_differences(document.get("plugins"), plugin_checksums(located.base.plugins))
     if not options.extend:
-        if settings or plugins:
-            advice = _advice(located, given, settings, plugins)
-            raise StudyDiffers("The study must be the recorded one", [*settings, *plugins], advice)
+        if settings:
+            raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
         return Recorded(store=store, document=document, study=located)
     study = extended(located, given, settings)
     return Recorded(store=store, document=document, study=study, changed=(*settings, *plugins))
@@ -115,17 +121,12 @@ def _workers_difference(options: RunOptions, document: Mapping[str, Any]) -> Ite
         yield Difference(setting="workers_per_trial", recorded=str(was or "auto"), given=str(now))
 
 
-def _advice(recorded: Study, given: Study, settings: Sequence[Difference], plugins: Sequence[Difference]) -> str:
-    back = " and ".join(
-        words
-        for words, found in (("Leave these options out", settings), ("put these files back as they were", plugins))
-        if found
-    )
+def _advice(recorded: Study, given: Study, settings: Sequence[Difference]) -> str:
     try:
         extended(recorded, given, settings)
     except StudyDiffers:
-        return f"{back[0].upper()}{back[1:]}, or {NEW_RUN}."
-    return f"{back[0].upper()}{back[1:]}, or add --extend, which keeps what is done and runs the rest, or {NEW_RUN}."
+        return f"Leave these options out, or {NEW_RUN}."
+    return f"Leave these options out, {EXTEND_OR_NEW}"
 
 
 def recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> RunOptions:

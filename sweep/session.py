@@ -124,7 +124,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         raise ValueError("plugins must name at least one Python file, got none.")
     if options.extend and not options.resume:
         raise ValueError("extend must be given with --resume --name NAME, the run that it adds to, got it alone.")
-    load_plugins(options.plugins or ())
+    if not options.resume:
+        load_plugins(options.plugins or ())
     run = recorded_run(study_name, options) if options.resume else None
     if run is not None and run.is_done():
         return _say_ended(run, options, console)

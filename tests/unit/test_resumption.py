@@ -278,20 +278,30 @@ def test_a_plugin_whose_contents_changed_is_refused_but_by_extend(
     assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
     capsys.readouterr()
     said = refused(store, capsys, "--plugins", str(again))
-    assert said[0] == "error: The study must be the recorded one, got one that differs in plugin again.py."
-    assert said[1].startswith(f"  plugin again.py: recorded sha256 {before[0]['sha256'][:12]}, given sha256 ")
+    assert said[0] == (
+        "error: The run's plugins must hold what they held when it began, got one that differs in again.py."
+    )
+    # It was not run either: one that cannot be run is refused for its contents.
+    broken = tmp_path / "broken.py"
+    broken.write_text("def broken(:")
+    assert refused(store, capsys, "--plugins", str(broken))[1].startswith("  broken.py: recorded sha256 ")
+    assert said[1].startswith(f"  again.py: recorded sha256 {before[0]['sha256'][:12]}, given sha256 ")
     assert said[2] == (
-        "Put these files back as they were, or add --extend, which keeps what is done and runs the rest, or begin a "
-        "new run under another --name."
+        "Put them back, or add --extend, which keeps what is done and runs the rest, or begin a new run under another "
+        "--name."
     )
     said = refused(store, capsys, "--plugins", str(plugin), str(again))
-    assert said[1].startswith("  plugin again.py: recorded none, given sha256 ")
+    assert said[1].startswith("  again.py: recorded none, given sha256 ")
+    said = refused(store, capsys, "--plugins", str(tmp_path / "missing.py"))
+    assert said == [
+        f"error: plugins must be existing Python files, got '{tmp_path}/missing.py' (No such file or directory)."
+    ]
     # The fixed network under a name of its own: nothing that is done is mixed with it.
     extend = ("--extend", "--variants", "all-cnn-c", "net-2", "--gpus-per-trial", "0", "--dry-run")
     assert run(store, "--plugins", str(plugin), str(again), *extend) == 0
     shown = capsys.readouterr().out
     assert "extended  variants: recorded all-cnn-c, given all-cnn-c net-2" in shown
-    assert "extended  plugin again.py: recorded none, given sha256 " in shown
+    assert "extended  again.py: recorded none, given sha256 " in shown
 
 
 def test_a_record_without_checksums_of_plugins_goes_on(store: Store, begin: Begin) -> None:
