@@ -55,11 +55,14 @@ def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) 
     """
     first = set(typed)
     was, now = _settings(recorded), _settings(given)
-    return [
-        Difference(setting=name, recorded=shown(was[name]), given=shown(now[name]))
-        for name in sorted(now, key=lambda name: (name not in first, name))
-        if now[name] != was[name] and name not in ELSEWHERE
-    ]
+    found = []
+    for name in sorted(now, key=lambda name: (name not in first, name)):
+        if now[name] != was[name] and name not in ELSEWHERE:
+            said = shown(was[name]), shown(now[name])
+            if said[0] == said[1]:  # they differ in a digit that is not shown
+                said = repr(was[name]), repr(now[name])
+            found.append(Difference(setting=name, recorded=said[0], given=said[1]))
+    return found
 
 
 def plugin_differences(recorded: Sequence[dict[str, str]] | None, given: Sequence[dict[str, str]]) -> list[Difference]:

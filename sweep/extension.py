@@ -92,7 +92,9 @@ def _why_not(setting: str, recorded: Study, given: Study) -> str:
 
 
 def _why_not_values(setting: str, recorded: Study, given: Study) -> str:
-    if recorded.search != "grid" or given.search != "grid":
+    if given.search != recorded.search:
+        return "it goes with the search"
+    if recorded.search != "grid":
         return (
             f"the search {recorded.search} has drawn from what is recorded; "
             "--extend takes more --trials-per-cell, a new run with --warm-start other values"

@@ -150,6 +150,9 @@ def test_the_recorded_study_may_be_given_again(
         (["--workers-per-trial", "2"], "workers_per_trial", [
             "  workers_per_trial: recorded auto, given 2", LEAVE_OR_NEW
         ]),
+        (["--dropout", "0.10000001"], "dropout", [
+            "  dropout: recorded 0.1, given 0.10000001", LEAVE_OR_NEW
+        ]),
         # A study that is named is given whole, as when a run begins.
         ([*SAME[:-1], "model-c"], "variants", ["  variants: recorded all-cnn-c, given model-c", LEAVE_OR_NEW]),
         ([*SAME[:3], *SAME[5:]], "epochs", ["  epochs: recorded 2, given 5", LEAVE_OR_NEW]),
@@ -362,6 +365,9 @@ def test_another_search_than_the_grid_takes_more_trials_only(
         "  learning_rates: recorded log-uniform [0.001, 0.25], given log-uniform [0.001, 0.5] (the search tpe has "
         "drawn from what is recorded; --extend takes more --trials-per-cell, a new run with --warm-start other values)"
     )
+    said = refused(store, capsys, "--extend", "--search", "random", "--learning-rates", "0.001..0.5")
+    assert said[1].endswith("given log-uniform [0.001, 0.5] (it goes with the search)")
+    assert said[2] == "  search: recorded tpe, given random (it decides what the trials that are done have computed)"
     said = refused(store, capsys, "--extend", "--trials-per-cell", "2")
     assert said[1] == "  trials_per_cell: recorded 3, given 2 (it must not become less)"
     assert run(store, "--extend", "--trials-per-cell", "5", "--gpus-per-trial", "0", "--dry-run") == 0
