@@ -146,7 +146,7 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
         try:
             found = Checkpoint._load(filesystem, place, place)
             found.network()
-            held = replace(found.config, data=config.data, plugins=config.plugins)
+            held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
             if not same_until(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
             if found.training is None:
@@ -156,6 +156,20 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
         else:
             return found if held == config else replace(found, config=config, training=found.training.unended())
     return None
+
+
+def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:
+    """Return the settings of arithmetic that mean in `found` what they mean in `config`.
+
+    What a trial was told to choose by itself and what it chose are the same: a run that goes on names the latter.
+    """
+    same = {}
+    for name in ("precision", "memory_format"):
+        chosen = getattr(found.training.reports[-1], name) if found.training is not None else "auto"
+        held, wanted = getattr(found.config, name), getattr(config, name)
+        if "auto" in (held, wanted) and {held, wanted} <= {"auto", chosen}:
+            same[name] = wanted
+    return same
 
 
 def _previous(path: str) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sweep.store import Store
 from tests.e2e.conftest import command, environment, without_times
+from tests.e2e.test_interrupt import interrupted
 
 STUDY = ("quickstart", "--train-size", "60", "--epochs", "3", "--width", "0.05", "--variants", "strided-cnn-a")
 PAPER = (*STUDY, "--max-concurrent", "1", "--protocol", "paper")
@@ -84,25 +83,26 @@ def test_a_grid_that_is_extended_comes_to_the_record_of_the_larger_grid(tmp_path
     assert store.read_study() == document
 
 
-@pytest.mark.parametrize("first", ["0.0001", "0.01"])
-def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed(tmp_path: Path, first: str) -> None:
-    second = "0.01" if first == "0.0001" else "0.0001"
-    sweep(tmp_path, "mine", *HOLDOUT, "--learning-rates", first, "--seeds", "1")
+def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_cut_off(tmp_path: Path) -> None:
+    # The first rate is too small to learn anything, so that the choice changes.
+    sweep(tmp_path, "mine", *HOLDOUT, "--learning-rates", "0.0001", "--seeds", "1")
     store = Store(str(tmp_path / "mine"))
     before = store.read_trials().to_pylist()
-    sweep(tmp_path, "mine", "--resume", "--extend", "--learning-rates", first, second, "--seeds", "2")
+    more = ("--learning-rates", "0.0001", "0.01", "--seeds", "2")
+    interrupted(tmp_path, ("--resume", "--extend", *more), "[3/", "mine")
+    assert len(store.read_study()["extended"]) == 1
+    sweep(tmp_path, "mine", "--resume")
     after = store.read_trials().to_pylist()
     assert unchanged(before, after)
-    sweep(tmp_path, "whole", *HOLDOUT, "--learning-rates", first, second, "--seeds", "2")
+    sweep(tmp_path, "whole", *HOLDOUT, *more)
     ours, theirs = by_point(store), by_point(Store(str(tmp_path / "whole")))
-    superseded = [key for key in ours[0] if key not in theirs[0]]
     for mine, whole in zip(ours, theirs, strict=True):
         assert {key: mine[key] for key in whole} == whole
-    searched = [row for row in after if row["phase"] == "search"]
-    best = min(searched, key=lambda row: (row["val_error"], row["lr"]))
-    assert len(superseded) == (0 if best["lr"] == float(first) else 1)
-    assert store.read_study()["planned_trials"] == len(after) == 4 + len(superseded)
-    assert "The run mine has ended: " in sweep(tmp_path, "mine", "--resume")
+    (superseded,) = (key for key in ours[0] if key not in theirs[0])
+    assert dict(zip(POINT, superseded, strict=True)).items() >= {"phase": "confirm", "lr": 0.0001}.items()
+    assert store.read_study()["planned_trials"] == len(after) == 5
+    assert len(store.read_study()["extended"]) == 1
+    assert "The run mine has ended: 5 completed" in sweep(tmp_path, "mine", "--resume")
 
     # The table shows the choice's errors, and none of what is confirmed no longer.
     tables = []
@@ -111,14 +111,6 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed(tmp_path: 
         shown = subprocess.run(table, capture_output=True, text=True, env=environment(), check=True).stdout
         tables.append(shown.splitlines()[1].split(",")[:9])
     assert tables[0] == tables[1]
-
-
-def test_a_search_that_learns_is_extended_to_the_record_of_the_longer_one(tmp_path: Path) -> None:
-    tpe = (*PAPER, "--search", "tpe", "--learning-rates", "0.001..0.1")
-    sweep(tmp_path, "mine", *tpe, "--trials-per-cell", "1")
-    sweep(tmp_path, "mine", "--resume", "--extend", "--trials-per-cell", "3")
-    sweep(tmp_path, "whole", *tpe, "--trials-per-cell", "3")
-    assert without_times(Store(str(tmp_path / "mine"))) == without_times(Store(str(tmp_path / "whole")))
 
 
 CONSTANT = """
