@@ -168,6 +168,14 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             "differently.",
             advice="look at what changed between them, or run it anew.",
         )
+    plugins = [name for each in evidence.document.get("extended", []) for name in each["changes"] if ".py" in name]
+    if plugins:
+        yield Finding(
+            about="the run",
+            text=f"it was extended with other contents of its plugins ({', '.join(dict.fromkeys(plugins))}), which may "
+            "train differently.",
+            advice="compare trials of one state of them only.",
+        )
     if any(version.get("altered") for version in versions):
         yield Finding(
             about="the run",

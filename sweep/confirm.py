@@ -1,16 +1,19 @@
 """The second phase of the protocol `holdout`: what is trained again, and the searcher that deals it."""
 
+import itertools
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
 
 from ray.tune.search import Searcher
 
+from sweep.extension import reopened
 from sweep.records import FINAL_STATES
 from sweep.search import METRIC, tried_again_alone
-from sweep.selection import candidates, rank_configurations, visible_columns
+from sweep.selection import HYPERPARAMETERS, candidates, rank_configurations, visible_columns
 from sweep.studies import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
@@ -22,6 +25,9 @@ def confirmations(
 
     They train on all training images and read the test error once. Seeds come first, so that every cell has its first
     result before one has its last. A cell of which no trial was completed has none.
+
+    An id holds the configuration's rank when it was first confirmed. One that the record has confirmed keeps its ids,
+    also where the choice, made again among more trials, ranks it otherwise; another one gets a rank that is free.
 
     Args:
         study: of the protocol `holdout`.
@@ -41,10 +47,12 @@ def confirmations(
         )[: study.confirm_top]
         for cell in study.cells()
     }
+    ranks = {
+        cell: _ranks([group[0].configuration for group in groups], of_cell[cell]) for cell, groups in chosen.items()
+    }
     for number in range(study.confirm_seeds):
         for cell in study.cells():
-            for rank, group in enumerate(chosen[cell.cell]):
-                lr, weight_decay, batch_size = group[0].configuration
+            for (lr, weight_decay, batch_size), rank in ranks[cell.cell].items():
                 found[f"{cell.cell.replace('/', '_')}_confirm_{rank}_{number}"] = replace(
                     cell,
                     lr=lr,
@@ -56,6 +64,59 @@ def confirmations(
                     averaged_at=(),
                 )
     return found
+
+
+def _ranks(chosen: Iterable[tuple[float, ...]], trials: Iterable[Mapping[str, Any]]) -> dict[tuple[float, ...], int]:
+    """Return the rank in the ids of each chosen configuration, in their order.
+
+    Args:
+        chosen: configurations of a cell, the best first.
+        trials: rows of `trials` of the same cell.
+    """
+    taken = {
+        tuple(row[name] for name in HYPERPARAMETERS): int(match[1])
+        for row in trials
+        if row["phase"] == "confirm" and (match := re.search(r"_confirm_(\d+)_\d+$", row["trial_id"]))
+    }
+    free = (rank for rank in itertools.count() if rank not in set(taken.values()))
+    return {one: taken[one] if one in taken else next(free) for one in chosen}
+
+
+def is_done(study: Study, trials: Sequence[Mapping[str, Any]], best_epochs: Mapping[str, float] | None = None) -> bool:
+    """Return whether all trials of a study have ended, those of the second phase too.
+
+    Args:
+        study: what is run.
+        trials: rows of `trials`.
+        best_epochs: as `confirmations` takes them.
+    """
+    now = reopened({row["trial_id"]: row for row in trials}, study.base.epochs)
+    if len(search_ended(now.values())) < len(study.cells()) * study.points_per_cell:
+        return False
+    ended = {trial_id for trial_id, row in now.items() if row["state"] in FINAL_STATES}
+    return not study.confirm_seeds or confirmations(study, trials, best_epochs).keys() <= ended
+
+
+def search_ended(trials: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of the trials of the search that have ended."""
+    return {row["trial_id"] for row in trials if row["phase"] == "search" and row["state"] in FINAL_STATES}
+
+
+def planned_trials(study: Study, trials: Sequence[Mapping[str, Any]], wanted: Collection[str] | None = None) -> int:
+    """Return how many trials the run will hold in a final state, as far as that is known.
+
+    Beside those that the study plans these are the ones that confirmed what, after an extension, is no longer chosen.
+
+    Args:
+        study: what is run.
+        trials: rows of `trials`.
+        wanted: ids of the second phase's trials, once they are known.
+    """
+    searched = len(study.cells()) * study.points_per_cell
+    confirmed = {row["trial_id"] for row in trials if row["phase"] == "confirm" and row["state"] in FINAL_STATES}
+    if wanted is None:
+        return searched + max(len(confirmed), len(study.cells()) * study.confirmed_per_cell)
+    return searched + len(confirmed | set(wanted))
 
 
 @final

@@ -1,7 +1,7 @@
 """What a run says in the terminal: the plan, a line for each trial that ended, what comes next."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 
 from rich.console import Console
@@ -69,8 +69,13 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         if "://" in location
         else f"{location}/{JOURNAL}",
     }
-    for name, value in lines.items():
-        console.print(f"{name:>15}  {value}", highlight=False, soft_wrap=True, markup=False)
+    show_notes(lines.items(), console)
+
+
+def show_notes(notes: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print lines under their headings, below a plan."""
+    for heading, line in notes:
+        console.print(f"{heading:>15}  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 @final
@@ -81,18 +86,19 @@ class Progress:
         self, plan: Plan, console: Console, *, done: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Begin with `done` trials that ended in an earlier execution of the run."""
+        self.done = done
+        """Trials that have ended."""
         self.planned = plan.trials
         """Trials of the run: fewer than the plan's once a cell is found to have too few configurations to confirm."""
         self._dimensions = plan.study.dimensions
         self._console = console
-        self._done = done
         self._clock = clock
         self._start = clock()
         self._here = 0
 
     def trial_ended(self, row: Mapping[str, Any]) -> None:
         """Print one trial's outcome."""
-        self._done += 1
+        self.done += 1
         self._here += 1
         is_validation = row["val_error"] is not None
         error = row["val_error"] if is_validation else row["test_error"]
@@ -101,7 +107,7 @@ class Progress:
         what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
         searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
         self._console.print(
-            f"[{self._done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
+            f"[{self.done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
             f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
             highlight=False,
             soft_wrap=True,
@@ -137,7 +143,7 @@ class Progress:
         )
 
     def _left(self) -> str:
-        left = self.planned - self._done
+        left = self.planned - self.done
         if not left:
             return ""
         seconds = (self._clock() - self._start) / self._here * left

@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
@@ -12,9 +12,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweep.confirm import ConfirmSearcher, confirmations
+from sweep.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
 from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
+from sweep.extension import reopened
 from sweep.journal import JOURNAL, Journal
 from sweep.losses import LossScheduler
 from sweep.metrics import RunMetrics, run_name
@@ -113,7 +114,11 @@ def run_trials(
 
     journal = _journal(plan, store, recorded)
     metrics = RunMetrics(
-        run_name(store.location), study, plan.trials, recorded, best_epochs=best_epochs() if recorded else None
+        run_name(store.location),
+        study,
+        planned_trials(study, list(recorded.values())),
+        recorded,
+        best_epochs=best_epochs() if recorded else None,
     )
 
     def on_change(row: Mapping[str, Any]) -> None:
@@ -122,21 +127,21 @@ def run_trials(
         metrics.update(row)
 
     rows = [dict(row) for row in recorded.values()]
-    if _ended(rows, "search") < plan.search_trials:
+    if len(search_ended(rows)) < plan.search_trials:
         best = best_epochs() if recorded else None
         rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped), recorded)
-    if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
+    if not study.confirm_seeds or is_interrupted() or len(search_ended(rows)) < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
-    metrics.plan(plan.search_trials + len(wanted))
+    metrics.plan(planned_trials(study, rows, wanted))
     on_confirm(wanted)
+    # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
+    by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
+    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in wanted):
+        return rows
     # What is confirmed runs to its end.
-    return run(lambda _: ConfirmSearcher(wanted, by_id), by_id) if _ended(rows, "confirm") < len(wanted) else rows
-
-
-def _ended(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
-    return sum(row["phase"] == phase and row["state"] in FINAL_STATES for row in rows)
+    return run(lambda _: ConfirmSearcher(wanted, by_id), by_id)
 
 
 def _tune(

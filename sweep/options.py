@@ -109,7 +109,10 @@ class RunOptions:
     name: str | None = None
     """Name of the run's folder in output; default: the study's name and the time."""
     resume: Annotated[bool, Parameter(negative=())] = False
-    """Go on with the run that output and name say: trials that ended stay, the others run again."""
+    """Go on with the run that output and name say: trials that ended stay, the others go on from their last epoch."""
+    extend: Annotated[bool, Parameter(negative=())] = False
+    """With resume: also run what the study given here has more of than the recorded one: variants, learning-rates,
+    weight-decays, batch-sizes, trials-per-cell, seeds, confirm-top, or epochs; all that was done stays."""
     dry_run: Annotated[bool, Parameter(negative=())] = False
     """Read the data, print the plan and stop."""
 

@@ -11,7 +11,7 @@ from torch import nn
 from sweep.cluster.connect import Cluster
 from sweep.driver import Placement
 from sweep.search import rehearse
-from sweep.studies import Study
+from sweep.studies import STUDIES, Study
 from trainables.architectures import VARIANTS, build, count_parameters
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
@@ -59,6 +59,24 @@ class Plan:
     def slots_now(self) -> int:
         """Trials that the nodes that are up have room for: fewer than `slots` where the cluster has yet to grow."""
         return min(self.slots, room(self.cluster.nodes, self.placement))
+
+
+def named_study(name: str) -> Study:
+    """Return the registered study of that name.
+
+    Raises:
+        ValueError: there is none, or its function, which may be a user's own, returns no study of that name.
+    """
+    try:
+        study = STUDIES[name]()
+    except ValueError:
+        raise
+    except Exception as error:  # a user's own function may raise anything
+        raise ValueError(f"The study {name} must be a function that returns a Study, got {error!r} from it.") from error
+    if not isinstance(study, Study) or study.name != name:
+        got = f"one named {study.name!r}" if isinstance(study, Study) else repr(study)
+        raise ValueError(f"The study {name} must return a Study of that name, got {got}.")
+    return study
 
 
 def check_study(study: Study) -> dict[str, int]:

@@ -1,9 +1,10 @@
 """By which code, on what, a run was made: what study.json keeps beside the study."""
 
+import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
+from sweep.differences import Difference
 from sweep.plan import Plan
+from sweep.studies import Study
 
 PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")
 
@@ -23,6 +26,7 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
         "planned_trials": plan.trials,
         "placement": dict(plan.asked),
         "workers": plan.placement.workers,
+        "plugins": plugin_checksums(plan.study.base.plugins),
         "data": {
             name: {
                 "checksum": data.checksum,
@@ -39,14 +43,59 @@ def describe_run(plan: Plan, arguments: list[str]) -> dict[str, Any]:
     }
 
 
-def describe_resumption(document: Mapping[str, Any], plan: Plan, arguments: list[str]) -> dict[str, Any]:
-    """Return study.json with one more entry in `resumed`: by which code, on what, the run goes on."""
-    entry = {
+def describe_resumption(
+    document: Mapping[str, Any],
+    plan: Plan,
+    arguments: list[str],
+    *,
+    study: Study,
+    changed: Sequence[Difference] = (),
+    planned_trials: int,
+) -> dict[str, Any]:
+    """Return study.json with one more entry in `resumed`: by which code, on what, the run goes on.
+
+    Where it was extended, what is planned is the larger study, and `extended` has one more entry: what was changed,
+    when and by which command.
+
+    Args:
+        document: study.json as it is.
+        plan: what is run.
+        arguments: the command line as it was typed.
+        study: what is run, as it is to be recorded.
+        changed: what an extension changes; empty where the run merely goes on.
+        planned_trials: trials that the run will hold, where it was extended.
+    """
+    when = {
         "command": ["python", "-m", "sweep.run", *arguments],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **_surroundings(plan),
     }
-    return {**document, "resumed": [*document.get("resumed", []), entry]}
+    plugins = plugin_checksums(study.base.plugins)
+    found = {**document, "resumed": [*document.get("resumed", []), when | _surroundings(plan)]}
+    if not changed:
+        return {"plugins": plugins, **found}
+    changes = {each.setting: {"recorded": each.recorded, "given": each.given} for each in changed}
+    return found | {
+        "study": study.to_dict(),
+        "plugins": plugins,
+        "planned_trials": planned_trials,
+        "extended": [*document.get("extended", []), when | {"changes": changes}],
+    }
+
+
+def plugin_checksums(paths: Iterable[str]) -> list[dict[str, str]]:
+    """Return the name and the SHA-256 of each of the user's Python files, in their order.
+
+    Raises:
+        ValueError: one is not there, or cannot be read.
+    """
+    found = []
+    for path in map(Path, paths):
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"plugins must be existing Python files, got {str(path)!r} ({error.strerror}).") from error
+        found.append({"file": path.name, "sha256": digest})
+    return found
 
 
 def changes(document: Mapping[str, Any], plan: Plan) -> list[str]:

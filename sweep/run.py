@@ -6,6 +6,7 @@ Exit status 0 when every planned trial ended in a known state, 1 when some faile
 import sys
 from contextlib import ExitStack
 
+from sweep.differences import StudyDiffers
 from sweep.options import parse
 from sweep.studies import STUDIES
 
@@ -30,13 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
                 prepared = session.prepare(study_name, options, arguments, stack)
             except ValueError as error:
                 print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                if isinstance(error, StudyDiffers):
+                    print(*error.lines, sep="\n", file=sys.stderr)
                 return BAD_INPUT
             except KeyboardInterrupt:
                 print("Interrupted before the first trial; nothing new was recorded.", file=sys.stderr)
                 return INTERRUPTED
-            if prepared is None:
-                return OK
-            outcome = session.execute(prepared)
+            outcome = prepared if isinstance(prepared, str) else session.execute(prepared)
     except KeyboardInterrupt:
         # While the table was printed or Ray shut down: all that there was to record is recorded.
         return INTERRUPTED

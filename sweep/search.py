@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, assert_never, final
@@ -59,6 +59,11 @@ class CellSearch:
             self._space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
         self._optuna = optuna.create_study(direction="minimize")
         self._asked: dict[str, optuna.trial.Trial] = {}
+        self._of_record: dict[str, tuple[Any, ...]] = {}
+        self._grid: Iterator[tuple[Any, ...]] = iter(())
+        if study.search == "grid":
+            points = _grid_points(study, cell, self._space)
+            self._of_record, self._grid = self._dealt(list(points))
         # All that the record holds, also of points that are yet to be asked for again: no draw may repeat one.
         self._taken = {(*(row[name] for name in DIMENSIONS), row["seed"]) for row in self._recorded.values()}
         for point in _told(study, cell.cell):
@@ -79,8 +84,8 @@ class CellSearch:
     def ask(self) -> tuple[str, TrialConfig]:
         """Return the next trial's id and configuration.
 
-        A point that the record knows is asked for again, not redrawn. A point that the cell already has comes with the
-        next seed: the same configuration and seed would give the same number twice.
+        A point that the record knows is asked for again by its number, not redrawn. A point that the cell already has
+        comes with the next seed: the same configuration and seed would give the same number twice.
         """
         number = len(self._asked)
         trial_id = f"{self._prefix}_{number:04d}"
@@ -88,7 +93,10 @@ class CellSearch:
         # search was told, not from how many points this process has drawn before.
         self._optuna.sampler = _sampler(self._study, self._cell, number)
         known = self._recorded.get(trial_id)
-        if known is not None and self._study.search != "grid":
+        if self._study.search == "grid":
+            point = self._of_record[trial_id] if trial_id in self._of_record else next(self._grid)
+            self._optuna.enqueue_trial(dict(zip(self._space, point, strict=True)))
+        elif known is not None:
             self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
         trial = self._optuna.ask(self._space)
         self._asked[trial_id] = trial
@@ -97,15 +105,28 @@ class CellSearch:
             # the record has. The study's first point is none of the sequence.
             _ = trial.relative_params
         config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
-        point = tuple(getattr(config, name) for name in DIMENSIONS)
+        drawn = tuple(getattr(config, name) for name in DIMENSIONS)
         if self._study.search == "grid":
             seed = config.seed + trial.params["replicate"]
         elif known is not None:
             seed = known["seed"]
         else:
-            seed = next(seed for seed in itertools.count(config.seed) if (*point, seed) not in self._taken)
-        self._taken.add((*point, seed))
+            seed = next(seed for seed in itertools.count(config.seed) if (*drawn, seed) not in self._taken)
+        self._taken.add((*drawn, seed))
         return trial_id, replace(config, seed=seed, batch_size=int(config.batch_size))
+
+    def _dealt(self, points: list[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], Iterator[tuple[Any, ...]]]:
+        """Return the points of a grid that the record has, by trial_id, and the others in the grid's order.
+
+        A grid that became larger is in another order: what is recorded keeps its number, and the rest fill the others.
+        """
+        first_seed = self._cell.seed
+        recorded = {
+            (*(row[name] for name in self._study.dimensions), row["seed"] - first_seed): trial_id
+            for trial_id, row in self._recorded.items()
+        }
+        of_record = {recorded[point]: point for point in points if point in recorded}
+        return of_record, iter([point for point in points if point not in recorded])
 
     def tell(self, trial_id: str, state: str, error: float | None) -> None:
         """Tell Optuna how a trial ended.
@@ -122,8 +143,8 @@ class CellSearch:
         try:
             self._optuna.tell(trial, error if told is optuna.trial.TrialState.COMPLETE else None, state=told)
         except RuntimeError:
-            # GridSampler calls Study.stop at its last point, which Optuna allows within Study.optimize only. The trial
-            # is stored before the complaint.
+            # BruteForceSampler calls Study.stop at its last point, which Optuna allows within Study.optimize only. The
+            # trial is stored before the complaint.
             if self._optuna.trials[trial.number].state != told:
                 raise
 
@@ -341,12 +362,22 @@ def _told(study: Study, cell: str) -> list[EarlierPoint]:
 
 
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
-    seed = sampler_seed(study, cell.cell, number)
-    if study.search != "grid":
-        return make_sampler(study.search, seed, sampler_seed(study, cell.cell, 0))
-    # The same order at each point: the grid's number n is its n-th.
+    if study.search == "grid":
+        return optuna.samplers.RandomSampler(seed=0)  # which is asked nothing: each point is given whole
+    return make_sampler(study.search, sampler_seed(study, cell.cell, number), sampler_seed(study, cell.cell, 0))
+
+
+def _grid_points(
+    study: Study, cell: TrialConfig, space: dict[str, optuna.distributions.BaseDistribution]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield a grid's points, as values of what `space` names, in the order of Optuna's shuffle of it."""
     listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
-    return optuna.samplers.GridSampler(listed | {"replicate": list(range(study.search_seeds))}, seed=seed)
+    listed |= {"replicate": list(range(study.search_seeds))}
+    seed = sampler_seed(study, cell.cell, 0)
+    grid = optuna.create_study(sampler=optuna.samplers.GridSampler(listed, seed=seed))
+    for _ in range(study.points_per_cell):
+        params = grid.ask(space).params
+        yield tuple(params[name] for name in space)
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,24 +22,31 @@ from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluste
 from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.cluster.watch import ClusterLostError, cluster_watched
-from sweep.display import Progress, show_plan
+from sweep.confirm import planned_trials
+from sweep.display import Progress, show_notes, show_plan
 from sweep.execution import run_trials
+from sweep.extension import reopened
+from sweep.left import left_to_run
 from sweep.options import RunOptions
-from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
+from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
-from sweep.recorder import tried_again
 from sweep.records import FINAL_STATES
+from sweep.resumption import (
+    Recorded,
+    check_same,
+    recorded_placement,
+    recorded_run,
+    what_ended,
+    with_recorded_arithmetic,
+)
 from sweep.store import Store, run_location
-from sweep.studies import STUDIES, Study
-from sweep.warm_start import check_same, warm_started
+from sweep.studies import Study
+from sweep.warm_start import warm_started
 from trainables.config import TrialConfig
 from trainables.files import why
 from trainables.registry import load_plugins
 
 Outcome = Literal["all ended", "some failed", "interrupted"]
-
-ELSEWHERE = ("data", "plugins")
-"""Settings that say where things lie, not what they are: a run may go on from other places."""
 
 
 @final
@@ -101,8 +108,8 @@ class Prepared:
     interruption: Interruption
 
 
-def prepare(study_name: str | None, options: RunOptions, arguments: list[str], stack: ExitStack) -> Prepared | None:
-    """Check everything, print the plan and begin the record; None where a dry run ends.
+def prepare(study_name: str | None, options: RunOptions, arguments: list[str], stack: ExitStack) -> Prepared | Outcome:
+    """Check everything, print the plan and begin the record; how it ended where nothing is to be run.
 
     Args:
         study_name: what was named on the command line.
@@ -116,7 +123,17 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     console = Terminal(soft_wrap=True)
     if options.plugins == ():
         raise ValueError("plugins must name at least one Python file, got none.")
-    load_plugins(options.plugins or ())
+    if options.extend and not options.resume:
+        raise ValueError("extend must be given with --resume --name NAME, the run that it adds to, got it alone.")
+    if options.retry_failed and not options.resume:
+        raise ValueError(
+            "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
+        )
+    if not options.resume:
+        load_plugins(options.plugins or ())
+    run = recorded_run(study_name, options) if options.resume else None
+    if run is not None and run.is_done():
+        return _say_ended(run, options, console)
     found = find_cluster(options.address)
     address = None
     if found is not None:
@@ -124,21 +141,16 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         console.print(f"Joining the Ray cluster at {address}, named by {found.by}.", highlight=False, markup=False)
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
     cluster = this_machine() if address is None else stack.enter_context(connect(address))
-    document: dict[str, Any] | None = None
     recorded: dict[str, dict[str, Any]] = {}
-    if options.resume:
-        store, study, document = _recorded_run(study_name, options)
-        options = replace(options, **_recorded_placement(options, document))
+    if run is not None:
+        store = run.store
+        options = recorded_placement(options, run.document)
         if not options.dry_run:
             # Before the rows are read: another process may be about to write the last ones.
             stack.enter_context(store.locked(console.print))
-        recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
-        if options.retry_failed:
-            recorded |= _begun_again(recorded)
-        study = _with_recorded_arithmetic(study, recorded.values())
+        recorded = run.trials()
+        study = with_recorded_arithmetic(run.study, recorded.values())
     else:
-        if options.retry_failed:
-            raise ValueError("retry_failed must stand beside --resume, which says of which run, got it alone.")
         study = _choose_study(study_name, options, cluster, console)
         options, store = _new_run(study, options)
         if options.warm_start is not None:
@@ -152,20 +164,18 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     place(cluster, **placement)  # before data are read or downloaded
     plan_on = partial(make_plan, study, parameters=parameters, datasets=open_data(study), **placement)
     plan = plan_on(cluster=cluster)
-    if document is not None:
-        _check_same(plan, document)
+    if run is not None:
+        check_same(plan, run.document)
     if address is None and not options.dry_run:
         plan = plan_on(cluster=stack.enter_context(connect(None)))
-    ended = sum(row["state"] in FINAL_STATES for row in recorded.values())
-    show_plan(plan, store.location, console, ended=ended)
-    if document is not None:
-        for change in changes(document, plan):
-            console.print(f"{'note':>15}  {change}", highlight=False, soft_wrap=True, markup=False)
+    show_plan(plan, store.location, console, ended=_count_ended(recorded.values()))
+    if run is not None:
+        show_notes(_notes(run, plan, recorded, options), console)
     if options.dry_run:
-        return None
+        return "all ended"
     interruption = Interruption()
     stack.callback(interruption.stop_listening)
-    if document is None:
+    if run is None:
         stack.enter_context(store.locked(console.print))
         check_nodes(store.location, data_location(study))
         interruption.listen()
@@ -173,10 +183,43 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     else:
         check_nodes(store.location, data_location(study))
         interruption.listen()
-        _write_study(store, describe_resumption(document, plan, arguments), options)
+        document = describe_resumption(
+            run.document,
+            plan,
+            arguments,
+            study=run.study,
+            changed=run.changed,
+            planned_trials=planned_trials(study, list(recorded.values())),
+        )
+        _write_study(store, document, options)
     return Prepared(
         plan=plan, store=store, recorded=recorded, options=options, console=console, interruption=interruption
     )
+
+
+def _count_ended(rows: Iterable[Mapping[str, Any]]) -> int:
+    return sum(row["state"] in FINAL_STATES for row in rows)
+
+
+def _say_ended(run: Recorded, options: RunOptions, console: Console) -> Outcome:
+    rows = run.trials().values()
+    console.print(what_ended(rows, options), highlight=False, soft_wrap=True, markup=False)
+    if not options.dry_run:
+        _show_table(run.store, console)
+    return "some failed" if any(row["state"] == "failed" for row in rows) else "all ended"
+
+
+def _notes(
+    run: Recorded, plan: Plan, recorded: Mapping[str, Mapping[str, Any]], options: RunOptions
+) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said of a run that goes on, each line under its heading."""
+    for difference in run.changed:
+        yield "extended", str(difference)
+    for change in changes(run.document, plan):
+        yield "note", change
+    if options.dry_run:
+        for line in left_to_run(plan.study, recorded, run.wanted(recorded)):
+            yield "left to run", line
 
 
 def execute(prepared: Prepared) -> Outcome:
@@ -184,8 +227,9 @@ def execute(prepared: Prepared) -> Outcome:
     plan, store = prepared.plan, prepared.store
     say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
     interruption = prepared.interruption
-    ended = sum(row["state"] in FINAL_STATES for row in prepared.recorded.values())
-    progress = Progress(plan, prepared.console, done=ended)
+    rows_before = list(prepared.recorded.values())
+    progress = Progress(plan, prepared.console, done=_count_ended(rows_before))
+    progress.planned = planned_trials(plan.study, rows_before)
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
@@ -225,7 +269,7 @@ def execute(prepared: Prepared) -> Outcome:
     if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
-    _show_table(prepared)
+    _show_table(store, prepared.console)
     if states["failed"]:
         say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
@@ -248,12 +292,15 @@ def _give_up(prepared: Prepared, reason: str) -> None:
 
 def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:
     """Say what is confirmed, and keep how many trials the run has now that it is known."""
-    progress.planned = prepared.plan.search_trials + len(wanted)
+    study, rows = prepared.plan.study, prepared.recorded
+    progress.planned = planned_trials(study, list(rows.values()), wanted)
+    before = {key: rows[key] for key in wanted if key in rows}
+    progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.base.epochs).values())
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
     for config in wanted.values():
         # Words such as "learning rate 0.05, weight decay 0.001" for what was searched.
-        words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in prepared.plan.study.dimensions}
+        words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in study.dimensions}
         words["lr"] = f"learning rate {config.lr:g}"
         said = ", ".join(words.values())
         if said not in chosen.setdefault(config.cell, []):
@@ -272,20 +319,7 @@ def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, conso
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
-    return options.apply(_named_study(name))
-
-
-def _named_study(name: str) -> Study:
-    try:
-        study = STUDIES[name]()
-    except ValueError:
-        raise
-    except Exception as error:  # a user's own function may raise anything
-        raise ValueError(f"The study {name} must be a function that returns a Study, got {error!r} from it.") from error
-    if not isinstance(study, Study) or study.name != name:
-        got = f"one named {study.name!r}" if isinstance(study, Study) else repr(study)
-        raise ValueError(f"The study {name} must return a Study of that name, got {got}.")
-    return study
+    return options.apply(named_study(name))
 
 
 def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:
@@ -329,64 +363,6 @@ def _write_study(store: Store, document: dict[str, Any], options: RunOptions) ->
         raise ValueError(f"output must be where this user can write, got {options.output!r} ({why(error)}).") from error
 
 
-def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, Study, dict[str, Any]]:
-    if options.name is None:
-        raise ValueError("name must say which run to resume, got none; add --name NAME.")
-    store = Store(run_location(options.output, options.name))
-    document = store.read_study()
-    try:
-        load_plugins(options.plugins if options.plugins is not None else document["study"]["base"]["plugins"])
-        recorded = Study.from_dict(document["study"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
-        ) from error
-    if study_name is not None and study_name != recorded.name:
-        raise ValueError(f"The study must be the recorded one, {recorded.name}, got {study_name!r}.")
-    study = options.apply(recorded)
-    was, given = RunOptions.describe(recorded), options.study_options()
-    # What was typed comes first: it may have changed other settings too.
-    for setting, value in sorted(RunOptions.describe(study).items(), key=lambda item: (item[0] not in given, item[0])):
-        if value != was[setting] and setting not in ELSEWHERE:
-            raise ValueError(f"{setting} must be as recorded, {was[setting]}, got {value}; leave the option out.")
-    if options.warm_start is not None:
-        check_same(study, options.warm_start)
-    return store, study, document
-
-
-def _begun_again(recorded: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the rows of failed trials as those of trials that are to be run once more."""
-    failed = {name: row for name, row in recorded.items() if row["state"] == "failed"}
-    return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
-
-
-def _recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document["placement"].items() if getattr(options, name) is None}
-
-
-def _with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
-    """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change."""
-    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
-    if len(used) != 1:
-        return study
-    ((precision, memory_format),) = used
-    return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
-
-
-def _check_same(plan: Plan, document: Mapping[str, Any]) -> None:
-    if plan.placement.workers != document["workers"]:
-        # How a trial is split decides which units its dropout drops.
-        was, now = (workers or "auto" for workers in (document["workers"], plan.placement.workers))
-        raise ValueError(f"workers_per_trial must be as recorded, {was}, got {now}; leave the option out.")
-    for name, data in plan.datasets.items():
-        checksum = document["data"].get(name, {}).get("checksum")
-        if data.checksum != checksum:
-            raise ValueError(
-                f"The images of {name} must be those that the run began with, of checksum {str(checksum)[:12]}, "
-                f"got {data.checksum[:12]}; name their place with --data."
-            )
-
-
 def _resume_command(prepared: Prepared) -> str:
     options = prepared.options
     python = "python" if shutil.which("python") == sys.executable else sys.executable
@@ -397,8 +373,8 @@ def _resume_command(prepared: Prepared) -> str:
     )
 
 
-def _show_table(prepared: Prepared) -> None:
+def _show_table(store: Store, console: Console) -> None:
     # A process of its own: analysis knows the record, and nothing here knows analysis.
-    prepared.console.print()
+    console.print()
     sys.stdout.flush()
-    subprocess.run([sys.executable, "-m", "analysis", "table", prepared.store.location], check=False)
+    subprocess.run([sys.executable, "-m", "analysis", "table", store.location], check=False)

@@ -55,18 +55,6 @@ def warm_started(study: Study, location: str) -> Study:
     return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
 
 
-def check_same(study: Study, location: str) -> None:
-    """Check that a run that goes on was begun with the warm start that is named now.
-
-    Raises:
-        ValueError: it was begun with another, or with none.
-    """
-    recorded = study.warm_start.run if study.warm_start is not None else None
-    given = Store(location).location
-    if given != recorded:
-        raise ValueError(f"warm_start must be as recorded, {recorded}, got {given}; leave the option out.")
-
-
 def _fits(study: Study, values: Mapping[str, Any]) -> bool:
     return all(
         values[name] in study.dimensions[name]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from trainables.architectures import build
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, same_until
 from trainables.files import filesystem_of, retried, write_whole
 from trainables.state import TrainingState
 
@@ -137,7 +137,8 @@ class Checkpoint:
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
     """Return where an earlier attempt at a trial stood, or None where it must begin anew.
 
-    That is the checkpoint at `location`, or the one before it where a warning says why not that one. A trial must begin
+    That is the checkpoint at `location`, or the one before it where a warning says why not that one. One of the same
+    trial with fewer epochs is a start too, where it is the beginning of the longer one. A trial must begin
     anew where neither is there, or, with a warning, where neither can be gone on from.
     """
     filesystem, path = filesystem_of(location)
@@ -147,15 +148,15 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
         try:
             found = Checkpoint._load(filesystem, place, place)
             found.network()
-            same = replace(found.config, data=config.data, plugins=config.plugins) == config
-            if not same or found.num_classes != num_classes:
+            held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
+            if not same_until(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
             if found.training is None:
                 raise ValueError(f"{place} must hold a training state, got a network alone.")
         except ValueError as error:
             warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
         else:
-            return found
+            return found if held == config else replace(found, config=config, training=found.training.unended())
     return None
 
 
@@ -166,6 +167,20 @@ def _read_file(filesystem: pafs.FileSystem, path: str) -> bytes:
 
 def _is_file(filesystem: pafs.FileSystem, path: str) -> bool:
     return bool(filesystem.get_file_info(path).is_file)
+
+
+def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:
+    """Return the settings of arithmetic that mean in `found` what they mean in `config`.
+
+    What a trial was told to choose by itself and what it chose are the same: a run that goes on names the latter.
+    """
+    same = {}
+    for name in ("precision", "memory_format"):
+        chosen = getattr(found.training.reports[-1], name) if found.training is not None else "auto"
+        held, wanted = getattr(found.config, name), getattr(config, name)
+        if "auto" in (held, wanted) and {held, wanted} <= {"auto", chosen}:
+            same[name] = wanted
+    return same
 
 
 def _previous(path: str) -> str:

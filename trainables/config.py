@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
@@ -282,6 +282,18 @@ def learning_rate(config: TrialConfig, progress: float) -> float:
     drops = sum(progress >= epoch for epoch in config.drop_epochs)
     warmup = min(1.0, progress / config.warmup_epochs) if config.warmup_epochs else 1.0
     return config.lr * config.drop_factor**drops * warmup
+
+
+def same_until(shorter: TrialConfig, longer: TrialConfig) -> bool:
+    """Return whether a trial of `shorter` is the beginning of one of `longer`, bit for bit: only `epochs` may differ.
+
+    Drops are shares of the epochs, so two trials of different length mostly part at the first drop of either.
+    """
+    # A drop after the last epoch changes nothing.
+    falls = [[epoch for epoch in config.drop_epochs if epoch < shorter.epochs] for config in (shorter, longer)]
+    only_longer = replace(shorter, epochs=longer.epochs) == longer and shorter.epochs <= longer.epochs
+    # Steps that are cut into epochs make other ones of them.
+    return only_longer and falls[0] == falls[1] and (shorter.iterations is None or shorter == longer)
 
 
 def _check(name: str, value: object, holds: bool, must: str) -> None:

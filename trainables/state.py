@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, final
 
 import torch
@@ -39,6 +39,11 @@ class TrainingState:
     def has_ended(self) -> bool:
         """Whether the trial is completed or diverged: there is nothing to train any more."""
         return self.reports[-1].state != "running"
+
+    def unended(self) -> Self:
+        """Return the state of a trial that was completed and is to have more epochs; a diverged one stays ended."""
+        *earlier, last = self.reports
+        return replace(self, reports=(*earlier, replace(last, state="running"))) if last.state == "completed" else self
 
     def apply(
         self,

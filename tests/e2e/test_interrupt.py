@@ -75,10 +75,16 @@ def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path
 
     refused = run([*go_on(rest), "--epochs", "9"])
     assert refused.returncode == 2
-    assert refused.stderr == "error: epochs must be as recorded, 8, got 9; leave the option out.\n"
+    assert refused.stderr.splitlines() == [
+        "error: The study must be the recorded one, got one that differs in epochs.",
+        "  epochs: recorded 8, given 9",
+        "Leave these options out, or begin a new run under another --name.",
+    ]
     refused = run([*go_on(rest), "--workers-per-trial", "1"])
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: workers_per_trial must be as recorded, ")
+    assert refused.stderr.startswith("error: The study must be the recorded one, got one that differs in workers_per_")
+    # The whole command, as what starts it anew after a failure gives it.
+    assert run([*go_on(rest), *study, "--dry-run"]).returncode == 0
 
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
+from sweep.differences import study_differences
+from sweep.extension import extended
+from sweep.options import RunOptions
 from sweep.search import StudySearcher
 from sweep.studies import STUDIES, Study
 from trainables.config import TrialConfig
@@ -158,3 +161,64 @@ def test_a_cell_that_is_done_leaves_its_share_to_the_others(study: Study, cell: 
     assert Counter(answer["cell"] for answer in left) == {
         each.cell: study.points_per_cell for each in study.cells() if each.cell != done
     }
+
+
+@calm
+@given(st.data(), st.integers(1, 3), st.integers(0, 40))
+def test_an_extended_search_loses_no_point_and_doubles_none(data: st.DataObject, slots: int, cut: int) -> None:
+    study = data.draw(studies())
+    larger = data.draw(extensions(study))
+    begun, ended = walk(StudySearcher(study), slots, min, most=cut)
+    recorded = {
+        answer["trial_id"]: recorded_row(answer, *outcome(answer["trial_id"]))
+        if answer["trial_id"] in ended
+        else recorded_row(answer, "pending", 0.9)
+        for answer in begun
+    }
+    more, _ = walk(StudySearcher(larger, recorded), slots, min)
+    # What was begun goes on as the same trial, and what ended is not dealt again.
+    assert not {answer["trial_id"] for answer in more} & set(ended)
+    of_begun = {answer["trial_id"]: answer["config"] for answer in begun}
+    unended = set(of_begun) - set(ended)
+    assert {answer["trial_id"]: answer["config"] for answer in more if answer["trial_id"] in of_begun} == {
+        trial_id: of_begun[trial_id] for trial_id in unended
+    }
+    held = [answer for answer in begun if answer["trial_id"] in ended] + more
+    assert len({answer["trial_id"] for answer in held}) == len(held)
+    points = [(answer["cell"], *(answer["config"][key] for key in KEYS)) for answer in held]
+    assert len(set(points)) == len(points)
+    if larger.search == "grid":
+        whole, _ = walk(StudySearcher(larger), slots, min)
+        assert set(points) == {(answer["cell"], *(answer["config"][key] for key in KEYS)) for answer in whole}
+    assert Counter(answer["cell"] for answer in held) == {cell.cell: larger.points_per_cell for cell in larger.cells()}
+    # Cut off again and gone on with once more, each point keeps its trial.
+    later, over = walk(StudySearcher(larger, recorded), slots, min, most=cut)
+    rows = {
+        answer["trial_id"]: recorded_row(answer, *outcome(answer["trial_id"]))
+        if answer["trial_id"] in over
+        else recorded_row(answer, "pending", 0.9)
+        for answer in later
+    }
+    rest, _ = walk(StudySearcher(larger, recorded | rows), slots, min)
+    if larger.search != "tpe":  # which learns from what has ended, and so from the order
+        of_more = {answer["trial_id"]: answer for answer in more}
+        assert {answer["trial_id"]: answer for answer in rest} == {
+            trial_id: answer for trial_id, answer in of_more.items() if trial_id not in over
+        }
+
+
+@st.composite
+def extensions(draw: st.DrawFn, study: Study) -> Study:
+    """Return the study, or one that holds more of what `--extend` may add."""
+    changes: dict[str, Any] = {"variants": draw(st.sampled_from([study.variants, (*study.variants, "convpool-cnn-a")]))}
+    if study.search == "grid":
+        assert isinstance(study.learning_rates, Choice)
+        added = draw(st.lists(st.sampled_from([0.2, 0.02, 0.002]), unique=True))
+        changes["learning_rates"] = (*study.learning_rates.values, *added)
+        decays = study.weight_decays.values if isinstance(study.weight_decays, Choice) else (study.base.weight_decay,)
+        changes["weight_decays"] = draw(st.sampled_from([decays, (*decays, 0.5)]))
+        changes["seeds"] = (study.seeds or 1) + draw(st.integers(0, 2))
+    else:
+        changes["trials_per_cell"] = study.points_per_cell + draw(st.integers(0, 5))
+    given = RunOptions(**changes).apply(study)
+    return extended(study, given, study_differences(study, given))

@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from sweep.cluster.connect import Cluster
@@ -141,6 +140,10 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
             "address must be HOST:PORT of a Ray cluster's head, auto or local, got",
         ),
         (["quickstart", "--resume"], "name must say which run to resume, got none; add --name NAME."),
+        (
+            ["quickstart", "--extend", "--name", "x"],
+            "extend must be given with --resume --name NAME, the run that it adds to, got it alone.",
+        ),
         (["quickstart", "--resume", "--name", "missing"], "A run's folder must exist and hold study.json, got "),
     ],
 )
@@ -390,37 +393,6 @@ def test_a_run_goes_on_as_recorded(tmp_path: Path, recorded: list[str], capsys: 
     said = capsys.readouterr().out
     assert "14 trials, 4,900 epochs" in said
     assert "each in 1 worker of its own" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--epochs", "3"], "epochs must be as recorded, 350, got 3; leave the option out."),
-        (["--workers-per-trial", "2"], "workers_per_trial must be as recorded, 1, got 2; leave the option out."),
-        (["cifar100"], "The study must be the recorded one, cifar10, got 'cifar100'."),
-        (["--search", "tpe"], "search must be as recorded, grid, got tpe; leave the option out."),
-        (["--weight-decays", "0.1"], "weight_decays must be as recorded, None, got {{0.1}}; leave the option out."),
-        (["--warm-start", "{folder}/x"], "warm_start must be as recorded, None, got {folder}/x; leave the option out."),
-        (["--data", "{folder}/missing"], "The data location must be an existing folder or a URI, got "),
-    ],
-)
-def test_another_study_than_the_recorded_one_is_refused(
-    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
-) -> None:
-    options = [argument.format(folder=tmp_path) for argument in arguments]
-    assert text.format(folder=tmp_path) in refused(tmp_path, capsys, *options, *recorded)
-
-
-def test_a_run_goes_on_with_its_own_images_wherever_they_lie(
-    tmp_path: Path, parquet_data: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    moved = parquet_data.rename(tmp_path / "elsewhere")
-    assert main([*recorded, "--data", str(moved), "--output", str(tmp_path / "runs")]) == 0
-    capsys.readouterr()
-    file = next((moved / "cifar10").glob("test-*"))
-    pq.write_table(pq.read_table(file).slice(1), file)
-    said = refused(tmp_path, capsys, *recorded, "--data", str(moved))
-    assert "The images of cifar10 must be those that the run began with, of checksum " in said
 
 
 def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(

@@ -273,6 +273,16 @@ def test_f6_a_run_that_went_on_with_other_code() -> None:
     assert "it went on with other code than it began with (commits 0123456789ab, fedcba987654)" in text
 
 
+def test_f6_a_run_that_was_extended_with_other_plugins() -> None:
+    seeds, plugin = (
+        {"seeds": {"recorded": "3", "given": "5"}},
+        {"mine.py": {"recorded": "sha256 0", "given": "sha256 1"}},
+    )
+    assert found("F6", [trial()], document={"extended": [{"changes": seeds}]}) == []
+    (text,) = found("F6", [trial()], document={"extended": [{"changes": seeds}, {"changes": seeds | plugin}]})
+    assert "it was extended with other contents of its plugins (mine.py), which may train differently." in text
+
+
 # F7
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweep.confirm import ConfirmSearcher, confirmations
+from sweep.confirm import ConfirmSearcher, confirmations, planned_trials
 from sweep.records import TRIALS
 from sweep.studies import STUDIES, Study
 
@@ -82,6 +82,36 @@ def test_the_best_epoch_by_option() -> None:
 def test_rows_of_the_second_phase_choose_nothing() -> None:
     confirmed = row("model-c", 0.1, 0.0, phase="confirm", trial_id="x")
     assert confirmations(study(), [*ROWS, confirmed]) == confirmations(study(), ROWS)
+
+
+def test_what_was_confirmed_keeps_its_ids_whatever_rank_it_comes_to() -> None:
+    first = confirmations(study(), ROWS)
+    assert {config.lr for name, config in first.items() if "model-c" in name} == {0.01}
+    held = [
+        row("model-c", config.lr, 0.0, phase="confirm", trial_id=name) for name, config in first.items()
+        if "model-c" in name
+    ]  # fmt: skip
+    better = row("model-c", 0.02, 0.2)
+    chosen = {
+        name: config.lr for name, config in confirmations(study(), [*ROWS, better, *held]).items() if "model-c" in name
+    }
+    assert chosen == {"shapes_none_model-c_confirm_1_0": 0.02, "shapes_none_model-c_confirm_1_1": 0.02}
+    both = confirmations(study(confirm_top=3), [*ROWS, better, *held])
+    assert {name: config.lr for name, config in both.items() if "model-c" in name and name.endswith("_0")} == {
+        "shapes_none_model-c_confirm_1_0": 0.02,
+        "shapes_none_model-c_confirm_0_0": 0.01,
+        "shapes_none_model-c_confirm_2_0": 0.1,
+    }
+
+
+def test_trials_of_what_is_chosen_no_longer_are_counted_beside_those_that_are_wanted() -> None:
+    searched = 2 * study().points_per_cell
+    assert planned_trials(study(), ROWS) == searched + 4
+    superseded = row("model-c", 0.1, 0.0, phase="confirm", trial_id="shapes_none_model-c_confirm_0_0")
+    wanted = confirmations(study(), [*ROWS, superseded])
+    assert planned_trials(study(), [*ROWS, superseded], wanted) == searched + 5
+    cut_off = superseded | {"state": "pending"}
+    assert planned_trials(study(), [*ROWS, cut_off], wanted) == searched + 4
 
 
 def test_a_test_column_is_never_handed_to_the_choice() -> None:

@@ -114,6 +114,42 @@ def test_a_diverged_trial_is_not_trained_again(tmp_path: Path) -> None:
     assert epochs_saved == []
 
 
+def test_a_completed_trial_goes_on_to_more_epochs_where_the_schedule_is_the_same(tmp_path: Path) -> None:
+    constant = replace(TRIAL, averaged_at=(), drops=())
+    whole = attempt(tmp_path / "whole" / "last.pt", constant)
+    assert attempt(tmp_path / "longer" / "last.pt", replace(constant, epochs=2))[-1]["state"] == "completed"
+    assert attempt(tmp_path / "longer" / "last.pt", constant) == whole
+    first, second = (Checkpoint.load(str(tmp_path / name / "last.pt")) for name in ("whole", "longer"))
+    assert first.config == second.config
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    with pytest.warns(UserWarning, match="must be of this trial"):
+        assert find_start(str(tmp_path / "longer" / "last.pt"), replace(constant, epochs=5), 10) is None
+
+
+def test_a_diverged_trial_stays_ended_however_many_epochs_there_are(tmp_path: Path) -> None:
+    trial = replace(TRIAL, averaged_at=(), drops=(), lr=1e6)
+    first = attempt(tmp_path / "last.pt", trial)
+    again = attempt(tmp_path / "last.pt", replace(trial, epochs=8))
+    assert [repr(report) for report in again] == [repr(report) for report in first]
+    assert again[-1]["state"] == "diverged"
+
+
+def test_the_arithmetic_that_a_trial_chose_is_its_own_when_it_is_named(tmp_path: Path) -> None:
+    whole = attempt(tmp_path / "whole" / "last.pt")
+    last = tmp_path / "cut" / "last.pt"
+    attempt(last, cut=lambda epoch: epoch == 3)
+    # A run that goes on names what was measured faster when it began, in place of auto.
+    named = replace(TRIAL, precision="float32", memory_format="channels_last")
+    attempt(last, named, cut=lambda epoch: epoch == 5)
+    start = find_start(str(last), TRIAL, 10)
+    assert start is not None
+    assert start.epoch == 5
+    assert attempt(last) == whole
+    for other in ({"precision": "bfloat16"}, {"memory_format": "contiguous"}):
+        with pytest.warns(UserWarning, match="must be of this trial"):
+            assert find_start(str(last), replace(TRIAL, **other), 10) is None
+
+
 def test_a_checkpoint_that_says_nothing_of_this_trial_is_not_gone_on_from(tmp_path: Path) -> None:
     location = str(tmp_path / "last.pt")
     with warnings.catch_warnings():

@@ -107,6 +107,29 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
     assert again == whole[3:]
 
 
+@pytest.mark.parametrize("search", ["tpe", "random", "QMCSampler"])
+def test_more_trials_per_cell_are_those_of_a_search_that_had_them_from_the_start(search: str) -> None:
+    asked = study(search=search, trials_per_cell=12, learning_rates=LogUniform(0.01, 0.1))
+    needs_packages(asked)
+    whole = walk(StudySearcher(asked))
+    begun = walk(StudySearcher(replace(asked, trials_per_cell=9)))
+    assert begun == whole[:18]
+    recorded = {name: recorded_row(asked, name, lr=lr, seed=seed) for name, lr, seed in begun}
+    assert walk(StudySearcher(asked, recorded)) == whole[18:]
+
+
+def test_points_of_a_grid_keep_their_numbers_when_it_grows() -> None:
+    one = study(variants=("model-a",))
+    begun = walk(StudySearcher(one))
+    larger = replace(one, learning_rates=Choice((*RATES, 0.2, 0.02)), protocol="paper", seeds=2)
+    assert walk(StudySearcher(larger))[:3] != begun, "the larger grid has another order"
+    recorded = {name: recorded_row(one, name, lr=lr, seed=seed) for name, lr, seed in begun[:2]}
+    rest = walk(StudySearcher(larger, recorded))
+    assert [name for name, _, _ in rest] == [f"shapes_none_model-a_{number:04d}" for number in range(2, 10)]
+    points = [(lr, seed) for _, lr, seed in begun[:2] + rest]
+    assert sorted(points) == sorted((lr, seed) for lr in (*RATES, 0.2, 0.02) for seed in (0, 1))
+
+
 def test_a_trial_that_lost_its_node_comes_again_before_any_other() -> None:
     searcher = StudySearcher(study(variants=("model-a",)))
     first, second = searcher.suggest("0"), searcher.suggest("1")

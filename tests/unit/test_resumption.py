@@ -1,0 +1,527 @@
+"""Going on with a run: the study given is the recorded one, or more of it, or refused with a diff; a run that ended."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from search_spaces import Choice
+from sweep.cluster.connect import Cluster
+from sweep.options import RunOptions
+from sweep.plan import check_study, make_plan, open_data
+from sweep.provenance import describe_run
+from sweep.records import TRIALS
+from sweep.run import main
+from sweep.search import CellSearch
+from sweep.store import Store
+from sweep.studies import STUDIES, Study
+from sweep.warm_start import warm_started
+from tests.image_sets import tiny_cifar10
+
+Begin = Callable[..., Study]
+LEAVE_OR_NEW = "Leave these options out, or begin a new run under another --name."
+LEAVE_EXTEND_OR_NEW = (
+    "Leave these options out, or add --extend, which keeps what is done and runs the rest, or begin a new run under "
+    "another --name."
+)
+WITH_EXTEND = (
+    "error: With --extend the study given must be the recorded one or hold more variants, learning_rates, "
+    "weight_decays, batch_sizes, trials_per_cell, seeds, confirm_top and epochs, got one that differs in "
+)
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("Ray must not start.")
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("SWEEP_DATA", raising=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "runs" / "mine"))
+
+
+@pytest.fixture
+def begin(store: Store) -> Begin:
+    """Return a function that writes the record of a run of `quickstart`, or another study, that has just begun."""
+
+    def write(study: Study | None = None, /, workers: int | None = None, **changes: Any) -> Study:
+        options = RunOptions(**{"train_size": 100, "epochs": 2, "width": 0.05, "variants": ("all-cnn-c",)} | changes)
+        asked = options.apply(STUDIES["quickstart"]()) if study is None else study
+        machine = Cluster(nodes=((2, 0),), address="this machine")
+        plan = make_plan(
+            asked, parameters=check_study(asked), datasets=open_data(asked), cluster=machine, workers=workers, gpus=0
+        )
+        store.write_study(describe_run(plan, []))
+        return asked
+
+    return write
+
+
+def searched(study: Study, count: int | None = None, **values: Any) -> list[dict[str, Any]]:
+    """Return the rows of the first trials of each cell's grid as completed, the lower the learning rate the better."""
+    rows = []
+    for cell in study.cells():
+        search = CellSearch(study, cell, {})
+        for _ in range(search.remaining if count is None else count):
+            trial_id, config = search.ask()
+            rows.append(row(trial_id, study, variant=cell.variant, lr=config.lr, seed=config.seed) | values)
+    return rows
+
+
+def row(trial_id: str, study: Study, **values: Any) -> dict[str, Any]:
+    base = study.base
+    return (
+        dict.fromkeys(TRIALS.names)
+        | {"trial_id": trial_id, "phase": "search", "dataset": "shapes", "augmentation": "none", "state": "completed"}
+        | {"variant": "all-cnn-c", "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": 0}
+        | {"epochs_run": base.epochs, "epochs_budget": base.epochs, "val_error": values.get("lr"), "preemptions": 0}
+        | {"precision": "float32", "memory_format": "contiguous", "width": 0.05, "reason": ""}
+        | values
+    )
+
+
+def confirmed(study: Study, lr: float, count: int, rank: int = 0, **values: Any) -> list[dict[str, Any]]:
+    return [
+        row(f"shapes_none_all-cnn-c_confirm_{rank}_{number}", study, phase="confirm", lr=lr, seed=10_000 + number)
+        | {"val_error": None, "test_error": 0.5}
+        | values
+        for number in range(count)
+    ]
+
+
+def run(store: Store, *arguments: str) -> int:
+    output, name = store.location.rsplit("/", 1)
+    return main([*arguments, "--resume", "--output", output, "--name", name])
+
+
+def contents(store: Store) -> dict[str, bytes]:
+    # A lock is taken before anything is looked at closely, and is no part of the record.
+    files = (file for file in Path(store.location).rglob("*") if file.is_file() and file.name != ".lock")
+    return {str(file): file.read_bytes() for file in files}
+
+
+def refused(store: Store, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """Go on with the run, check that it was refused and that nothing was written, and return the lines that it said."""
+    before = contents(store)
+    assert run(store, *arguments) == 2
+    assert contents(store) == before
+    said = capsys.readouterr().err
+    assert said.endswith("\n")
+    return said.splitlines()
+
+
+SAME = ("quickstart", "--train-size", "100", "--epochs", "2", "--width", "0.05", "--variants", "all-cnn-c")
+
+
+@pytest.mark.parametrize("arguments", [(), SAME, ("--epochs", "2"), ("--learning-rates", "0.01", "0.005")])
+def test_the_recorded_study_may_be_given_again(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    begin()
+    assert run(store, *arguments, "--seeds", "3", "--gpus-per-trial", "0", "--dry-run") == 0
+    assert "5 trials, 10 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "differs", "lines"),
+    [
+        (["--epochs", "3"], "epochs", ["  epochs: recorded 2, given 3", LEAVE_OR_NEW]),
+        (["--search", "tpe", "--learning-rates", "0.01", "0.005"], "search and trials_per_cell", [
+            "  search: recorded grid, given tpe", "  trials_per_cell: recorded none, given 2", LEAVE_OR_NEW
+        ]),
+        (["--weight-decays", "0.1"], "weight_decays", [
+            "  weight_decays: recorded none, given {0.1}", LEAVE_OR_NEW
+        ]),
+        (["--seeds", "4"], "seeds", ["  seeds: recorded 3, given 4", LEAVE_EXTEND_OR_NEW]),
+        (["--no-class-relu", "--strided-dropout", "--dropout", "0.2"], "dropout", [
+            "  dropout: recorded 0.1, given 0.2", LEAVE_OR_NEW
+        ]),
+        (["--warm-start", "{folder}/x"], "warm_start", [
+            "  warm_start: recorded none, given {folder}/x", LEAVE_OR_NEW
+        ]),
+        (["--workers-per-trial", "2"], "workers_per_trial", [
+            "  workers_per_trial: recorded auto, given 2", LEAVE_OR_NEW
+        ]),
+        (["--dropout", "0.10000001"], "dropout", [
+            "  dropout: recorded 0.1, given 0.10000001", LEAVE_OR_NEW
+        ]),
+        # A study that is named is given whole, as when a run begins.
+        ([*SAME[:-1], "model-c"], "variants", ["  variants: recorded all-cnn-c, given model-c", LEAVE_OR_NEW]),
+        ([*SAME[:3], *SAME[5:]], "epochs", ["  epochs: recorded 2, given 5", LEAVE_OR_NEW]),
+    ],
+)  # fmt: skip
+def test_another_study_is_refused_and_shown_setting_by_setting(
+    store: Store,
+    begin: Begin,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    differs: str,
+    lines: list[str],
+) -> None:
+    begin()
+    said = refused(store, capsys, *(argument.replace("{folder}", str(tmp_path)) for argument in arguments))
+    assert said[0] == f"error: The study must be the recorded one, got one that differs in {differs}."
+    assert said[1:] == [line.replace("{folder}", str(tmp_path)) for line in lines]
+
+
+def test_another_named_study_is_shown_with_all_that_it_changes(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin()
+    said = refused(store, capsys, "cifar10")
+    assert said[0].startswith("error: The study must be the recorded one, got one that differs in ")
+    assert "  study: recorded quickstart, given cifar10" in said
+    assert "  datasets: recorded shapes, given cifar10" in said
+    assert said[-1] == LEAVE_OR_NEW
+
+
+def test_a_study_that_is_not_there_is_refused(store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]) -> None:
+    begin()
+    (said,) = refused(store, capsys, "nope")
+    assert said.startswith("error: study must be one of quickstart, ")
+
+
+def test_a_warm_start_that_is_left_out_of_a_whole_command_is_missed(
+    store: Store, begin: Begin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = begin()
+    store.write_trials(searched(earlier))
+    (tmp_path / "runs" / "mine").rename(tmp_path / "runs" / "earlier")
+    asked = RunOptions(train_size=100, epochs=2, width=0.05, variants=("all-cnn-c",), search="tpe").apply(
+        STUDIES["quickstart"]()
+    )
+    begin(warm_started(asked, str(tmp_path / "runs" / "earlier")))
+    options = (*SAME, "--search", "tpe")
+    said = refused(store, capsys, *options)
+    assert said[1] == f"  warm_start: recorded {tmp_path}/runs/earlier, given none"
+    # Given again it is the same, also when that run has gone.
+    (tmp_path / "runs" / "earlier").rename(tmp_path / "gone")
+    given = ("--warm-start", str(tmp_path / "runs" / "earlier"), "--gpus-per-trial", "0", "--dry-run")
+    assert run(store, *options, *given) == 0
+    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
+
+
+def test_a_run_goes_on_with_its_own_images_wherever_they_lie(
+    store: Store, begin: Begin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tiny_cifar10(tmp_path / "data")
+    begin(RunOptions(data=str(data), variants=("all-cnn-c",)).apply(STUDIES["cifar10"]()))
+    moved = data.rename(tmp_path / "elsewhere")
+    assert run(store, "--data", str(moved), "--dry-run") == 0
+    capsys.readouterr()
+    recorded = store.read_study()["data"]["cifar10"]["checksum"]
+    file = next((moved / "cifar10").glob("test-*"))
+    pq.write_table(pq.read_table(file).slice(1), file)
+    said = refused(store, capsys, "--data", str(moved))
+    assert said[0] == (
+        "error: The run must go on with the workers and the images that it began with, got one that differs in "
+        "checksum of cifar10."
+    )
+    assert said[1].startswith(f"  checksum of cifar10: recorded {recorded[:12]}, given ")
+    assert said[2:] == [
+        "Name the place of the images that it began with by --data, or begin a new run under another --name."
+    ]
+    (said_of_place,) = refused(store, capsys, "--data", str(tmp_path / "missing"))
+    assert said_of_place.startswith("error: The data location must be an existing folder or a URI, got ")
+
+
+def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(workers=1)
+    assert run(store, "--workers-per-trial", "1", "--gpus-per-trial", "0", "--dry-run") == 0
+    capsys.readouterr()
+    said = refused(store, capsys, "--workers-per-trial", "2")
+    assert said[1] == "  workers_per_trial: recorded 1, given 2"
+    # What an older version wrote down may hold no more than how many workers it came to.
+    document = store.read_study()
+    document["placement"]["workers_per_trial"] = None
+    store.write_study(document)
+    said = refused(store, capsys, "--gpus-per-trial", "0")
+    assert said == [
+        "error: The run must go on with the workers and the images that it began with, got one that differs in "
+        "workers_per_trial.",
+        "  workers_per_trial: recorded 1, given auto",
+        "Leave the options of a trial's workers and GPUs out, or begin a new run under another --name.",
+    ]
+
+
+PLUGIN = """
+from torch import nn
+from trainables.architectures import register_variant
+
+
+@register_variant("{name}")
+def build(options, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+"""
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_plugin_whose_contents_changed_is_refused_but_by_extend(
+    store: Store, begin: Begin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN.format(name="net"))
+    begin(plugins=(str(plugin),))
+    before = store.read_study()["plugins"]
+    assert [each["file"] for each in before] == ["mine.py"]
+    again = tmp_path / "again.py"
+    again.write_text(plugin.read_text().replace("net", "net-2"))
+    moved = tmp_path / "moved" / "mine.py"
+    moved.parent.mkdir()
+    moved.write_text(plugin.read_text())
+    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
+    capsys.readouterr()
+    said = refused(store, capsys, "--plugins", str(again))
+    assert said[0] == (
+        "error: The run's plugins must hold what they held when it began, got one that differs in again.py."
+    )
+    # It was not run either: one that cannot be run is refused for its contents.
+    broken = tmp_path / "broken.py"
+    broken.write_text("def broken(:")
+    assert refused(store, capsys, "--plugins", str(broken))[1].startswith("  broken.py: recorded sha256 ")
+    assert said[1].startswith(f"  again.py: recorded sha256 {before[0]['sha256'][:12]}, given sha256 ")
+    assert said[2] == (
+        "Put them back, or add --extend, which keeps what is done and runs the rest, or begin a new run under another "
+        "--name."
+    )
+    said = refused(store, capsys, "--plugins", str(plugin), str(again))
+    assert said[1].startswith("  again.py: recorded none, given sha256 ")
+    said = refused(store, capsys, "--plugins", str(tmp_path / "missing.py"))
+    assert said == [
+        f"error: plugins must be existing Python files, got '{tmp_path}/missing.py' (No such file or directory)."
+    ]
+    # The fixed network under a name of its own: nothing that is done is mixed with it.
+    extend = ("--extend", "--variants", "all-cnn-c", "net-2", "--gpus-per-trial", "0", "--dry-run")
+    assert run(store, "--plugins", str(plugin), str(again), *extend) == 0
+    shown = capsys.readouterr().out
+    assert "extended  variants: recorded all-cnn-c, given all-cnn-c net-2" in shown
+    assert "extended  again.py: recorded none, given sha256 " in shown
+
+
+def test_a_record_without_checksums_of_plugins_goes_on(store: Store, begin: Begin) -> None:
+    begin()
+    document = store.read_study()
+    del document["plugins"]
+    store.write_study(document)
+    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "differs", "line"),
+    [
+        (
+            ["--epochs", "3"],
+            "epochs",
+            "  epochs: recorded 2, given 3 (the learning rate falls at shares of them, after 1, 1 and 2 of 2 and after "
+            "2, 2 and 3 of 3, so that trials that are done are no beginnings of longer ones)",
+        ),
+        (["--epochs", "1"], "epochs", "  epochs: recorded 2, given 1 (it must not become less)"),
+        (["--seeds", "2"], "seeds", "  seeds: recorded 3, given 2 (it must not become less)"),
+        (
+            ["--learning-rates", "0.02", "0.005"],
+            "learning_rates",
+            "  learning_rates: recorded {0.01, 0.005}, given {0.02, 0.005} (it must hold all that is recorded, and "
+            "lacks 0.01)",
+        ),
+        (
+            ["--weight-decays", "0.1"],
+            "weight_decays",
+            "  weight_decays: recorded none, given {0.1} (it must hold all that is recorded, and lacks 0.001)",
+        ),
+        (
+            ["--variants", "model-c"],
+            "variants",
+            "  variants: recorded all-cnn-c, given model-c (it must hold all that is recorded, and lacks all-cnn-c)",
+        ),
+        (
+            ["--width", "0.1", "--seeds", "4"],
+            "width",
+            "  width: recorded 0.05, given 0.1 (it decides what the trials that are done have computed)",
+        ),
+    ],
+)
+def test_what_extend_may_not_change_is_refused(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str], arguments: list[str], differs: str, line: str
+) -> None:
+    begin()
+    assert refused(store, capsys, "--extend", *arguments) == [f"{WITH_EXTEND}{differs}.", line, LEAVE_OR_NEW]
+
+
+def test_another_search_than_the_grid_takes_more_trials_only(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(search="tpe", trials_per_cell=3)
+    said = refused(store, capsys, "--extend", "--learning-rates", "0.001..0.5", "--trials-per-cell", "5")
+    assert said[1] == (
+        "  learning_rates: recorded log-uniform [0.001, 0.25], given log-uniform [0.001, 0.5] (the search tpe has "
+        "drawn from what is recorded; --extend takes more --trials-per-cell, a new run with --warm-start other values)"
+    )
+    said = refused(store, capsys, "--extend", "--search", "random", "--learning-rates", "0.001..0.5")
+    assert said[1].endswith("given log-uniform [0.001, 0.5] (it goes with the search)")
+    assert said[2] == "  search: recorded tpe, given random (it decides what the trials that are done have computed)"
+    said = refused(store, capsys, "--extend", "--trials-per-cell", "2")
+    assert said[1] == "  trials_per_cell: recorded 3, given 2 (it must not become less)"
+    assert run(store, "--extend", "--trials-per-cell", "5", "--gpus-per-trial", "0", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "left to run  shapes/none/all-cnn-c: 5 that tpe has yet to draw" in shown
+
+
+def test_blocks_that_halving_has_judged_take_no_trials_more(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halving = {"early_stopping": "halving", "epochs": 8}
+    begin(**halving)
+    rates = ("--extend", "--learning-rates", "0.01", "0.005", "0.002", "0.001")
+    said = refused(store, capsys, *rates)
+    assert said[1].endswith(
+        "(halving judges a cell's trials in blocks of 4, and the last block of the recorded 2 is not whole: it was "
+        "judged without those that would join it)"
+    )
+    said = refused(store, capsys, "--extend", "--epochs", "16")
+    assert said[1].endswith("(the epochs at which halving has judged trials are shares of them)")
+    begin(**halving, learning_rates=(0.01, 0.005, 0.002, 0.001))
+    assert run(store, *rates, "0.0005", "--gpus-per-trial", "0", "--dry-run") == 0
+    # Other cells have blocks of their own.
+    begin(**halving)
+    assert run(store, "--extend", "--variants", "all-cnn-c", "model-c", "--gpus-per-trial", "0", "--dry-run") == 0
+
+
+def test_a_streamed_trials_steps_are_not_cut_anew(store: Store, begin: Begin) -> None:
+    from sweep.extension import _why_not_epochs
+
+    streamed = STUDIES["imagenet"]()
+    longer = replace(streamed, base=replace(streamed.base, epochs=90))
+    assert _why_not_epochs(streamed, longer) == (
+        "a streamed trial's steps are cut into them, so that each would become shorter"
+    )
+
+
+def test_a_dry_run_shows_what_is_left_and_writes_nothing(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = begin()
+    rows = searched(study)
+    store.write_trials([rows[0], rows[1] | {"state": "pending", "epochs_run": 1}])
+    before = contents(store)
+    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
+    left = [line.split("left to run  ")[1] for line in capsys.readouterr().out.splitlines() if "left to run" in line]
+    assert left == [
+        f"shapes/none/all-cnn-c: lr {rows[1]['lr']:g} seed 0 from epoch 1",
+        "then, of 3 that confirm what is chosen, those that are not in the record",
+    ]
+    store.write_trials([*rows, *confirmed(study, 0.005, 2)])
+    assert run(store, "--seeds", "4", "--extend", "--gpus-per-trial", "0", "--dry-run") == 0
+    left = [line.split("left to run  ")[1] for line in capsys.readouterr().out.splitlines() if "left to run" in line]
+    assert left == [f"shapes/none/all-cnn-c confirm: lr 0.005 seed {seed}" for seed in (10_002, 10_003)]
+    store.write_trials(rows[:1])
+    assert (
+        run(store, "--learning-rates", "0.01", "0.005", "0.02", "--extend", "--gpus-per-trial", "0", "--dry-run") == 0
+    )
+    shown = capsys.readouterr().out
+    assert "extended  learning_rates: recorded {0.01, 0.005}, given {0.01, 0.005, 0.02}" in shown
+    (left,) = (line for line in shown.splitlines() if "left to run  shapes/none/all-cnn-c: " in line)
+    # What has no row yet comes in the larger grid's own order.
+    points = sorted(left.split(": ")[1].split("; "))
+    assert points == sorted(f"lr {lr:g} seed 0" for lr in (0.01, 0.005, 0.02) if lr != rows[0]["lr"])
+    store.write_trials([])
+    assert store.read_study()["study"]["learning_rates"]["values"] == [0.01, 0.005]
+    assert before.keys() == contents(store).keys()
+
+
+@pytest.mark.parametrize(("state", "status"), [("completed", 0), ("failed", 1)])
+def test_a_run_that_has_ended_says_so_and_is_left_alone(
+    store: Store, begin: Begin, capfd: pytest.CaptureFixture[str], state: str, status: int
+) -> None:
+    study = begin(seeds=2)
+    store.write_trials(
+        [*searched(study), *confirmed(study, 0.005, 1), confirmed(study, 0.005, 2)[1] | {"state": state}]
+    )
+    before = contents(store)
+    assert run(store) == status
+    said = capfd.readouterr().out
+    counts = "4 completed" if state == "completed" else "3 completed, 1 failed"
+    output = store.location.rpartition("/")[0]
+    assert said.splitlines()[0] == (
+        f"The run mine has ended: {counts}; nothing is left to run. To add variants, learning rates, seeds or more to "
+        f"it: --resume --extend --output {output} --name mine, and options that say what."
+    )
+    assert "| all-cnn-c |" in said
+    assert contents(store) == before
+    # Nor with an extension that is there already, and a dry run shows no table.
+    assert run(store, "--extend", "--seeds", "2", "--dry-run") == status
+    assert "all-cnn-c" not in capfd.readouterr().out
+    assert contents(store) == before
+    # Another study is refused all the same.
+    assert run(store, "--width", "0.1") == 2
+    assert capfd.readouterr().err.startswith(
+        "error: The study must be the recorded one, got one that differs in width.\n"
+    )
+
+
+def test_a_run_with_a_choice_yet_to_confirm_has_not_ended(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = begin(seeds=2)
+    # Confirmed was what is, after an extension, no longer chosen.
+    store.write_trials([*searched(study), *confirmed(study, 0.01, 2)])
+    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "has ended" not in shown
+    assert shown.count("left to run  shapes/none/all-cnn-c confirm: lr 0.005 seed ") == 2
+
+
+def test_a_run_without_a_completed_trial_has_ended_too(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = begin()
+    store.write_trials(searched(study, state="diverged"))
+    assert run(store, "--dry-run") == 0
+    assert "has ended: 2 diverged; nothing is left to run." in capsys.readouterr().out
+
+
+def test_more_epochs_reopen_what_was_completed_where_the_schedule_is_the_same(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    constant = STUDIES["quickstart"]()
+    base = replace(
+        constant.base, drops=(), train_size=100, architecture=replace(constant.base.architecture, width=0.05)
+    )
+    study = begin(replace(constant, base=base, variants=("all-cnn-c",), protocol="paper"))
+    rows = searched(study, test_error=0.5, val_error=None)
+    store.write_trials([rows[0], rows[1] | {"state": "diverged", "epochs_run": 2}])
+    assert run(store, "--dry-run") == 0
+    assert "has ended" in capsys.readouterr().out
+    assert run(store, "--extend", "--epochs", "7", "--gpus-per-trial", "0", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    (left,) = (line.split("left to run  ")[1] for line in shown.splitlines() if "left to run" in line)
+    assert left == f"shapes/none/all-cnn-c: lr {rows[0]['lr']:g} seed 0 from epoch 5"
+
+
+def test_values_that_are_added_stand_behind_those_of_the_record() -> None:
+    from sweep.differences import study_differences
+    from sweep.extension import extended
+
+    was = RunOptions(variants=("all-cnn-c", "model-c"), protocol="paper").apply(STUDIES["quickstart"]())
+    now = RunOptions(
+        variants=("model-a", "model-c", "all-cnn-c"),
+        learning_rates=(0.1, 0.005, 0.01),
+        weight_decays=(0.01, 0.001),
+        seeds=2,
+    ).apply(was)
+    larger = extended(was, now, study_differences(was, now))
+    assert larger.variants == ("all-cnn-c", "model-c", "model-a")
+    assert larger.learning_rates == Choice((0.01, 0.005, 0.1))
+    assert larger.weight_decays == Choice((0.001, 0.01))
+    assert larger.points_per_cell == 12
+    assert (
+        replace(larger, variants=was.variants, learning_rates=was.learning_rates, weight_decays=None, seeds=None) == was
+    )
