@@ -6,7 +6,8 @@ taken over, with nothing to be deleted by hand.
 
 Object stores have no lock that `pyarrow.fs` could ask for. So a newcomer writes its own token, waits, and reads it
 back: of two that write at once the last one finds its own. A holder that finds another's token has been given up for
-dead, by a network that was cut it may be: it writes no more.
+dead, by a network that was cut it may be: it writes no more. Nor does one that could not beat for nearly as long as a
+newcomer waits, until it can again and finds its own token.
 """
 
 import json
@@ -14,6 +15,7 @@ import os
 import platform
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -60,12 +62,15 @@ class Lease:
     periods: Periods = field(default_factory=Periods)
     wait: Callable[[float], object] = field(default_factory=lambda: threading.Event().wait)
     """Sleeps for seconds."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds from any start."""
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
         self._lost_to = ""
         self._beat = 0
         self._over = threading.Event()
+        self._beat_at = self.clock()
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
     @property
@@ -77,10 +82,16 @@ class Lease:
         """Make sure that this process may write.
 
         Raises:
-            LeaseLostError: another one has taken over.
+            LeaseLostError: another one has taken over, or may have.
         """
         if self._lost_to:
             raise LeaseLostError(f"another process, {self._lost_to}, has taken over the run, since this one was silent")
+        silent = self.clock() - self._beat_at
+        # A newcomer has seen no beat later than this process has written it.
+        if self._beat and silent > self.periods.silent_for - 2 * self.periods.beat:
+            raise LeaseLostError(
+                f"the lease could not be renewed for {silent:.0f} s, another process may have taken it"
+            )
 
     def is_alive(self, say: Callable[[str], object]) -> bool:
         """Return whether a process holds the lease."""
@@ -93,29 +104,34 @@ class Lease:
         Raises:
             ValueError: another process holds it, or takes it at the same moment.
         """
-        holder = self._living_holder(say)
-        if holder is None:
+        if (holder := self._living_holder(say)) is not None:
+            raise self._refusal(holder)
+        thread = threading.Thread(target=self._keep_beating, daemon=True, name="lease")
+        try:
             self._write()
             if self.is_shared:
                 self.wait(self.periods.settle)
                 found = self._read()
-                holder = found if found is not None and found["token"] != self.token else None
-        if holder is not None:
-            raise ValueError(
-                f"A run must be written by one process, got {self.location}, where another is at work, {_name(holder)} "
-                f"since {holder.get('since')}; wait for its end or choose another name."
-            )
-        thread = threading.Thread(target=self._keep_beating, daemon=True, name="lease")
-        thread.start()
-        try:
+                if found is not None and found["token"] != self.token:
+                    raise self._refusal(found)
+            thread.start()
             yield
         finally:
             self._over.set()
-            thread.join(timeout=self.periods.beat)
-            if not self._lost_to:
-                # Else the next one would wait for the heart of a process that has ended.
-                with suppress(OSError):
+            if thread.ident is not None:
+                # A beat under way would write the lease anew.
+                thread.join(timeout=self.periods.silent_for)
+            # Else the next one would wait for the heart of a process that has ended.
+            with suppress(OSError):
+                found = self._read()
+                if found is not None and found["token"] == self.token:
                     retried(lambda: self.filesystem.delete_file(self.path))
+
+    def _refusal(self, holder: dict[str, Any]) -> ValueError:
+        return ValueError(
+            f"A run must be written by one process, got {self.location}, where another is at work, {_name(holder)} "
+            f"since {holder.get('since')}; wait for its end or choose another name."
+        )
 
     def _living_holder(self, say: Callable[[str], object]) -> dict[str, Any] | None:
         found = self._read()
@@ -149,7 +165,8 @@ class Lease:
     def _write(self) -> None:
         self._beat += 1
         held = {"token": self.token, "host": platform.node(), "pid": os.getpid(), "since": self._since}
-        write_whole(self.filesystem, self.path, json.dumps(held | {"beat": self._beat}).encode())
+        write_whole(self.filesystem, self.path, json.dumps(held | {"beat": self._beat, "format": 1}).encode())
+        self._beat_at = self.clock()
 
     def _read(self) -> dict[str, Any] | None:
         def read() -> bytes:

@@ -31,7 +31,7 @@ def moment(bench: Bench, by_driver: bool, *whens: str) -> str:
     return f"{'driver' if by_driver else 'trial'}:{draws.choice(whens)}:{number}"
 
 
-def check(bench: Bench, name: str, status: int, faults: int = 1) -> None:
+def check(bench: Bench, name: str, status: int, faults: int = 1, repeated: int = 1) -> None:
     said = "".join(bench.log[name])
     assert "Traceback" not in said, said
     if status == ENDS:
@@ -39,7 +39,7 @@ def check(bench: Bench, name: str, status: int, faults: int = 1) -> None:
     tally = bench.compare(name, faults)
     print(f"{name}: {tally}")
     assert tally == Tally(faults=faults, repeated=tally.repeated), said
-    assert tally.repeated <= faults
+    assert tally.repeated <= repeated
 
 
 @pytest.mark.chaos
@@ -71,7 +71,8 @@ def test_a_second_interrupt_does_not_wait_and_the_run_goes_on(bench: Bench) -> N
     said = interrupt_at(process, "[1/3]", lambda: [os.killpg(process.pid, signal.SIGINT) for _ in range(2)])
     bench.log["twice"] = [said]
     assert process.returncode == 130, said
-    check(bench, "twice", ENDS)
+    # Nobody waits for the trial: it may train on while Ray ends, and its epochs are then not in the record.
+    check(bench, "twice", ENDS, repeated=3)
 
 
 @pytest.mark.chaos

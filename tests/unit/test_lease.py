@@ -92,6 +92,40 @@ def test_one_that_was_given_up_writes_no_more(tmp_path: Path) -> None:
     assert json.loads((tmp_path / LEASE).read_text())["host"] == "elsewhere"
 
 
+def test_one_that_cannot_beat_writes_nothing_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    cut_off = lease(tmp_path, periods=Periods(beat=0.01, silent_for=60, settle=0.0))
+    cut_off.clock = lambda: now[0]
+    cut_off._beat_at = 0.0
+    with cut_off.held(said_nothing):
+        cut_off.check()
+
+        def fails(*arguments: object) -> None:
+            raise OSError("the network is down")
+
+        monkeypatch.setattr("sweep.lease.write_whole", fails)
+        now[0] += 1000
+        # A beat that was under way may have been the last one to arrive.
+        while cut_off._beat_at == now[0]:
+            now[0] += 1000
+        with pytest.raises(LeaseLostError, match="could not be renewed for 1000 s, another process may have taken it"):
+            cut_off.check()
+        monkeypatch.undo()
+        while cut_off._beat_at < now[0]:
+            pass
+        cut_off.check()
+        assert cut_off.lost_to == ""
+
+
+def test_an_end_in_the_midst_of_its_beginning_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), lease(tmp_path, wait=interrupted).held(said_nothing):
+        pass
+    assert not (tmp_path / LEASE).exists()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"token": 1}', "\x00"])
 def test_a_broken_lease_is_nobodys(tmp_path: Path, text: str) -> None:
     (tmp_path / LEASE).write_text(text)

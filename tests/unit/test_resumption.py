@@ -450,9 +450,12 @@ def test_a_run_that_has_ended_says_so_and_is_left_alone(
     said = capfd.readouterr().out
     counts = "4 completed" if state == "completed" else "3 completed, 1 failed"
     output = store.location.rpartition("/")[0]
+    options = f"--resume --retry-failed --output {output} --name mine"
+    again = f" To begin failed trials again, once their cause is mended: {options}."
     assert said.splitlines()[0] == (
         f"The run mine has ended: {counts}; nothing is left to run. To add variants, learning rates, seeds or more to "
         f"it: --resume --extend --output {output} --name mine, and options that say what."
+        + (again if "failed" in counts else "")
     )
     assert "| all-cnn-c |" in said
     assert contents(store) == before
