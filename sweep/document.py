@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from trainables.fields import shown
+
 _NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _SEEDS = {"type": ["integer", "null"], "minimum": 1, "maximum": 2**53}
@@ -128,17 +130,8 @@ def check_document(document: Mapping[str, Any], path: str) -> None:
     if error is not None:
         raise ValueError(
             f"{path} must hold what a run writes, got something else at {error.json_path[2:][:100] or 'its top'} "
-            f"({_shortened(' '.join(error.message.split()))})."
+            f"({shown(error.message)[1:-1]})."
         )
     unknown = [name for name in document["study"]["datasets"] if name not in document["data"]]
     if unknown:
         raise ValueError(f"{path} must describe the data of each data set, got none of {shown(unknown[0])}.")
-
-
-def shown(value: object) -> str:
-    """Return a value of unknown origin as a short text on one line."""
-    return _shortened(ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,6 +1,8 @@
 """The record's tables as the bytes of Parquet files: whole ones, and what can be saved of damaged ones."""
 
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +13,11 @@ from sweep.records import ADDED
 _LARGEST_PAGE = 2**26
 """Bytes that a column of a small file may claim to unpack to: a few altered bytes could ask for all the memory."""
 
-_RATIO = 2000
-"""Times its own size that a column may unpack to: snappy's limit is 64, and equal values are written once."""
+_MARK = bytes.fromhex("8d53f1e0c26a97b4")
+"""Before and after the checksums: eight bytes that no file holds by chance."""
+
+_RATIO = 100
+"""Times the file's size that a column may unpack to: snappy's own limit is 64."""
 
 
 def encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
@@ -21,10 +26,22 @@ def encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
 
 
 def serialise(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file, each page with its checksum."""
+    """Return a table as a Parquet file, each page, each column and the footer with its checksum."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, write_page_checksum=True)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    return with_checksums(sink.getvalue().to_pybytes())
+
+
+def with_checksums(raw: bytes) -> bytes:
+    """Return a Parquet file with checksums of its columns and its footer.
+
+    Parquet has some of pages alone. A changed footer or page header is taken for what it says, and some changes end the
+    whole process. So those of columns and footer stand in a gap before the footer, which no other reader looks at.
+    """
+    start = _footer(raw)
+    sums = [zlib.crc32(raw[low:high]) for low, high in _chunks(pq.read_metadata(pa.BufferReader(raw)))]
+    sums.append(zlib.crc32(raw[start:]))
+    return b"".join((raw[:start], _MARK, struct.pack(f"<{len(sums)}I", *sums), _MARK, raw[start:]))
 
 
 def decode(raw: bytes, schema: pa.Schema, path: str) -> pa.Table:
@@ -38,7 +55,9 @@ def decode(raw: bytes, schema: pa.Schema, path: str) -> pa.Table:
     Raises:
         ValueError: the file is damaged, lacks a column, or has one of another type.
     """
-    parquet = _open(raw, path)
+    parquet, damaged = _open(raw, path)
+    if damaged:
+        raise _damaged(path, ValueError(f"{_words(damaged)} changed since it was written"))
     return _columns(parquet, schema, schema.names, path)
 
 
@@ -58,12 +77,14 @@ def salvage(raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str]) -> 
     except ValueError as error:
         reason = str(error)
     try:
-        parquet = _open(raw, path)
+        parquet, damaged = _open(raw, path)
     except ValueError:
         return schema.empty_table(), f"{reason} None of its rows can be read."
     count = parquet.metadata.num_rows
     found: dict[str, pa.ChunkedArray] = {}
     for name in schema.names:
+        if name in damaged:
+            continue
         try:
             column = _columns(parquet, schema, [name], path)[name]
         except ValueError:
@@ -78,7 +99,9 @@ def salvage(raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str]) -> 
     return pa.table(columns, schema=schema), f"{reason} Its {count} rows are read without {', '.join(lost)}."
 
 
-def _open(raw: bytes, path: str) -> pq.ParquetFile:
+def _open(raw: bytes, path: str) -> tuple[pq.ParquetFile, set[str]]:
+    """Return a file whose footer is whole, and the names of its columns that are not."""
+    sums = _checksums(raw, path)
     try:
         # Not pq.read_table, which starts threads for these few rows and loads half a second of code: one that was
         # still waiting when Python ended has aborted a process that had said all it had to say.
@@ -88,18 +111,61 @@ def _open(raw: bytes, path: str) -> pq.ParquetFile:
             thrift_string_size_limit=2**24,
             thrift_container_size_limit=2**20,
         )
-        _check_size(parquet.metadata, len(raw))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    return parquet
+    if sums is None:  # of an older version
+        return parquet, set()
+    metadata = parquet.metadata
+    _check_size(metadata, len(raw), path)
+    places = _chunks(metadata)
+    if len(places) != len(sums):
+        raise _damaged(path, ValueError("its checksums are not its own"))
+    names = [metadata.schema.column(number).name for number in range(metadata.num_columns)] * metadata.num_row_groups
+    kept = zip(names, places, sums, strict=True)
+    return parquet, {name for name, (low, high), expected in kept if zlib.crc32(raw[low:high]) != expected}
 
 
-def _check_size(metadata: pq.FileMetaData, size: int) -> None:
+def _checksums(raw: bytes, path: str) -> tuple[int, ...] | None:
+    """Return the checksums of a file's columns, None where it was written without.
+
+    Raises:
+        ValueError: the footer is not what was written: nothing may be made of it.
+    """
+    if _MARK not in raw:
+        return None
+    start, size = _footer(raw), len(_MARK)
+    first = raw.rfind(_MARK, 0, max(0, start - size))
+    held = raw[first + size : start - size] if first >= 0 and raw[start - size : start] == _MARK else b""
+    sums = struct.unpack(f"<{len(held) // 4}I", held) if held and len(held) % 4 == 0 else (None,)
+    if zlib.crc32(raw[start:]) != sums[-1]:
+        raise _damaged(path, ValueError("its footer changed since it was written"))
+    return sums[:-1]
+
+
+def _footer(raw: bytes) -> int:
+    """Return where a file's footer begins; 0 where that is before the file."""
+    return max(0, len(raw) - 8 - int.from_bytes(raw[-8:-4], "little"))
+
+
+def _chunks(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
+    """Return where the columns of all row groups begin and end."""
+    found = []
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            start = column.data_page_offset
+            if column.dictionary_page_offset is not None:
+                start = min(start, column.dictionary_page_offset)
+            found.append((start, start + column.total_compressed_size))
+    return found
+
+
+def _check_size(metadata: pq.FileMetaData, size: int, path: str) -> None:
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             claimed = metadata.row_group(group).column(number).total_uncompressed_size
             if not 0 <= claimed <= max(_LARGEST_PAGE, _RATIO * size):
-                raise ValueError(f"a column claims to unpack to {claimed} bytes")
+                raise _damaged(path, ValueError(f"a column claims to unpack to {claimed} bytes"))
 
 
 def _columns(parquet: pq.ParquetFile, schema: pa.Schema, names: Sequence[str], path: str) -> pa.Table:
@@ -138,3 +204,8 @@ def _damaged(path: str, error: Exception) -> ValueError:
 def _listed(names: Sequence[str]) -> str:
     text = ", ".join(names) or "none"
     return text if len(text) <= 600 else f"{text[:597]}..."
+
+
+def _words(columns: Iterable[str]) -> str:
+    names = sorted(columns)
+    return f"its column{'s' * (len(names) > 1)} {', '.join(names)}"

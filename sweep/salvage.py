@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweep.document import shown
 from sweep.parquet import salvage
 from sweep.records import DECISIONS, EPOCHS, STATES, TRIALS
 from sweep.store import TRIAL_ID, Store
+from trainables.fields import shown
 
 _NEEDED = {
     "trials": (

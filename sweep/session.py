@@ -300,9 +300,13 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     store = Store(run_location(options.output, options.name))
     document = store.read_study()
     try:
-        load_plugins(options.plugins if options.plugins is not None else document["study"]["base"]["plugins"])
+        plugins = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{store.location}/study.json must hold a study, got one without {error}.") from error
+    load_plugins(plugins)
+    try:
         recorded = Study.from_dict(document["study"])
-    except (AttributeError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
         ) from error

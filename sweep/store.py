@@ -25,10 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from sweep.document import read_json, shown, write_json
+from sweep.document import read_json, write_json
 from sweep.parquet import decode, encode, line, serialise
 from sweep.records import DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
+from trainables.fields import shown
 from trainables.files import why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
