@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.records import ADDED
+from trainables.fields import line
 
 _LARGEST_PAGE = 2**26
 """Bytes that a column of a small file may claim to unpack to: a few altered bytes could ask for all the memory."""
@@ -189,12 +190,6 @@ def _columns(parquet: pq.ParquetFile, schema: pa.Schema, names: Sequence[str], p
         return table.select(names).cast(wanted)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path} must have columns of the record's types, got others ({line(error)}).") from error
-
-
-def line(error: Exception) -> str:
-    """Return an error's text on one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _damaged(path: str, error: Exception) -> ValueError:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, final
-from urllib.parse import urlsplit
 
 import filelock
 import pyarrow as pa
@@ -26,11 +25,11 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from sweep.document import read_json, write_json
-from sweep.parquet import decode, encode, line, serialise
+from sweep.parquet import decode, encode, serialise
 from sweep.records import DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
-from trainables.fields import shown
-from trainables.files import why, write_whole
+from trainables.fields import line, shown
+from trainables.files import check_path, filesystem_of, holds_password, why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
@@ -63,6 +62,7 @@ def run_location(output: str, name: str) -> str:
         ValueError: the name cannot be a folder's, or `output` is no folder or URI.
     """
     check_name(name)
+    check_path("output", output)
     _, separator, rest = output.partition("://")
     if not separator:
         if not output.strip():
@@ -83,12 +83,13 @@ class Store:
         Raises:
             ValueError: the URI cannot be understood, or holds a password.
         """
+        check_path("A run's location", location)
         self._filesystem: pafs.FileSystem
         self._root: str
         if "://" in location:
             self._filesystem, self._root = _open_uri(location)
         else:
-            self._filesystem, self._root = pafs.LocalFileSystem(), str(Path(location).resolve())
+            self._filesystem, self._root = filesystem_of(location)
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         self.location = self._root if self._is_local else location
 
@@ -325,16 +326,16 @@ def _inside(location: str, name: str) -> str:
 
 
 def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    if urlsplit(uri).password:
+    if holds_password(uri):
         raise ValueError(
             "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
             "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     try:
         filesystem, root = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"A run's location must be a folder or a URI, got {uri!r} ({line(error)}).") from error
-    return filesystem, root.rstrip("/")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"A run's location must be a folder or a URI, got {shown(uri)} ({line(error)}).") from error
+    return filesystem, check_path("A run's location", root.rstrip("/"))
 
 
 def _unreadable(location: str, error: OSError) -> ValueError:

@@ -100,13 +100,13 @@ ODD: tuple[Any, ...] = (
 def altered(value: Any, draws: random.Random) -> Any:
     """Return a nested value in which one thing, somewhere, is another, is gone, or has another name."""
     if isinstance(value, dict) and value and draws.random() < 0.85:
-        key = draws.choice(sorted(value))
+        key = draws.choice(sorted(value, key=str))
         fault = draws.random()
         rest = {name: item for name, item in value.items() if name != key}
         if fault < 0.1:
             return rest
         if fault < 0.15:
-            return rest | {draws.choice(("x", "", key.upper())): value[key]}
+            return rest | {draws.choice(("x", "", str(key).upper())): value[key]}
         return {**value, key: altered(value[key], draws)}
     if isinstance(value, (list, tuple)) and value and draws.random() < 0.7:
         items, place, fault = list(value), draws.randrange(len(value)), draws.random()
@@ -117,7 +117,7 @@ def altered(value: Any, draws: random.Random) -> Any:
         else:
             items[place] = altered(items[place], draws)
         return items
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and draws.random() < 0.4:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**70 and draws.random() < 0.4:
         return draws.choice((-value, value * 10, value / 3, value + 1, value * 1e10, str(value), draws.gauss(0, 1)))
     return draws.choice(ODD)
 

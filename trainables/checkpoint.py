@@ -14,7 +14,7 @@ from torch import nn
 
 from trainables.architectures import build
 from trainables.config import TrialConfig
-from trainables.fields import shown
+from trainables.fields import line, shown
 from trainables.files import filesystem_of, write_whole
 from trainables.state import TrainingState
 
@@ -120,7 +120,7 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
         except OSError as error:
-            raise ValueError(f"{location} must be a file that can be read, got {_line(error)}.") from error
+            raise ValueError(f"{location} must be a file that can be read, got {line(error)}.") from error
         held = _read(raw, location)
         try:
             return cls(
@@ -131,9 +131,7 @@ class Checkpoint:
                 training=TrainingState.unpack(held["training"]) if held.get("training") else None,
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{location} must hold a trial's configuration and weights, got {_line(error)}."
-            ) from error
+            raise ValueError(f"{location} must hold a trial's configuration and weights, got {line(error)}.") from error
 
 
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
@@ -208,7 +206,3 @@ def _tensors(held: object) -> dict[str, torch.Tensor]:
     ):
         raise ValueError(f"weights must be tensors by name, got {shown(type(held).__name__)}")
     return dict(held)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -66,6 +66,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
+def line(error: Exception) -> str:
+    """Return an error's text on one line that is not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
 _KINDS: dict[type, dict[str, Any]] = {}
 
 
