@@ -158,7 +158,19 @@ def _salvage(store: Store, name: str, kind: str, schema: pa.Schema) -> tuple[pa.
     except ValueError as error:
         return schema.empty_table(), [str(error)]
     table, damage = salvage(raw, schema, path, _NEEDED[kind])
-    damages = [damage] if damage is not None else []
+    rows, damages = check_rows(table, kind, path)
+    return rows, [damage, *damages] if damage is not None else damages
+
+
+def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[str]]:
+    """Return the rows whose values a run could have written, and a sentence for each column with others.
+
+    Args:
+        table: of the record's schema.
+        kind: `trials`, `epochs` or `decisions`.
+        path: names the file in the sentences.
+    """
+    damages: list[str] = []
     good = pa.chunked_array([np.ones(len(table), bool)])
     for column, must, holds in _RULES[kind]:
         if column not in table.column_names:  # the rules on errors are those of two tables

@@ -23,6 +23,7 @@ from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
+from sweep.mending import mend
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
@@ -130,6 +131,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         if not options.dry_run:
             # Before the rows are read: another process may be about to write the last ones.
             stack.enter_context(store.locked())
+            for sentence in mend(store):
+                console.print(f"{'mended':>15}  {sentence}", highlight=False, soft_wrap=True, markup=False)
         recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
         study = _with_recorded_arithmetic(study, recorded.values())
     else:

@@ -198,7 +198,7 @@ class Store:
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
-        return _each_once(self.each_part(lambda name: self._read(name, EPOCHS)))
+        return _each_once(self.each_part(self.read_part))
 
     def read_best_epochs(self, protocol: str) -> dict[str, float]:
         """Return the lowest error of any epoch by trial_id, of the trials that have one.
@@ -236,6 +236,14 @@ class Store:
                 if attempt == _READ_ATTEMPTS - 1:
                     raise
         raise AssertionError("the last attempt has returned or raised")
+
+    def read_part(self, name: str) -> pa.Table:
+        """Return a part of the epochs, given its name in the run's folder.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        return self._read(name, EPOCHS)
 
     def read_file(self, name: str) -> bytes:
         """Return the bytes of a file in the run's folder.
