@@ -43,22 +43,25 @@ def mend(store: Store) -> list[str]:
         # A trial that goes on without a checkpoint begins anew, and reports all of its epochs.
         if rows[trial_id]["state"] in FINAL_STATES and len(reported) < count:
             lost[trial_id] = count - len(reported)
+    gone = f"of {_ended(lost)}"
     if lost and damaged:
         name, why = next(iter(damaged.items()))
+        count = sum(lost.values())
         raise ValueError(
-            f"{why} {sum(lost.values())} rows of {len(lost)} trials that have ended, {next(iter(lost))} among them, "
-            f"are in no checkpoint either; put back {name} from a copy, or move it elsewhere to go on without them."
+            f"{why} {_count(count, 'row')} {gone} {'is' if count == 1 else 'are'} in no checkpoint either; put back "
+            f"{name} from a copy, or move it elsewhere to go on without what it holds."
         )
     store.append_epochs(found)
     said = [f"{store.folder(name)} is damaged and was moved to {store.put_aside(name)}." for name in damaged]
     if found:
-        trial_count = len({row["trial_id"] for row in found})
-        said.append(f"{len(found)} lost rows of epochs were put back from the checkpoints of {trial_count} trials.")
-    if lost:
+        trials_of = len({row["trial_id"] for row in found})
         said.append(
-            f"{sum(lost.values())} rows of epochs are lost, of {len(lost)} trials that have ended, {next(iter(lost))} "
-            "among them."
+            f"{_count(len(found), 'lost row')} of epochs came back from the checkpoints of "
+            f"{_count(trials_of, 'trial')}."
         )
+    if lost:
+        count = sum(lost.values())
+        said.append(f"{_count(count, 'row')} of epochs {'is' if count == 1 else 'are'} lost, {gone}.")
     return said
 
 
@@ -115,3 +118,14 @@ def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     reports = [asdict(report) for report in checkpoint.training.reports if report.epoch <= trial["epochs_run"]]
     return [{name: report.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for report in reports]
+
+
+def _ended(lost: Mapping[str, int]) -> str:
+    first = next(iter(lost), "")
+    if len(lost) == 1:
+        return f"1 trial that has ended: {first}"
+    return f"{len(lost)} trials that have ended, {first} among them"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

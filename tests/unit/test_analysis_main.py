@@ -237,7 +237,7 @@ def test_a_lost_table_of_trials_is_said_and_what_epochs_tell_is_shown(
     (Path(run.location) / "trials.parquet").write_bytes(b"PAR1")
     assert main(["table", run.location]) == 1
     said = capsys.readouterr()
-    assert "| t1      |        5 |              - |  50.00 |" in said.out
+    assert "| t1      |        5 |              - |    50.00 |" in said.out
     assert "trials.parquet is lost: these are the 3 trials that epochs hold rows of" in said.out
     assert said.err.startswith(f"damaged: {run.location}/trials.parquet must be a whole Parquet file, got one that")
     assert said.err.count("\n") == 1
