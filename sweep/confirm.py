@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 from ray.tune.search import Searcher
 
 from sweep.records import FINAL_STATES
-from sweep.search import METRIC
+from sweep.search import METRIC, tried_again_alone
 from sweep.selection import candidates, rank_configurations, visible_columns
 from sweep.studies import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
@@ -69,6 +69,7 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
         ]
         self._running: dict[str, tuple[str, TrialConfig]] = {}
         self._lost: set[str] = set()
+        self._alone = tried_again_alone(recorded)
         self._attempts: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
@@ -81,14 +82,20 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
         return {
             "trial_id": name,
             "attempt": attempt,
+            "alone": name in self._alone,
             "phase": "confirm",
             "cell": config.cell,
             "config": config.to_dict(),
         }
 
-    def lost(self, name: str) -> None:
-        """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more, first."""
+    def lost(self, name: str, *, alone: bool = False) -> None:
+        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more, first."""
         self._lost.add(name)
+        if alone:
+            self._alone.add(name)
+
+    def failed(self, name: str, signature: str) -> None:
+        """Learn nothing: the seeds of a configuration that has completed a trial are worth a try each."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
         """Learn nothing, but whether the trial comes again: all else was decided before."""

@@ -11,6 +11,7 @@ from sweep.journal import JOURNAL
 from sweep.plan import Plan
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
+from trainables.files import why
 
 
 def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) -> None:
@@ -108,15 +109,22 @@ class Progress:
         )
 
     def trial_lost(self, row: Mapping[str, Any]) -> None:
-        """Say that a trial lost its node."""
+        """Say that a trial lost its node, or that it is begun again for another reason."""
         searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
+        is_node = row["reason"].startswith("lost its node")
+        what, where = ("node lost", "elsewhere") if is_node else ("tried again", f"by itself: {row['reason']}")
         self._console.print(
-            f"{'node lost':>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes "
-            "on elsewhere",
+            f"{what:>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes on "
+            f"{where}",
             highlight=False,
             soft_wrap=True,
             markup=False,
         )
+
+    def record_troubled(self, error: OSError | None) -> None:
+        """Say that the record cannot be written, or that it can be again."""
+        said = "is written again" if error is None else f"cannot be written and is tried again: {why(error)}"
+        self._console.print(f"{'record':>15}  {said}", highlight=False, soft_wrap=True, markup=False)
 
     def trials_wait(self, waiting: int, running: int) -> None:
         """Say that trials wait for room on the cluster."""

@@ -1,21 +1,24 @@
 """One trial on the cluster: where Ray Tune meets Ray Train."""
 
 import json
+import math
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, final
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol, Self, final
 
 import ray.train
 import ray.tune
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import RayActorError
 from ray.train import PreemptionError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
+from sweep.faults import NodeLostError, ProcessDiedError, TrialMemoryError, is_node_death, sizes_told
 from sweep.store import Store
 from trainables.registry import load_plugin_texts
 from trainables.worker import train_in_group, train_worker
@@ -57,11 +60,25 @@ class Placement:
         """GPUs of a trial."""
         return self.gpus_per_worker * max(1, self.workers)
 
-    def resources(self) -> ray.tune.PlacementGroupFactory:
-        """Return what Tune reserves for the trial's driver."""
+    node_cpus: int = 0
+    """CPU cores of the cluster's largest node, of which a trial that is to be by itself claims all; 0 where a trial has
+    GPUs, of which it claims whole ones then."""
+
+    def alone(self) -> Self:
+        """Return the same with devices that no other trial shares."""
+        return replace(self, gpus_per_worker=float(math.ceil(self.gpus_per_worker)))
+
+    def resources(self, parameters: Mapping[str, Any] = MappingProxyType({})) -> ray.tune.PlacementGroupFactory:
+        """Return what Tune reserves for the trial's driver.
+
+        Args:
+            parameters: those of `run_trial`; `alone` where the trial is to be by itself.
+        """
         if self.workers:
             return ray.tune.PlacementGroupFactory([HEAD])
-        return ray.tune.PlacementGroupFactory([{"CPU": self.claimed_cpus, "GPU": self.gpus_per_worker}])
+        here = self.alone() if parameters.get("alone") else self
+        cpus = max(self.node_cpus, self.claimed_cpus) if parameters.get("alone") else self.claimed_cpus
+        return ray.tune.PlacementGroupFactory([{"CPU": cpus, "GPU": here.gpus_per_worker}])
 
 
 class Reports(Protocol):
@@ -76,14 +93,6 @@ class Reports(Protocol):
 
 LOSS_IS_SEEN_AFTER_S = 30.0
 """How long Ray may take to notice that a node is gone, after the workers elsewhere have."""
-
-
-_NODE_DIED = "node has died"
-"""What Ray says of an actor that died with its node, and of no other."""
-
-
-class NodeLostError(Exception):
-    """A trial's worker group lost one of the nodes that it was on."""
 
 
 @final
@@ -142,8 +151,8 @@ def run_trial(
     """Train one trial and report each epoch to Ray Tune, from the first on, also where an earlier attempt trained some.
 
     Args:
-        parameters: `trial_id`; `config`, what `TrialConfig.to_dict` gave; and `attempt`, how often the trial was begun
-            before in this execution, 0 where it is left out.
+        parameters: `trial_id`; `config`, what `TrialConfig.to_dict` gave; `attempt`, how often the trial was begun
+            before in this execution, 0 where it is left out; and `alone`, whether it is to share no device.
         placement: what the trial may use.
         run: the run's folder or URI.
         execution: name of the folder in the run's `tune` for Ray Train's own state.
@@ -153,6 +162,8 @@ def run_trial(
     _check_reachable(run)
     checkpoint = store.checkpoint(parameters["trial_id"])
     load_plugin_texts(plugins)
+    if parameters.get("alone"):
+        placement = placement.alone()
     if placement.workers == 0:
         _run_here(parameters["config"], checkpoint, placement)
     else:
@@ -176,7 +187,8 @@ def _check_reachable(run: str) -> None:
 def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> None:
     # Ray Train's local mode: no process is started and no report waits for a poll.
     def train_here() -> None:
-        train_worker(config, checkpoint, ray.tune.report, placement.cpus_per_worker)
+        with sizes_told():
+            train_worker(config, checkpoint, ray.tune.report, placement.cpus_per_worker)
 
     TorchTrainer(
         train_here,
@@ -187,7 +199,8 @@ def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> 
 def _train_on_node(loop_config: dict[str, Any]) -> None:
     _check_reachable(loop_config["run"])
     load_plugin_texts(loop_config["plugins"])
-    train_in_group(loop_config)
+    with sizes_told():
+        train_in_group(loop_config)
 
 
 def _run_in_group(
@@ -246,15 +259,13 @@ def _run_in_group(
         causes = [getattr(failure, "health_check_failure", failure) for failure in failures]
         if any(is_node_death(cause) for cause in causes):
             raise NodeLostError("the node of the trial's worker was lost") from error
+        # What the trial's own code raised, Ray Train keeps in another exception.
+        for cause in (getattr(cause, "_base_exc", cause) for cause in causes):
+            if isinstance(cause, TrialMemoryError):
+                raise cause from error
+        if any(isinstance(cause, RayActorError) for cause in causes):
+            raise ProcessDiedError("a worker of the trial's ended without a word") from error
         raise
-
-
-def is_node_death(error: BaseException) -> bool:
-    """Return whether Ray says by this error that a process ended with its node, or cannot be reached at all."""
-    if isinstance(error, ActorUnavailableError):
-        # The process does not answer, though Ray knows of no end of it: the way to its node is gone.
-        return True
-    return isinstance(error, RayActorError) and (error.preempted or _NODE_DIED in str(error))
 
 
 def _nodes_up() -> set[str]:

@@ -59,6 +59,7 @@ def run_trials(
     on_loss: Callable[[Mapping[str, Any]], None],
     on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
+    on_trouble: Callable[[OSError | None], None] = lambda _: None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -72,12 +73,15 @@ def run_trials(
         on_loss: called with the row of each trial that lost its node and begins again.
         on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
+        on_trouble: called with the reason when the record cannot be written, and with None once it can again.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
     study = plan.study
 
-    def run(searcher: StudySearcher | ConfirmSearcher, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def run(
+        searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
         recorder = Recorder(
             store,
             recorded=rows,
@@ -86,7 +90,9 @@ def run_trials(
             on_loss=on_loss,
             on_change=on_change,
             on_flush=journal.flush if journal else lambda: None,
+            on_trouble=on_trouble,
         )
+        searcher = searcher_of(recorder)
         scheduler: TrialScheduler = FIFOScheduler()
         if isinstance(searcher, StudySearcher):
             search = searcher
@@ -97,7 +103,7 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        losses = LossScheduler(scheduler, searcher.lost)
+        losses = LossScheduler(scheduler, searcher)
         with metrics.kept_shown():
             _tune(plan, store, searcher, losses, recorder, is_interrupted, on_wait, trainable)
         return recorder.rows
@@ -117,16 +123,16 @@ def run_trials(
 
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:
-        rows = run(StudySearcher(study, recorded, best_epochs() if recorded else None), recorded)
+        best = best_epochs() if recorded else None
+        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped), recorded)
     if not study.confirm_seeds or is_interrupted() or _ended(rows, "search") < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
     metrics.plan(plan.search_trials + len(wanted))
     on_confirm(wanted)
     by_id = {row["trial_id"]: row for row in rows}
-    searcher = ConfirmSearcher(wanted, by_id)
     # What is confirmed runs to its end.
-    return run(searcher, by_id) if _ended(rows, "confirm") < len(wanted) else rows
+    return run(lambda _: ConfirmSearcher(wanted, by_id), by_id) if _ended(rows, "confirm") < len(wanted) else rows
 
 
 def _ended(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
@@ -164,7 +170,7 @@ def _tune(
             plugins=read_plugins(plan.study.base.plugins),
         )
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trainable, plan.placement.resources()),
+        ray.tune.with_resources(trainable, plan.placement.resources),
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode="min",

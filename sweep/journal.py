@@ -5,6 +5,7 @@ that goes on writes it anew.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,7 +100,7 @@ class Journal:
         Path(fresh).unlink(missing_ok=True)
         self._buffer.write(JournalFileBackend(fresh))
         os.replace(fresh, path)  # noqa: PTH105 - both are strings
-        self._file = JournalFileBackend(path)
+        self._file: JournalFileBackend | None = JournalFileBackend(path)
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
@@ -127,8 +128,15 @@ class Journal:
             del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
 
     def flush(self) -> None:
-        """Write to the file what has been noted since the last time."""
-        self._buffer.write(self._file)
+        """Write to the file what has been noted since the last time; it is left as it is once that has failed."""
+        if self._file is None:
+            return
+        try:
+            self._buffer.write(self._file)
+        except OSError as error:
+            # It may end in half a line, behind which nothing could be read. A run that goes on writes it anew.
+            self._file = None
+            warnings.warn(f"{JOURNAL} is not written any more: {error}", RuntimeWarning, stacklevel=2)
 
     def _new_study(self, cell: str, phase: str) -> int:
         number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))

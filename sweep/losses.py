@@ -1,55 +1,74 @@
-"""A trial that loses its node is begun again elsewhere; one whose code fails is not.
-
-A node is lost when its machine dies or is taken back, as spot instances are. That says nothing of the trial, so it is
-not a failure, however often it happens. An exception of the trial's own code would come again, and so would the death
-of a process alone, of too little memory most likely: those trials have failed.
-"""
+"""What a trial that failed comes to: begun again elsewhere, once more by itself, or failed for good."""
 
 import pickle
-from collections.abc import Callable
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
-from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from sweep.driver import NodeLostError, is_node_death
+from sweep.faults import Fault, fault_of
 from sweep.live import LiveTrials
 
 
-def is_loss(error: BaseException) -> bool:
-    """Return whether an error, as Ray Tune got it from a trial, is the loss of a node."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return isinstance(cause, NodeLostError) or is_node_death(cause)
+@final
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How one attempt at a trial failed."""
+
+    fault: Fault
+    reason: str
+    """In a line."""
+    signature: str
+    """The error's type and place: the same for two trials that fail alike."""
+    traceback: str
+    """As Python printed it; empty where a process ended without a word."""
+    is_tried_again: bool
 
 
-def lost_its_node(trial: Trial) -> bool:
-    """Return whether a trial that Ray Tune found in error lost its node."""
-    # Tune keeps the error beside the trial's other files; get_error() would look in the run's storage, too early.
-    file = trial.pickled_error_file
-    if not file or not Path(file).is_file():
-        return False
-    try:
-        error = pickle.loads(Path(file).read_bytes())  # noqa: S301 - this process has just written it
-    except Exception:  # an exception of a user's own that cannot be unpickled is none of Ray's
-        return False
-    return isinstance(error, BaseException) and is_loss(error)
+def failure_of(trial: Trial) -> Failure:
+    """Return how a trial failed that Ray Tune found in error."""
+    # Tune keeps both beside the trial's other files; get_error() would look in the run's storage, too early.
+    fault: Fault = "code"
+    if (error := _unpickled(trial.pickled_error_file)) is not None:
+        fault = fault_of(error)
+    text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+    is_alone = trial.config.get("alone", False)
+    reason, signature = _in_a_line(fault, text, is_alone=is_alone)
+    return Failure(
+        fault=fault,
+        reason=reason,
+        signature=signature,
+        traceback=text,
+        is_tried_again=fault == "node lost" or (fault in ("out of memory", "process died") and not is_alone),
+    )
+
+
+class Attempts(Protocol):
+    """What a searcher must hear of attempts that failed."""
+
+    def lost(self, name: str, *, alone: bool = False) -> None:
+        """Hear that a trial is begun again, by itself where `alone`, before Ray Tune says that it ended."""
+
+    def failed(self, name: str, signature: str) -> None:
+        """Hear how a trial failed for good, before Ray Tune says that it ended."""
 
 
 @final
 class LossScheduler(TrialScheduler):  # type: ignore[misc]
-    """Passes all that happens to another scheduler, except the losses of nodes: those trials go on."""
+    """Passes all that happens to another scheduler, except failures after which a trial is begun again."""
 
-    def __init__(self, inner: TrialScheduler, lose: Callable[[str], None]) -> None:
+    def __init__(self, inner: TrialScheduler, searcher: Attempts) -> None:
         """Wrap a scheduler.
 
         Args:
             inner: decides all else.
-            lose: called with the `trial_id` of each trial that lost its node, before the searcher hears of its end.
+            searcher: hears of each failure before Ray Tune tells it that the trial has ended.
         """
         super().__init__()
-        self._inner, self._lose = inner, lose
+        self._inner, self._searcher = inner, searcher
         self._live = LiveTrials()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -62,9 +81,11 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Pass it on, unless the trial is begun again."""
-        if lost_its_node(trial):
-            self._lose(trial.config["trial_id"])
+        failure = failure_of(trial)
+        if failure.is_tried_again:
+            self._searcher.lost(trial.config["trial_id"], alone=failure.fault != "node lost")
         else:
+            self._searcher.failed(trial.config["trial_id"], failure.signature)
             self._inner.on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -87,3 +108,27 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
     def debug_string(self) -> str:
         """Return the inner scheduler's."""
         return str(self._inner.debug_string())
+
+
+def _unpickled(file: str | None) -> BaseException | None:
+    if not file or not Path(file).is_file():
+        return None
+    try:
+        error = pickle.loads(Path(file).read_bytes())  # noqa: S301 - this process has just written it
+    except Exception:  # an exception of a user's own that cannot be unpickled is none of Ray's
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _in_a_line(fault: Fault, text: str, *, is_alone: bool) -> tuple[str, str]:
+    if fault == "process died":
+        where = "alone on its device" if is_alone else "beside others"
+        return f"its process ended without a word while it ran {where}, for want of memory most likely", fault
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "no traceback was left", ""
+    # The innermost place that is neither Ray's nor a library's: where its writer has to look.
+    places = re.findall(r'^ *File "([^"]+)", line (\d+)', text, flags=re.MULTILINE)
+    own = [(file, line) for file, line in places if "site-packages" not in file and not file.startswith("<")]
+    place = f" ({Path(own[-1][0]).name}:{own[-1][1]})" if own and fault == "code" else ""
+    return lines[-1] + place, lines[-1].partition(":")[0] + place

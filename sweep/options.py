@@ -214,6 +214,9 @@ class RunOptions:
     confirm_top: Whole = None
     """Configurations of each cell that holdout confirms."""
 
+    retry_failed: Annotated[bool, Parameter(negative=())] = False
+    """With --resume: begin failed trials again, after their cause was mended."""
+
     workers_per_trial: Annotated[int | None, Parameter(converter=_auto_or_whole_number)] = None
     """Ray Train workers of each trial; default: auto, which trains in the trial's own process where that is enough."""
     gpus_per_trial: Number = None

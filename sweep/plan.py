@@ -187,6 +187,8 @@ def make_plan(
             check_share(int(size), max(1, placement.workers))
         # Half of each worker's CPU is left to the tasks that decode its images: they can always start.
         placement = replace(placement, cpus_for_data=0.5)
+    if not placement.gpus_per_worker:
+        placement = replace(placement, node_cpus=max(cpus for cpus, _ in cluster.nodes))
     return Plan(
         study=study,
         datasets=datasets,

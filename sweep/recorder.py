@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, final
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from sweep.losses import lost_its_node
+from sweep.losses import failure_of
 from sweep.records import EPOCHS, FINAL_STATES, TRIALS
 from sweep.rungs import Decision
 from sweep.store import Store
@@ -42,6 +41,7 @@ class Recorder(Callback):  # type: ignore[misc]
         on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_flush: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[OSError | None], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
@@ -54,6 +54,7 @@ class Recorder(Callback):  # type: ignore[misc]
             on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
             on_flush: called each time that the record has been written.
+            on_trouble: called with the reason when the record cannot be written any more, and with None when it can.
             clock: seconds from any start.
         """
         self._store = store
@@ -67,6 +68,8 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_loss = on_loss
         self._on_change = on_change
         self._on_flush = on_flush
+        self._on_trouble = on_trouble
+        self._trouble: OSError | None = None
         self._clock = clock
         self._started: dict[str, float] = {}
         self._waiting: set[str] = set()
@@ -167,23 +170,38 @@ class Recorder(Callback):  # type: ignore[misc]
             return
         if self._is_interrupted():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
-        elif lost_its_node(trial):
-            row.update(
-                state="pending",
-                reason=f"lost its node after epoch {row['epochs_run']}",
-                preemptions=(row["preemptions"] or 0) + 1,
-            )
-            self._on_loss(row)
         else:
-            row.update(state="failed", reason=_why_failed(trial))
+            failure = failure_of(trial)
+            if failure.traceback and failure.fault != "node lost":
+                # Beside the record, which must not fail for want of it.
+                with suppress(OSError):
+                    self._store.write_failure(row["trial_id"], failure.traceback)
+            if failure.fault == "node lost":
+                row.update(
+                    state="pending",
+                    reason=f"lost its node after epoch {row['epochs_run']}",
+                    preemptions=(row["preemptions"] or 0) + 1,
+                )
+            elif failure.is_tried_again:
+                row.update(state="pending", reason=failure.reason, **tried_again(row, failure.reason))
+            else:
+                row.update(state="failed", reason=failure.reason)
+            if failure.is_tried_again:
+                self._on_loss(row)
         self._end(row)
+
+    def skipped(self, trial_id: str, phase: str, config: TrialConfig, reason: str) -> None:
+        """Add the row of a trial that is not run, since it would fail as others of its cell have."""
+        row = self._rows[trial_id] = self._rows.get(trial_id) or _new_row(trial_id, phase, config)
+        row.update(state="failed", reason=reason, duration_s=row["duration_s"] or 0.0)
+        self._on_change(row)
+        self._flush_when_due()
+        self._on_end(row)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Write what begun and ended trials have left unwritten, once it is time; Tune asks many times a second."""
         if self._is_behind:
-            # A failure that lasts is raised where a trial begins or ends: here it would end the run, not a trial.
-            with suppress(OSError):
-                self._flush_when_due()
+            self._flush_when_due()
 
     def _flush_when_due(self) -> None:
         # At most as long as epochs wait: a run of any size can be watched.
@@ -193,14 +211,23 @@ class Recorder(Callback):  # type: ignore[misc]
             self.flush()
 
     def flush(self) -> None:
-        """Write every row that is not written yet: trials last, so that none counts epochs that are not there."""
+        """Write every row that is not written yet: trials last, so that none counts epochs that are not there.
+
+        Where storage fails, the rows stay here until the next time: the trials are not to blame and go on.
+        """
         started = self._clock()
+        before = self._trouble
         try:
             self._write()
             self._is_behind = False
-        finally:
-            self._flushed = self._clock()
-            self._flush_s = self._flushed - started
+            self._trouble = None
+        except OSError as error:
+            self._is_behind = True
+            self._trouble = error
+        if (before is None) != (self._trouble is None):
+            self._on_trouble(self._trouble)
+        self._flushed = self._clock()
+        self._flush_s = self._flushed - started
 
     def _write(self) -> None:
         if self._epochs:
@@ -217,12 +244,18 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_flush()
 
     def close(self) -> None:
-        """Write what is left; trials that are still running become pending."""
+        """Write what is left; trials that are still running become pending.
+
+        Raises:
+            OSError: storage still fails; what is missing in the record, trials report once more when the run goes on.
+        """
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
                 row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
                 self._on_change(row)
         self.flush()
+        if self._trouble is not None:
+            raise self._trouble
 
     def _begin(self, trial: Trial) -> dict[str, Any]:
         trial_id = trial.config["trial_id"]
@@ -230,22 +263,7 @@ class Recorder(Callback):  # type: ignore[misc]
         begun = self._rows.get(trial_id)
         # What an earlier attempt took is part of the trial's time.
         self._started[trial_id] = self._clock() - ((begun and begun["duration_s"]) or 0.0)
-        row = begun or dict.fromkeys(TRIALS.names) | {
-            "trial_id": trial_id,
-            "phase": trial.config["phase"],
-            "dataset": config.dataset,
-            "augmentation": config.augmentation,
-            "variant": config.variant,
-            "lr": config.lr,
-            "weight_decay": config.weight_decay,
-            "batch_size": config.batch_size,
-            "width": config.architecture.width,
-            "seed": config.seed,
-            "epochs_run": 0,
-            "epochs_budget": config.epochs,
-            "train_s": 0.0,
-            "preemptions": 0,
-        }
+        row = begun or _new_row(trial_id, trial.config["phase"], config)
         row.update(state="running", reason="")
         self._rows[trial_id] = row
         self._on_change(row)
@@ -263,8 +281,28 @@ def _why_stopped(row: Mapping[str, Any]) -> str:
     return f"early stopping after epoch {row['epochs_run']}"
 
 
-def _why_failed(trial: Trial) -> str:
-    # Tune's get_error() looks in the run's storage, where the traceback arrives some time after this callback.
-    file = trial.error_file
-    lines = [line.strip() for line in Path(file).read_text().splitlines() if line.strip()] if file else []
-    return lines[-1] if lines else "no traceback was left"
+def tried_again(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return what changes in a trial's row when it is begun once more for this reason."""
+    reasons = [row["retry_reasons"]] if row["retry_reasons"] else []
+    return {"retries": (row["retries"] or 0) + 1, "retry_reasons": "; ".join([*reasons, reason])}
+
+
+def _new_row(trial_id: str, phase: str, config: TrialConfig) -> dict[str, Any]:
+    return dict.fromkeys(TRIALS.names) | {
+        "trial_id": trial_id,
+        "phase": phase,
+        "dataset": config.dataset,
+        "augmentation": config.augmentation,
+        "variant": config.variant,
+        "lr": config.lr,
+        "weight_decay": config.weight_decay,
+        "batch_size": config.batch_size,
+        "width": config.architecture.width,
+        "seed": config.seed,
+        "epochs_run": 0,
+        "epochs_budget": config.epochs,
+        "train_s": 0.0,
+        "preemptions": 0,
+        "retries": 0,
+        "retry_reasons": "",
+    }

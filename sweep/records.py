@@ -9,13 +9,13 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised whenever a column changes its name, type or meaning, or one comes."""
 
 OLDEST_VERSION = 4
 """The oldest that is still read."""
 
-ADDED = {"averaged_error": 5, "preemptions": 5}
+ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6}
 """Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -57,12 +57,15 @@ TRIALS = pa.schema(
         ("memory_format", pa.string()),
         ("reason", pa.string()),
         ("preemptions", pa.int64()),
+        ("retries", pa.int64()),
+        ("retry_reasons", pa.string()),
     ],
     metadata=_METADATA,
 )
 """A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
 class among the five likeliest, null with five classes or fewer. `preemptions` is how often the trial lost its node,
-taken back or dead, and was begun again."""
+taken back or dead, and was begun again; `retries` is how often it was for another reason, each told in `retry_reasons`,
+parted by semicolons."""
 
 EPOCHS = pa.schema(
     [
@@ -101,5 +104,7 @@ DECISIONS = pa.schema(
 error that went on by its rank among the `arrivals` so far, null where there was none; `verdict` is `go on` or `stop`. A
 trial that goes on above the cut was the last of its cell that could complete."""
 
-TIME_COLUMNS: frozenset[str] = frozenset({"duration_s", "train_s", "images_per_s", "epoch_s", "node"})
+TIME_COLUMNS: frozenset[str] = frozenset(
+    {"duration_s", "train_s", "images_per_s", "epoch_s", "node", "preemptions", "retries", "retry_reasons"}
+)
 """Columns that differ between two runs of the same study on the same kind of machine."""

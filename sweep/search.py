@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, assert_never, final
@@ -23,6 +23,9 @@ METRIC = "error"
 
 REHEARSED_TRIALS = 12
 """Trials after which every sampler of Optuna has left its first, random ones and loaded the packages that it needs."""
+
+SAME_FAILURES = 3
+"""Trials of a cell that fail alike before the others of it are not run any more, where none has trained an epoch."""
 
 _OPTUNA_STATES = {
     "completed": optuna.trial.TrialState.COMPLETE,
@@ -50,7 +53,7 @@ class CellSearch:
         self._study = study
         self._cell = cell
         self._prefix = cell.cell.replace("/", "_")
-        self._recorded = {key: row for key, row in recorded.items() if key.rpartition("_")[0] == self._prefix}
+        self._recorded = {key: row for key, row in recorded.items() if self.holds(key)}
         self._space = distributions(study)
         if study.search == "grid":
             self._space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
@@ -63,6 +66,10 @@ class CellSearch:
             self._optuna.add_trial(
                 optuna.trial.create_trial(params=known, distributions=self._space, value=point.error)
             )
+
+    def holds(self, trial_id: str) -> bool:
+        """Return whether a trial is one of this cell's."""
+        return trial_id.rpartition("_")[0] == self._prefix
 
     @property
     def remaining(self) -> int:
@@ -134,6 +141,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         study: Study,
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         best_epochs: Mapping[str, float] | None = None,
+        skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
     ) -> None:
         """Begin a search.
 
@@ -142,6 +150,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id, of a run that goes on; those in a final state are not run again.
             best_epochs: lowest error of any epoch by trial_id, of the same run; read where the study's criterion is
                 `best-epoch`.
+            skip: called with trial_id, phase, configuration and reason of each trial that is not run, since others of
+                its cell have failed in the same way.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
@@ -156,6 +166,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._aside: dict[str, float] = {}
         self._may_go_on: list[str] = []
         self._lost: set[str] = set()
+        self._alone = tried_again_alone(self._recorded)
+        self._skip = skip
+        self._failures: dict[int, list[str]] = {}
+        self._have_trained = {self._cell_of(name) for name, row in self._recorded.items() if row.get("epochs_run")}
         self._attempts: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
@@ -173,6 +187,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 cell.tell(name, done["state"], error)
                 continue
             self._known[name] = (number, config)
+            if self._is_hopeless(number):
+                self._skip(
+                    name, "search", config, f"not run: {SAME_FAILURES} trials of the cell failed alike before it"
+                )
+                cell.tell(name, "failed", None)
+                continue
             return self._start(trial_id, name)
         # Those aside wait for one that runs, and one that runs may lose its node and come again.
         return None if self._aside or self._running else Searcher.FINISHED
@@ -189,12 +209,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             else:
                 self._tell(name, "stopped", error)
 
-    def lost(self, name: str) -> None:
-        """Hear that a trial lost its node, before Ray Tune says that it ended: it is suggested once more."""
+    def lost(self, name: str, *, alone: bool = False) -> None:
+        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more."""
         self._lost.add(name)
+        if alone:
+            self._alone.add(name)
+
+    def failed(self, name: str, signature: str) -> None:
+        """Hear how a trial failed for good, before Ray Tune says that it ended."""
+        self._failures.setdefault(self._known[name][0], []).append(signature)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the lowest error of the trial's epochs."""
+        self._have_trained.add(self._known[self._running[trial_id]][0])
         self._best[trial_id] = min(result[METRIC], self._best.get(trial_id, result[METRIC]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -226,10 +253,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {
             "trial_id": name,
             "attempt": attempt,
+            "alone": name in self._alone,
             "phase": "search",
             "cell": config.cell,
             "config": config.to_dict(),
         }
+
+    def _is_hopeless(self, number: int) -> bool:
+        """Return whether the last trials of a cell have failed alike, and none of it has ever trained an epoch."""
+        last = self._failures.get(number, [])[-SAME_FAILURES:]
+        return number not in self._have_trained and len(last) == SAME_FAILURES and len(set(last)) == 1
+
+    def _cell_of(self, name: str) -> int | None:
+        return next((number for number, cell in enumerate(self._cells) if cell.holds(name)), None)
 
     def _tell(self, name: str, state: str, error: float | None) -> None:
         number, _ = self._known[name]
@@ -247,6 +283,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 self._turn = number + 1
                 return number
         return None
+
+
+def tried_again_alone(recorded: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the trials of a run that goes on which have had their second try for want of memory, or a dead process."""
+    return {name for name, row in recorded.items() if "memory" in (row.get("retry_reasons") or "")}
 
 
 def rehearse(study: Study) -> None:

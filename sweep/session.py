@@ -18,15 +18,17 @@ from typing import Any, Literal, final
 from rich.console import Console
 
 from sweep.cluster.code import check_output
-from sweep.cluster.connect import Cluster, connect, find_cluster, this_machine
+from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluster, this_machine
 from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
+from sweep.cluster.watch import ClusterLostError, cluster_watched
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
 from sweep.mending import mend
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
+from sweep.recorder import tried_again
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
@@ -130,12 +132,16 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         options = replace(options, **_recorded_placement(options, document))
         if not options.dry_run:
             # Before the rows are read: another process may be about to write the last ones.
-            stack.enter_context(store.locked())
+            stack.enter_context(store.locked(console.print))
             for sentence in mend(store):
                 console.print(f"{'mended':>15}  {sentence}", highlight=False, soft_wrap=True, markup=False)
         recorded = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
+        if options.retry_failed:
+            recorded |= _begun_again(recorded)
         study = _with_recorded_arithmetic(study, recorded.values())
     else:
+        if options.retry_failed:
+            raise ValueError("retry_failed must stand beside --resume, which says of which run, got it alone.")
         study = _choose_study(study_name, options, cluster, console)
         options, store = _new_run(study, options)
         if options.warm_start is not None:
@@ -163,7 +169,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     interruption = Interruption()
     stack.callback(interruption.stop_listening)
     if document is None:
-        stack.enter_context(store.locked())
+        stack.enter_context(store.locked(console.print))
         check_nodes(store.location, data_location(study))
         interruption.listen()
         _begin(store, plan, options, arguments)
@@ -187,16 +193,32 @@ def execute(prepared: Prepared) -> Outcome:
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     try:
-        rows = run_trials(
-            plan,
-            store,
-            recorded=prepared.recorded,
-            is_interrupted=interruption,
-            on_end=progress.trial_ended,
-            on_loss=progress.trial_lost,
-            on_wait=progress.trials_wait,
-            on_confirm=partial(_begin_confirmation, prepared, progress),
-        )
+        with cluster_watched(partial(_give_up, prepared)):
+            rows = run_trials(
+                plan,
+                store,
+                recorded=prepared.recorded,
+                is_interrupted=lambda: interruption() or bool(store.lost_to),
+                on_end=progress.trial_ended,
+                on_loss=progress.trial_lost,
+                on_wait=progress.trials_wait,
+                on_confirm=partial(_begin_confirmation, prepared, progress),
+                on_trouble=progress.record_troubled,
+            )
+    except ClusterLostError as error:
+        interruption.stop_listening()
+        _say_lost(prepared, str(error))
+        return "some failed"
+    except OSError as error:
+        interruption.stop_listening()
+        if store.lost_to:
+            say(f"The run is written by another process now, {store.lost_to}, since this one was silent; it has ended.")
+        else:
+            say(
+                f"The record could not be written ({why(error)}). Make room, or mend the way to it, and go on with: "
+                f"{_resume_command(prepared)}"
+            )
+        return "some failed"
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
@@ -208,10 +230,23 @@ def execute(prepared: Prepared) -> Outcome:
         return "interrupted"
     _show_table(prepared)
     if states["failed"]:
-        say(f"\nThe traceback of a failed trial is in {store.folder('tune/*/TRIAL_ID/error.txt')}.")
+        say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
         say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
+
+
+def _say_lost(prepared: Prepared, reason: str) -> None:
+    said = f"The Ray cluster was lost: {reason}. The record is whole. Go on with: {_resume_command(prepared)}"
+    prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
+    sys.stdout.flush()
+
+
+def _give_up(prepared: Prepared, reason: str) -> None:
+    """End this process, whose main thread hangs: what is not written yet, trials report once more from checkpoints."""
+    _say_lost(prepared, reason)
+    end_own_cluster()
+    os._exit(1)
 
 
 def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:
@@ -324,6 +359,12 @@ def _recorded_run(study_name: str | None, options: RunOptions) -> tuple[Store, S
     if options.warm_start is not None:
         check_same(study, options.warm_start)
     return store, study, document
+
+
+def _begun_again(recorded: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the rows of failed trials as those of trials that are to be run once more."""
+    failed = {name: row for name, row in recorded.items() if row["state"] == "failed"}
+    return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
 
 
 def _recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,11 @@
     epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
     decisions.parquet        a row per judgement by early stopping, replaced whole; absent where there was none
     checkpoints/ID/last.pt   each trial's network after its last epoch
+    failures/ID.txt          the traceback of a trial's last failure
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
-    .lock                    held by the process that writes, in a local folder
+    lease.json               the heartbeat of the process that writes
+    .lock                    held by it, in a local folder
 
 Every file appears whole, see `trainables.files`.
 """
@@ -15,7 +17,7 @@ Every file appears whole, see `trainables.files`.
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, final
 
@@ -25,11 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from sweep.document import read_json, write_json
+from sweep.lease import LEASE, Lease
 from sweep.parquet import decode, encode, serialise
 from sweep.records import DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
 from trainables.fields import line, shown
-from trainables.files import check_path, filesystem_of, holds_password, why, write_whole
+from trainables.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
@@ -91,18 +94,50 @@ class Store:
         else:
             self._filesystem, self._root = filesystem_of(location)
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        self._lease: Lease | None = None
         self.location = self._root if self._is_local else location
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing here until the context ends; an object store has no such lock.
+    def locked(self, say: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+        """Keep other processes from writing here until the context ends, also those on other machines.
+
+        Args:
+            say: told that this waits to see whether another process is alive.
 
         Raises:
             ValueError: another process writes here, or nobody can.
         """
-        if not self._is_local:
-            yield
-            return
+        with ExitStack() as stack:
+            if self._is_local:
+                # The kernel frees it with its process: on one machine nobody need wait for a heartbeat.
+                stack.enter_context(self._file_lock())
+                self._clear()
+            lease = Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=not self._is_local)
+            stack.enter_context(lease.held(say))
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    @property
+    def lost_to(self) -> str:
+        """Which process has taken over from this one, in words; empty while it holds the run, or does not try to."""
+        return self._lease.lost_to if self._lease is not None else ""
+
+    def is_alive(self, say: Callable[[str], object] = lambda _: None) -> bool:
+        """Return whether a process writes here now; it may take a while where only its heartbeat can tell."""
+        return Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=True).is_alive(say)
+
+    def _clear(self) -> None:
+        """Remove what a killed process has left half written; the files of trials are theirs to replace."""
+        for folder in (Path(self._root), Path(self._root, "epochs"), Path(self._root, "failures")):
+            for file in folder.glob(".*") if folder.is_dir() else ():
+                if is_temporary(file.name):
+                    file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(f"{self._root}/{_LOCK}", timeout=0)
@@ -141,10 +176,11 @@ class Store:
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
         try:
-            found = self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+            found = retried(lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)))
         except OSError as error:
             raise _unreadable(self.location, error) from error
-        return all(info.base_name == _LOCK for info in found)
+        # What a process left that was killed before it had begun a run here.
+        return all(info.base_name in (_LOCK, LEASE) or is_temporary(info.base_name) for info in found)
 
     def write_study(self, study: dict[str, Any]) -> None:
         """Write what the run was asked to do, with the schema's version."""
@@ -183,6 +219,10 @@ class Store:
     def write_decisions(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of decisions."""
         self._write("decisions.parquet", encode(rows, DECISIONS))
+
+    def write_failure(self, trial_id: str, traceback: str) -> None:
+        """Keep the traceback of a trial's last failure."""
+        self._write(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
@@ -224,7 +264,7 @@ class Store:
             table = table.filter(pc.not_equal(table["trial_id"], drop))
         self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
         for number in parts:
-            self._filesystem.delete_file(f"{self._root}/{part_name(number)}")
+            self._delete(part_name(number))
 
     def each_part(self, read: Callable[[str], T]) -> list[T]:
         """Return what `read` makes of each part of the epochs, given its name in the run's folder, in their order."""
@@ -254,8 +294,7 @@ class Store:
         """
         path = f"{self._root}/{name}"
         try:
-            with self._filesystem.open_input_file(path) as file:
-                return file.read()  # type: ignore[no-any-return]
+            return retried(lambda: self._read_bytes(name))
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -268,11 +307,13 @@ class Store:
     def put_aside(self, name: str) -> str:
         """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
         place = f"damaged/{PurePosixPath(name).name}"
-        self._filesystem.create_dir(f"{self._root}/damaged", recursive=True)
+        retried(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
         number = 1
         while self.holds(place):
             number += 1
             place = f"damaged/{PurePosixPath(name).name}.{number}"
+        if self._lease is not None:
+            self._lease.check()
         self._filesystem.move(f"{self._root}/{name}", f"{self._root}/{place}")
         return place
 
@@ -281,18 +322,30 @@ class Store:
         return len(self._parts())
 
     def _parts(self) -> list[int]:
-        listing = self._filesystem.get_file_info(pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True))
+        selector = pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True)
+        listing = retried(lambda: self._filesystem.get_file_info(selector))
         found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
         return sorted(int(match[1]) for match in found if match)
 
     def _info(self, name: str) -> pafs.FileInfo:
         try:
-            return self._filesystem.get_file_info(f"{self._root}/{name}")
+            return retried(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
         except OSError as error:
             raise _unreadable(self.location, error) from error
 
     def _write(self, name: str, data: bytes) -> None:
+        if self._lease is not None:
+            self._lease.check()
         write_whole(self._filesystem, f"{self._root}/{name}", data)
+
+    def _delete(self, name: str) -> None:
+        # An answer that was lost on its way makes a second attempt find nothing.
+        with suppress(FileNotFoundError):
+            retried(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
+
+    def _read_bytes(self, name: str) -> bytes:
+        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+            return stream.read()  # type: ignore[no-any-return]
 
     def _read(self, name: str, schema: pa.Schema) -> pa.Table:
         return decode(self.read_file(name), schema, f"{self._root}/{name}")

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, final
 
 import pyarrow.fs as pafs
@@ -15,7 +16,7 @@ from torch import nn
 from trainables.architectures import build
 from trainables.config import TrialConfig
 from trainables.fields import line, shown
-from trainables.files import filesystem_of, write_whole
+from trainables.files import filesystem_of, retried, write_whole
 from trainables.state import TrainingState
 
 FORMAT = 2
@@ -83,7 +84,7 @@ class Checkpoint:
 
         Args:
             location: a file; what is there gives way.
-            keep_previous: move that to `PREVIOUS` in the same folder first, so that at any moment one is whole.
+            keep_previous: keep that as `PREVIOUS` in the same folder first, so that at any moment one is whole.
         """
         buffer = io.BytesIO()
         torch.save(
@@ -98,8 +99,10 @@ class Checkpoint:
             buffer,
         )
         filesystem, path = filesystem_of(location)
-        if keep_previous and filesystem.get_file_info(path).is_file:
-            filesystem.move(path, _previous(path))
+        if keep_previous and retried(lambda: filesystem.get_file_info(path).is_file):
+            # An object store has no renaming, and shows the old file until the new one is whole.
+            keep = filesystem.move if isinstance(filesystem, pafs.LocalFileSystem) else filesystem.copy_file
+            retried(lambda: keep(path, _previous(path)))
         write_whole(filesystem, path, buffer.getvalue())
 
     @classmethod
@@ -115,8 +118,7 @@ class Checkpoint:
     @classmethod
     def _load(cls, filesystem: pafs.FileSystem, path: str, location: str) -> Self:
         try:
-            with filesystem.open_input_stream(path) as stream:
-                raw = stream.read()
+            raw = retried(lambda: _read_file(filesystem, path))
         except FileNotFoundError as error:
             raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
         except OSError as error:
@@ -142,7 +144,7 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
     """
     filesystem, path = filesystem_of(location)
     for place in (path, _previous(path)):
-        if not filesystem.get_file_info(place).is_file:
+        if not retried(partial(_is_file, filesystem, place)):
             continue
         try:
             found = Checkpoint._load(filesystem, place, place)
@@ -157,6 +159,15 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
         else:
             return found
     return None
+
+
+def _read_file(filesystem: pafs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_stream(path) as stream:
+        return stream.read()  # type: ignore[no-any-return]
+
+
+def _is_file(filesystem: pafs.FileSystem, path: str) -> bool:
+    return bool(filesystem.get_file_info(path).is_file)
 
 
 def _previous(path: str) -> str:

@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar, final
@@ -88,7 +89,7 @@ def load_plugin_texts(texts: Mapping[str, str]) -> None:
     for path, text in texts.items():
         name = _module_name(path)
         if name not in sys.modules:
-            spec = importlib.util.spec_from_loader(name, _Text(text), origin=path)
+            spec = importlib.util.spec_from_loader(name, _Text(text, path), origin=path)
             assert spec is not None, "the loader is given"
             _run(spec, path)
 
@@ -97,12 +98,16 @@ def load_plugin_texts(texts: Mapping[str, str]) -> None:
 class _Text(importlib.abc.InspectLoader):
     """A module's source that is at hand."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, path: str) -> None:
+        self._text, self._path = text, path
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the base class's signature
         """Return it."""
         return self._text
+
+    def get_code(self, fullname: str) -> types.CodeType:  # noqa: ARG002 - the base class's signature
+        """Return it compiled, under the name by which a traceback leads its writer to it."""
+        return self.source_to_code(self._text, self._path)
 
 
 def _module_name(path: str) -> str:

@@ -120,6 +120,13 @@ def connect(address: str | None) -> Iterator[Cluster]:
             os.environ["RAY_ADDRESS"] = before
 
 
+def end_own_cluster() -> None:
+    """Kill what is left of the Ray that was started here, if it was: for a process that cannot await its shutdown."""
+    node = ray._private.worker._global_node
+    if node is not None and node.head:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
 def ensure_token() -> None:
     """Make a token for the clusters that this user starts, where there is none: readable by its owner only.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from sweep.store import Store
+from sweep.store import Store, run_location
 from tests.e2e.conftest import environment, without_times
 
 KILLER = Path(__file__).parent / "killer"
@@ -44,20 +44,26 @@ class Bench:
 
     folder: Path
     study: tuple[str, ...]
+    output: str = ""
+    """Where all runs but `whole` lie, if not in `folder`."""
     log: dict[str, list[str]] = field(default_factory=dict)
 
-    def start(self, name: str, *options: str, kill: str = "") -> "subprocess.Popen[str]":
+    def start(self, name: str, *options: str, fault: str = "", **variables: str) -> "subprocess.Popen[str]":
         """Begin or, with --resume, go on with the run `name`."""
         place = self.folder / name
-        variables = environment() | {
-            "PYTHONPATH": os.pathsep.join([str(KILLER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-            "CHAOS_FOLDER": str(place),
-            "CHAOS_LOG": str(self.folder / f"{name}.log"),
-            "CHAOS_KILL": kill,
-        }
+        variables = (
+            environment()
+            | variables
+            | {
+                "PYTHONPATH": os.pathsep.join([str(KILLER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+                "CHAOS_FOLDER": str(place),
+                "CHAOS_LOG": str(self.folder / f"{name}.log"),
+                "CHAOS_FAULT": fault,
+            }
+        )
         study = () if "--resume" in options else self.study
         return subprocess.Popen(
-            [sys.executable, "-m", "sweep.run", *study, "--output", str(self.folder), "--name", name, *options],
+            [sys.executable, "-m", "sweep.run", *study, "--output", self._output(name), "--name", name, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -65,16 +71,27 @@ class Bench:
             start_new_session=True,
         )
 
-    def finish(self, name: str, *options: str, kill: str = "") -> int:
+    def finish(self, name: str, *options: str, fault: str = "") -> int:
         """Run to the end, or to the kill, and return the exit status."""
-        process = self.start(name, *options, kill=kill)
+        process = self.start(name, *options, fault=fault)
         said, _ = process.communicate()
         self.log.setdefault(name, []).append(said)
         return process.returncode
 
+    def again(self, name: str) -> tuple[str, ...]:
+        """Return what goes on with a run, or begins it anew where it was killed before its study was written."""
+        return ("--resume",) if self.store(name).exists() else ()
+
+    def store(self, name: str) -> Store:
+        """Return a run's record."""
+        return Store(run_location(self._output(name), name))
+
+    def _output(self, name: str) -> str:
+        return self.output if self.output and name != "whole" else str(self.folder)
+
     def go_on(self, name: str) -> None:
         """Go on to the end; a run that was killed before its study was written begins anew."""
-        options = ("--resume",) if (self.folder / name / "study.json").exists() else ()
+        options = self.again(name)
         deadline = time.monotonic() + 60
         while self.finish(name, *options) != 0:
             # The killed driver's lock is the kernel's to free.
@@ -82,13 +99,13 @@ class Bench:
             assert time.monotonic() < deadline
             time.sleep(1)
 
-    def writes(self, name: str) -> list[str]:
-        """Return the driver's writes in a run, in order, by the files' names in the run's folder."""
-        return [path for by_driver, path in self._log(name) if by_driver]
+    def writes(self, name: str, *, by_driver: bool = True) -> list[str]:
+        """Return the driver's writes in a run, or all others', in order, by the files' names in the run's folder."""
+        return [path for by, path in self._log(name) if by == by_driver]
 
     def compare(self, name: str, faults: int) -> Tally:
         """Return what differs from the undisturbed run, times left out."""
-        ours, whole = (without_times(Store(str(self.folder / each))) for each in (name, "whole"))
+        ours, whole = (without_times(self.store(each)) for each in (name, "whole"))
         tally = Tally(faults=faults)
         for mine, theirs in zip(ours, whole, strict=True):
             tally.lost += sum(row not in mine for row in theirs)
@@ -99,7 +116,8 @@ class Bench:
         return tally
 
     def _log(self, name: str) -> Iterable[tuple[bool, str]]:
-        lines = (self.folder / f"{name}.log").read_text().splitlines()
-        for line in lines:
+        log = self.folder / f"{name}.log"
+        # What is written to an object store is not seen.
+        for line in log.read_text().splitlines() if log.exists() else ():
             by_driver, path = line.split(" ", 1)
             yield by_driver == "1", Path(path).relative_to(self.folder / name).as_posix()

@@ -29,8 +29,7 @@ def test_a_driver_that_is_killed_ten_times_leaves_the_undisturbed_record(tmp_pat
     draws = random.Random(SEED)
     faults = 0
     for _ in range(KILLS):
-        options = ("--resume",) if (tmp_path / "cut" / "study.json").exists() else ()
-        process = bench.start("cut", *options)
+        process = bench.start("cut", *bench.again("cut"))
         # Long enough to get somewhere in most attempts, short enough to cut most of them off.
         time.sleep(draws.uniform(8, 8 + 2 * length / KILLS))
         process.send_signal(signal.SIGKILL)

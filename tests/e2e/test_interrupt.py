@@ -60,7 +60,10 @@ def go_on(said: str) -> list[str]:
     return arguments[1:]
 
 
-@pytest.mark.parametrize("study", [GRID, RANDOM_IN_GROUPS], ids=["grid", "random-in-groups"])
+@pytest.mark.parametrize(
+    "study",
+    [pytest.param(GRID, id="grid"), pytest.param(RANDOM_IN_GROUPS, id="random-in-groups", marks=pytest.mark.chaos)],
+)
 def test_an_interrupted_run_goes_on_to_the_record_of_an_undisturbed_one(tmp_path: Path, study: tuple[str, ...]) -> None:
     rest, errors = interrupted(tmp_path, study, "[1/2]", "cut")
     assert "Stopping the trials and closing the record" in errors

@@ -5,6 +5,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from sweep.live import LiveTrials
 from sweep.losses import LossScheduler
+from tests.unit.test_losses import Heard
 
 
 @dataclass
@@ -52,7 +53,7 @@ def test_one_that_ended_is_looked_at_no_more() -> None:
 
 
 def test_the_scheduler_chooses_what_rays_own_would() -> None:
-    scheduler, fifo, controller = LossScheduler(FIFOScheduler(), lambda _: None), FIFOScheduler(), Controller()
+    scheduler, fifo, controller = LossScheduler(FIFOScheduler(), Heard()), FIFOScheduler(), Controller()
     states = (Trial.PENDING, Trial.RUNNING, Trial.TERMINATED, Trial.ERROR)
     for round_ in range(64):
         for number, trial in enumerate(controller.trials):

@@ -1,16 +1,26 @@
-"""What is the loss of a node, and what a failure."""
+"""What ended a trial, and whether it is begun again."""
 
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 
-from sweep.driver import NodeLostError
-from sweep.losses import LossScheduler, is_loss, lost_its_node
+from sweep.faults import (
+    Fault,
+    NodeLostError,
+    ProcessDiedError,
+    TrialMemoryError,
+    fault_of,
+    machine_gib,
+    peak_gib,
+    sizes_told,
+)
+from sweep.losses import LossScheduler, failure_of
 
 
 def died(message: str, reason: int | None = None) -> ActorDiedError:
@@ -27,58 +37,119 @@ def in_task(cause: Exception) -> Exception:
 
 NODE = "The actor died because its node has died. Node Id: 12ab. the actor's node was terminated unexpectedly."
 PROCESS = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
-ERRORS: list[tuple[Exception, bool]] = [
-    (died(NODE), True),
-    (died("gone", NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED), True),
-    (ActorUnavailableError("the connection was reset", b"\0" * 16), True),
-    (in_task(NodeLostError("a node was lost")), True),
-    (in_task(died(NODE)), True),
-    # A process alone: of a crash or too little memory, which would come again.
-    (died(PROCESS), False),
-    (died("gone", NodeDeathInfo.EXPECTED_TERMINATION), False),
-    (in_task(RuntimeError("the shapes do not match")), False),
+KILLED = "Task was killed due to the node running low on memory. Worker exit type: NODE_OUT_OF_MEMORY"
+ERRORS: list[tuple[Exception, Fault]] = [
+    (died(NODE), "node lost"),
+    (died("gone", NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED), "node lost"),
+    (ActorUnavailableError("the connection was reset", b"\0" * 16), "node lost"),
+    (in_task(NodeLostError("a node was lost")), "node lost"),
+    (in_task(died(NODE)), "node lost"),
+    (died(PROCESS), "process died"),
+    (died("gone", NodeDeathInfo.EXPECTED_TERMINATION), "process died"),
+    (in_task(ProcessDiedError("a worker died")), "process died"),
+    (in_task(TrialMemoryError("out of memory")), "out of memory"),
+    (OutOfMemoryError(KILLED), "out of memory"),
+    (died(KILLED), "out of memory"),
+    (in_task(MemoryError()), "out of memory"),
+    (in_task(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), "out of memory"),
+    (in_task(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")), "out of memory"),
+    (in_task(RuntimeError("the shapes do not match")), "code"),
     # Not fooled by what a trial's own code says.
-    (in_task(RuntimeError(NODE)), False),
+    (in_task(RuntimeError(NODE)), "code"),
 ]
 
 
-@pytest.mark.parametrize(("error", "lost"), ERRORS)
-def test_the_loss_of_a_node_is_told_from_a_failure(error: Exception, lost: bool) -> None:
-    assert is_loss(error) == lost
+@pytest.mark.parametrize(("error", "fault"), ERRORS)
+def test_what_ended_a_trial_is_told_by_the_error(error: Exception, fault: Fault) -> None:
+    assert fault_of(error) == fault
 
 
 class StandIn:
     """What is read of a Ray trial."""
 
-    def __init__(self, file: Path | None) -> None:
+    error_file: str | None = None
+
+    def __init__(self, file: Path | None, *, alone: bool = False) -> None:
         self.pickled_error_file = None if file is None else str(file)
-        self.config = {"trial_id": "t0"}
+        self.config = {"trial_id": "t0", "alone": alone}
 
 
-@pytest.mark.parametrize(("error", "lost"), ERRORS)
-def test_it_is_told_from_what_tune_has_kept(tmp_path: Path, error: Exception, lost: bool) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(("error", "fault"), ERRORS)
+def test_want_of_memory_is_tried_once_more_and_a_lost_node_always(
+    tmp_path: Path, error: Exception, fault: Fault, alone: bool
+) -> None:
     file = tmp_path / "error.pkl"
     file.write_bytes(pickle.dumps(error))
-    assert lost_its_node(StandIn(file)) == lost  # type: ignore[arg-type]
+    failure = failure_of(StandIn(file, alone=alone))  # type: ignore[arg-type]
+    assert failure.fault == fault
+    assert failure.is_tried_again == (fault == "node lost" or (fault != "code" and not alone))
 
 
-def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_the_trials_own_failure(tmp_path: Path) -> None:
     broken = tmp_path / "error.pkl"
     broken.write_bytes(b"no pickle")
     for file in (None, tmp_path / "missing.pkl", broken):
-        assert not lost_its_node(StandIn(file))  # type: ignore[arg-type]
+        failure = failure_of(StandIn(file))  # type: ignore[arg-type]
+        assert (failure.fault, failure.is_tried_again, failure.reason) == ("code", False, "no traceback was left")
 
 
-@pytest.mark.parametrize(("error", "lost"), ERRORS)
-def test_a_scheduler_hears_of_failures_only(tmp_path: Path, error: Exception, lost: bool) -> None:
-    heard: list[str] = []
+TRACEBACK = """ray::train (pid=1)
+  File "/env/site-packages/ray/train/session.py", line 7, in run
+    f()
+  File "/home/someone/my_variants.py", line 31, in forward
+    return self.missing(images)
+  File "/env/site-packages/torch/nn/module.py", line 9, in __getattr__
+    raise AttributeError(name)
+AttributeError: no attribute 'missing': {}
+"""
+
+
+def test_a_reason_names_the_line_that_its_writer_can_mend(tmp_path: Path) -> None:
+    trial = StandIn(None)
+    trial.error_file = str(tmp_path / "error.txt")
+    (tmp_path / "error.txt").write_text(TRACEBACK.format(1))
+    failure = failure_of(trial)  # type: ignore[arg-type]
+    assert failure.reason == "AttributeError: no attribute 'missing': 1 (my_variants.py:31)"
+    assert failure.traceback == TRACEBACK.format(1)
+    (tmp_path / "error.txt").write_text(TRACEBACK.format(2))
+    assert failure_of(trial).signature == failure.signature  # type: ignore[arg-type]
+
+
+def test_an_error_for_want_of_memory_tells_the_sizes() -> None:
+    with (
+        pytest.raises(TrialMemoryError, match=r"^out of memory: .*; the process held at most [\d.]+ GiB of the"),
+        sizes_told(),
+    ):
+        # More than any machine has: torch's own allocator refuses it.
+        torch.empty(2**46)
+    with pytest.raises(RuntimeError, match="another"), sizes_told():
+        raise RuntimeError("another")
+    assert 0 < peak_gib() < machine_gib()
+
+
+class Heard:
+    """What a searcher hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def lost(self, name: str, *, alone: bool = False) -> None:
+        self.heard.append(f"{name} {'alone' if alone else 'lost'}")
+
+    def failed(self, name: str, signature: str) -> None:
+        self.heard.append(f"{name} failed")
+
+
+@pytest.mark.parametrize(("error", "fault"), ERRORS)
+def test_a_scheduler_hears_of_final_failures_only(tmp_path: Path, error: Exception, fault: Fault) -> None:
+    searcher = Heard()
 
     class Inner(FIFOScheduler):  # type: ignore[misc]
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            heard.append("failed")
+            searcher.heard.append("scheduler")
 
     file = tmp_path / "error.pkl"
     file.write_bytes(pickle.dumps(error))
-    scheduler = LossScheduler(Inner(), lambda name: heard.append(f"{name} lost"))
-    scheduler.on_trial_error(None, StandIn(file))  # type: ignore[arg-type]
-    assert heard == (["t0 lost"] if lost else ["failed"])
+    LossScheduler(Inner(), searcher).on_trial_error(None, StandIn(file))  # type: ignore[arg-type]
+    assert searcher.heard == {"node lost": ["t0 lost"], "code": ["t0 failed", "scheduler"]}.get(fault, ["t0 alone"])

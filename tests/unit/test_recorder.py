@@ -64,12 +64,14 @@ class Bench:
         self.interrupted = False
         self.ended: list[dict[str, Any]] = []
         self.lost: list[dict[str, Any]] = []
+        self.troubles: list[OSError | None] = []
         self.recorder = Recorder(
             self.store,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
             on_end=lambda row: self.ended.append(dict(row)),
             on_loss=lambda row: self.lost.append(dict(row)),
+            on_trouble=self.troubles.append,
             clock=self.clock,
         )
 
@@ -457,7 +459,7 @@ class SlowStore:
 def slow_bench(tmp_path: Path, seconds: float) -> tuple[Bench, SlowStore]:
     bench = Bench(tmp_path / "run")
     slow = SlowStore(bench.store, bench.clock, seconds)
-    bench.recorder = Recorder(slow, clock=bench.clock)  # type: ignore[arg-type]
+    bench.recorder = Recorder(slow, on_trouble=bench.troubles.append, clock=bench.clock)  # type: ignore[arg-type]
     return bench, slow
 
 
@@ -521,11 +523,15 @@ def test_a_write_that_fails_between_trials_is_tried_again_and_doubles_nothing(tm
     bench.clock.now += FLUSH_AFTER_S
     step(bench)
     bench.clock.now += FLUSH_AFTER_S
+    bench.complete(StandIn("t0", epochs=1))
+    assert len(bench.troubles) == 1, "said once"
     with pytest.raises(OSError, match="no space left"):
-        bench.complete(StandIn("t0", epochs=1))
+        bench.recorder.close()
+    bench.start(StandIn("t1", epochs=1))
     slow.is_broken = False
     bench.clock.now += FLUSH_AFTER_S
     step(bench)
+    assert [str(error) for error in bench.troubles] == ["no space left", "None"]
     assert states(bench) == {"t0": "completed", "t1": "running"}
     assert bench.store.read_epochs()["trial_id"].to_pylist() == ["t0"]
     assert bench.store.count_parts() == 1
