@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,10 +21,14 @@ from analysis.tables import (
     notes,
     published_rows,
     render,
+    reported_note,
+    reported_rows,
     table_rows,
 )
 from sweep.records import FINAL_STATES
 from sweep.store import Store
+
+OK, DAMAGED, BAD_INPUT = 0, 1, 2
 
 Format = Literal["markdown", "latex", "csv", "html"]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
@@ -37,7 +42,7 @@ app = cyclopts.App(
 
 
 @app.command
-def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> None:
+def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> int:
     """Print a row per variant: its error, at which learning rate, and how its trials ended; findings below it.
 
     Args:
@@ -55,7 +60,12 @@ def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compa
     if compare is not None:
         comparisons = compared(results, compare)
         rows, remarks = comparison_rows(comparisons), [*comparison_notes(comparisons), *remarks]
-    print(render(rows, [*remarks, *findings(evidence)], format))
+    if evidence.reported:
+        rows, remarks = reported_rows(evidence.reported), [reported_note(evidence)]
+    else:
+        remarks += findings(evidence)
+    print(render(rows, [*evidence.damages, *remarks], format))
+    return _said(evidence.damages)
 
 
 @app.command
@@ -69,7 +79,7 @@ def published(*, format: Format = "markdown") -> None:
 
 
 @app.command(name="list")
-def list_runs(folder: str = "runs", /) -> None:
+def list_runs(folder: str = "runs", /) -> int:
     """Print a line per run in a folder: its study, when it was made, how many trials have ended.
 
     Args:
@@ -80,15 +90,23 @@ def list_runs(folder: str = "runs", /) -> None:
     stores = [Store(str(path)) for path in sorted(Path(folder).iterdir()) if (path / "study.json").is_file()]
     if not stores:
         print(f"No run lies directly in {folder}.")
+    status = OK
     for store in stores:
         name = Path(store.location).name
         try:
-            study, states = store.read_study(), store.read_trials()["state"].to_pylist()
+            evidence = read_evidence(store)
         except ValueError as error:
-            print(f"{name}  cannot be read: {error}")
+            print(f"{name}  cannot be read: {' '.join(str(error).split())}")
+            status = DAMAGED
             continue
-        ended = sum(state in FINAL_STATES for state in states)
-        print(f"{name}  {study['study']['name']}  {study['created']}  {ended} of {study['planned_trials']} trials")
+        document = evidence.document
+        ended = sum(row["state"] in FINAL_STATES for row in evidence.trials)
+        told = f"{ended} of {document['planned_trials']} trials"
+        if evidence.damages:
+            told += f"  damaged: {' '.join(evidence.damages)}"
+            status = DAMAGED
+        print(f"{name}  {evidence.study['name']}  {document['created']}  {told}")
+    return status
 
 
 @app.command
@@ -102,7 +120,7 @@ def shift(
     images: int = 1000,
     format: Format = "markdown",
     output: str | None = None,
-) -> None:
+) -> int:
     """Print how many answers of each variant's best network stay when the image is shifted; draw it as a chart.
 
     Args:
@@ -129,7 +147,9 @@ def shift(
     written = [write_file(folder, "shift.png", draw_shift(rows)), write_file(folder, "shift.csv", shift_csv(rows))]
     remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_study())]
     remarks.append(f"Written: {', '.join(map(str, written))}.")
-    print(render(shift_table(rows), remarks, format))
+    damages = read_evidence(store).damages
+    print(render(shift_table(rows), [*damages, *remarks], format))
+    return _said(damages)
 
 
 @app.command
@@ -146,7 +166,7 @@ def features(
     images: int = 2000,
     data: str | None = None,
     output: str | None = None,
-) -> None:
+) -> int:
     """Draw what the filters of each variant's best network respond to; print a line per file.
 
     Args:
@@ -178,22 +198,35 @@ def features(
     )
     for name, page in draw_features(load_subjects(store, variant), request):
         print(write_file(folder, name, page), flush=True)
+    return _said(read_evidence(store).damages)
+
+
+def _said(damages: Sequence[str]) -> int:
+    """Say what is damaged where csv and a list of files have no room for it, and return the exit status."""
+    for damage in damages:
+        print(f"damaged: {damage}", file=sys.stderr)
+    return DAMAGED if damages else OK
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line and return its exit status.
+
+    That is 0, 1 where a record is damaged and what is printed is of its good rows alone, 2 for bad input, 130 after
+    Ctrl-C.
+    """
+    status: int | None = OK
     try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        status = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except (cyclopts.CycloptsError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     except BrokenPipeError:
         # The reader, `head` say, has seen enough; without this Python would complain once more as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return status or OK
 
 
 if __name__ == "__main__":

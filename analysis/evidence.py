@@ -1,11 +1,15 @@
 """The record of a run, read for a table and its findings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
+import pyarrow as pa
+
 from analysis.aggregate import By, Trial, VariantResult, summarise
+from sweep.document import check_document
+from sweep.salvage import salvage_record
 from sweep.selection import criterion_column
 from sweep.store import Store
 
@@ -21,6 +25,10 @@ class Evidence:
     """Rows of the record's `trials`."""
     epochs: Sequence[Mapping[str, Any]] = ()
     """Rows of the record's `epochs`, where a trial was stopped or the best epoch decides."""
+    damages: Sequence[str] = ()
+    """A sentence for each fault of the record's files: what can be said is said of the good rows alone."""
+    reported: Sequence[Mapping[str, Any]] = ()
+    """Where the table of trials is lost, the last row of `epochs` of each trial: all that is known of them."""
 
     @property
     def study(self) -> Mapping[str, Any]:
@@ -60,14 +68,46 @@ class Evidence:
 
 
 def read_evidence(store: Store) -> Evidence:
-    """Return a run's record, its epochs only where something is read from them: they are most of it.
+    """Return the good rows of a run's record, its epochs only where something is read from them: they are most of it.
 
     Raises:
-        ValueError: there is no run, or its record cannot be read.
+        ValueError: there is no run, or no table can be made of it.
     """
-    document, trials = store.read_study(), store.read_trials().to_pylist()
-    by_epoch = document["study"].get("criterion", "last") != "last"
+    document = store.read_study()
+    check_document(document, store.folder("study.json"))
+    record = salvage_record(store)
+    trials, damages = _of_known_data(record.trials.to_pylist(), document, list(record.damages))
+    study = document["study"]
+    column = criterion_column(study["protocol"])
+    without = [
+        row for row in trials if row["state"] == "completed" and row["phase"] == "search" and row[column] is None
+    ]
+    if without:
+        damages.append(
+            f"{store.folder('trials.parquet')} must hold the {column} of each completed trial of the search, got "
+            f"{len(without)} without, which no choice can fall on."
+        )
+    reported = _last_rows(record.epochs) if record.trials_are_lost else []
+    evidence = Evidence(document=document, trials=trials, damages=damages, reported=reported)
+    by_epoch = study.get("criterion", "last") != "last"
     if not by_epoch and all(row["state"] != "stopped" for row in trials):
-        return Evidence(document=document, trials=trials)
-    columns = ["trial_id", "epoch", criterion_column(document["study"]["protocol"])]
-    return Evidence(document=document, trials=trials, epochs=store.read_epochs().select(columns).to_pylist())
+        return evidence
+    return replace(evidence, epochs=record.epochs.select(["trial_id", "epoch", column]).to_pylist())
+
+
+def _of_known_data(
+    trials: list[Trial], document: Mapping[str, Any], damages: list[str]
+) -> tuple[list[Trial], list[str]]:
+    unknown = [row for row in trials if row["dataset"] not in document["data"]]
+    if not unknown:
+        return trials, damages
+    names = ", ".join(sorted({row["dataset"] for row in unknown}))
+    said = f"study.json must describe each trial's data, got none of {names}; {len(unknown)} trials are left out."
+    return [row for row in trials if row["dataset"] in document["data"]], [*damages, said]
+
+
+def _last_rows(epochs: pa.Table) -> list[Mapping[str, Any]]:
+    last: dict[str, Mapping[str, Any]] = {}
+    for row in epochs.select(["trial_id", "epoch", "val_error", "test_error"]).to_pylist():
+        last[row["trial_id"]] = row
+    return list(last.values())

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
 from analysis.comparison import Comparison
+from analysis.evidence import Evidence
 from analysis.inference import binomial_standard_error
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
 
@@ -138,6 +139,32 @@ def published_rows() -> list[Row]:
     ]
 
 
+def reported_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return a row of text per trial of which the epochs alone are known, errors in percent after its last one.
+
+    Args:
+        rows: of `epochs`, a trial's last each.
+    """
+    return [
+        {
+            "trial": row["trial_id"],
+            "epochs": str(row["epoch"]),
+            "validation %": _percent(row["val_error"]),
+            "test %": _percent(row["test_error"]),
+        }
+        for row in rows
+    ]
+
+
+def reported_note(evidence: Evidence) -> str:
+    """Return what a reader must know of `reported_rows`."""
+    return (
+        f"trials.parquet is lost: these are the {len(evidence.reported)} trials that epochs hold rows of, each after "
+        "its last epoch that is there. How they ended, and which would be chosen, is not known; a trial's cell is "
+        "the beginning of its name."
+    )
+
+
 def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply."""
     images = {name: data["train_images"] for name, data in study["data"].items()}
@@ -261,7 +288,7 @@ FORMATS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
 
 
 def _tabulate(rows: Sequence[Row], form: str) -> str:
-    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from", "difference is"}
+    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from", "trial", "difference is"}
     align = ["left" if column in text_columns else "right" for column in rows[0]] if rows else []
     return tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True, colalign=align)
 

@@ -86,15 +86,18 @@ def recorded_run(study_name: str | None, options: RunOptions) -> Recorded:
     document = store.read_study()
     try:
         paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
-        plugins = plugin_differences(document.get("plugins"), plugin_checksums(paths))
-        if plugins and not options.extend:
-            # Before any of them is run.
-            raise StudyDiffers(
-                "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
-            )
-        load_plugins(paths)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{store.location}/study.json must hold a study, got one without {error}.") from error
+    plugins = plugin_differences(document.get("plugins"), plugin_checksums(paths))
+    if plugins and not options.extend:
+        # Before any of them is run.
+        raise StudyDiffers(
+            "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
+        )
+    load_plugins(paths)
+    try:
         recorded = Study.from_dict(document["study"])
-    except (AttributeError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
         ) from error

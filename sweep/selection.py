@@ -82,6 +82,8 @@ def candidates(
 ) -> list[Candidate]:
     """Return the completed trials of the search among the trials of a cell.
 
+    One without an error is none.
+
     Args:
         trials: rows of `trials`; columns beyond `visible_columns` are not looked at.
         protocol: the study's.
@@ -93,13 +95,15 @@ def candidates(
         seen = {name: row[name] for name in visible_columns(protocol)}
         is_known = best_epochs is None or seen["trial_id"] in best_epochs
         if seen["phase"] == "search" and seen["state"] == "completed" and is_known:
-            error = seen[_CRITERION[protocol]]
+            error = seen[_CRITERION[protocol]] if best_epochs is None else best_epochs[seen["trial_id"]]
+            if error is None:  # a damaged record may have lost it
+                continue
             found.append(
                 Candidate(
                     trial_id=seen["trial_id"],
                     configuration=tuple(seen[name] for name in HYPERPARAMETERS),
                     seed=seen["seed"],
-                    error=error if best_epochs is None else best_epochs[seen["trial_id"]],
+                    error=error,
                 )
             )
     return found
@@ -123,6 +127,15 @@ def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = 
     def order(configuration: tuple[float, ...]) -> tuple[int, float, tuple[float, ...]]:
         group = groups[configuration]
         whole = len(group) if seeds is None else min(len(group), seeds)
-        return (-whole, statistics.fmean(candidate.error for candidate in group), configuration)
+        return (
+            -whole,
+            statistics.fmean(candidate.error for candidate in group),
+            tuple(map(_comparable, configuration)),
+        )
 
     return [sorted(groups[key], key=lambda candidate: candidate.seed) for key in sorted(groups, key=order)]
+
+
+def _comparable(value: float | None) -> float:
+    # An old or damaged record may lack a value that all of its trials share.
+    return -1.0 if value is None else value

@@ -27,6 +27,7 @@ from sweep.display import Progress, show_notes, show_plan
 from sweep.execution import run_trials
 from sweep.extension import reopened
 from sweep.left import left_to_run
+from sweep.mending import mend
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
@@ -39,6 +40,7 @@ from sweep.resumption import (
     what_ended,
     with_recorded_arithmetic,
 )
+from sweep.salvage import salvage_record
 from sweep.store import Store, run_location
 from sweep.studies import Study
 from sweep.warm_start import warm_started
@@ -133,6 +135,10 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         load_plugins(options.plugins or ())
     run = recorded_run(study_name, options) if options.resume else None
     if run is not None and run.is_done():
+        if not options.dry_run and salvage_record(run.store).damages:
+            # An ended run is left alone, except for what its checkpoints can put back.
+            with run.store.locked(console.print):
+                _mend(run.store, console)
         return _say_ended(run, options, console)
     found = find_cluster(options.address)
     address = None
@@ -148,6 +154,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         if not options.dry_run:
             # Before the rows are read: another process may be about to write the last ones.
             stack.enter_context(store.locked(console.print))
+            _mend(store, console)
         recorded = run.trials()
         study = with_recorded_arithmetic(run.study, recorded.values())
     else:
@@ -199,6 +206,11 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
 
 def _count_ended(rows: Iterable[Mapping[str, Any]]) -> int:
     return sum(row["state"] in FINAL_STATES for row in rows)
+
+
+def _mend(store: Store, console: Console) -> None:
+    for sentence in mend(store):
+        console.print(f"{'mended':>15}  {sentence}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _say_ended(run: Recorded, options: RunOptions, console: Console) -> Outcome:

@@ -14,31 +14,34 @@
 Every file appears whole, see `trainables.files`.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, final
-from urllib.parse import urlsplit
+from typing import Any, TypeVar, final
 
 import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
+from sweep.document import read_json, write_json
 from sweep.lease import LEASE, Lease
-from sweep.records import ADDED, DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
+from sweep.parquet import decode, encode, serialise
+from sweep.records import DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
-from trainables.files import is_temporary, retried, why, write_whole
+from trainables.fields import line, shown
+from trainables.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
 _STUDY_KEYS = {"study": dict, "data": dict, "planned_trials": int, "created": str}
 _READ_ATTEMPTS = 5
 _LOCK = ".lock"
+TRIAL_ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"
+"""What names a trial, and its folders."""
+T = TypeVar("T")
 
 
 def check_name(name: str) -> str:
@@ -62,6 +65,7 @@ def run_location(output: str, name: str) -> str:
         ValueError: the name cannot be a folder's, or `output` is no folder or URI.
     """
     check_name(name)
+    check_path("output", output)
     _, separator, rest = output.partition("://")
     if not separator:
         if not output.strip():
@@ -82,12 +86,13 @@ class Store:
         Raises:
             ValueError: the URI cannot be understood, or holds a password.
         """
+        check_path("A run's location", location)
         self._filesystem: pafs.FileSystem
         self._root: str
         if "://" in location:
             self._filesystem, self._root = _open_uri(location)
         else:
-            self._filesystem, self._root = pafs.LocalFileSystem(), str(Path(location).resolve())
+            self._filesystem, self._root = filesystem_of(location)
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
         self.location = self._root if self._is_local else location
@@ -156,7 +161,12 @@ class Store:
         return _inside(self.location, name)
 
     def checkpoint(self, trial_id: str) -> str:
-        """Return the path or URI of a trial's network as it stood after its last epoch."""
+        """Return the path or URI of a trial's network as it stood after its last epoch.
+
+        Raises:
+            ValueError: the id, which a damaged record may hold, could lead out of the run's folder.
+        """
+        check_trial_id(trial_id)
         return self.folder(f"checkpoints/{trial_id}/last.pt")
 
     def exists(self) -> bool:
@@ -174,8 +184,7 @@ class Store:
 
     def write_study(self, study: dict[str, Any]) -> None:
         """Write what the run was asked to do, with the schema's version."""
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **study}, indent=2, sort_keys=True) + "\n"
-        self._write("study.json", text.encode())
+        self._write("study.json", write_json({"schema_version": SCHEMA_VERSION, **study}))
 
     def read_study(self) -> dict[str, Any]:
         """Return what `write_study` wrote.
@@ -185,16 +194,12 @@ class Store:
         """
         if not self.exists():
             raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
-        raw = retried(lambda: self._read_bytes("study.json"))
-        try:
-            study = json.loads(raw)
-        except ValueError as error:
-            raise ValueError(f"{self.location}/study.json must be JSON, got a broken file ({error}).") from error
+        study = read_json(self.read_file("study.json"), f"{self.location}/study.json")
         version = study.get("schema_version") if isinstance(study, dict) else None
-        if version not in range(OLDEST_VERSION, SCHEMA_VERSION + 1):
+        if type(version) is not int or not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             raise ValueError(
-                f"{self.location} must hold a record of version {OLDEST_VERSION} to {SCHEMA_VERSION}, got {version!r}; "
-                "read it with the version of this project that wrote it."
+                f"{self.location} must hold a record of version {OLDEST_VERSION} to {SCHEMA_VERSION}, got "
+                f"{shown(version)}; read it with the version of this project that wrote it."
             )
         missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
         if missing:
@@ -203,7 +208,7 @@ class Store:
 
     def write_trials(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of trials."""
-        self._write("trials.parquet", _encode(rows, TRIALS))
+        self._write("trials.parquet", encode(rows, TRIALS))
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
@@ -213,11 +218,11 @@ class Store:
 
     def write_decisions(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of decisions."""
-        self._write("decisions.parquet", _encode(rows, DECISIONS))
+        self._write("decisions.parquet", encode(rows, DECISIONS))
 
     def write_failure(self, trial_id: str, traceback: str) -> None:
         """Keep the traceback of a trial's last failure."""
-        self._write(f"failures/{trial_id}.txt", traceback.encode())
+        self._write(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
@@ -229,15 +234,11 @@ class Store:
         """Add rows as one more part."""
         if rows:
             number = max(self._parts(), default=-1) + 1
-            self._write(f"epochs/part-{number:08d}.parquet", _encode(rows, EPOCHS))
+            self._write(part_name(number), encode(rows, EPOCHS))
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
-        tables = self._read_parts()
-        table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
-        table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
-        last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
-        return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+        return _each_once(self.each_part(self.read_part))
 
     def read_best_epochs(self, protocol: str) -> dict[str, float]:
         """Return the lowest error of any epoch by trial_id, of the trials that have one.
@@ -250,15 +251,71 @@ class Store:
     def merge_epochs(self, drop: str | None = None) -> None:
         """Turn all parts into one, without the trial `drop`.
 
-        A reader sees the old parts, the old ones and the new one, or the new one.
+        A reader sees the old parts, the old ones and the new one, or the new one. A damaged part stays as it is: its
+        rows are put back when the run goes on, see `sweep.mending`.
         """
-        parts = self._parts()
-        table = self.read_epochs()
+        parts, tables = [], []
+        for number in self._parts():
+            with suppress(ValueError):
+                tables.append(self._read(part_name(number), EPOCHS))
+                parts.append(number)
+        table = _each_once(tables)
         if drop is not None:
             table = table.filter(pc.not_equal(table["trial_id"], drop))
-        self._write(f"epochs/part-{max(parts, default=-1) + 1:08d}.parquet", _serialise(table))
+        self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
         for number in parts:
-            self._delete(f"epochs/part-{number:08d}.parquet")
+            self._delete(part_name(number))
+
+    def each_part(self, read: Callable[[str], T]) -> list[T]:
+        """Return what `read` makes of each part of the epochs, given its name in the run's folder, in their order."""
+        for attempt in range(_READ_ATTEMPTS):
+            try:
+                return [read(part_name(number)) for number in self._parts()]
+            except FileNotFoundError:
+                # The writer merged the parts after they were listed: the rows are in another part now.
+                if attempt == _READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt has returned or raised")
+
+    def read_part(self, name: str) -> pa.Table:
+        """Return a part of the epochs, given its name in the run's folder.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        return self._read(name, EPOCHS)
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of a file in the run's folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it cannot be read.
+        """
+        path = f"{self._root}/{name}"
+        try:
+            return retried(lambda: self._read_bytes(name))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ValueError(f"{path} must be a file that can be read, got one that cannot ({why(error)}).") from error
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is a file of this name in the run's folder."""
+        return bool(self._info(name).is_file)
+
+    def put_aside(self, name: str) -> str:
+        """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
+        place = f"damaged/{PurePosixPath(name).name}"
+        retried(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
+        number = 1
+        while self.holds(place):
+            number += 1
+            place = f"damaged/{PurePosixPath(name).name}.{number}"
+        if self._lease is not None:
+            self._lease.check()
+        self._filesystem.move(f"{self._root}/{name}", f"{self._root}/{place}")
+        return place
 
     def count_parts(self) -> int:
         """Return how many parts the epochs are in."""
@@ -269,16 +326,6 @@ class Store:
         listing = retried(lambda: self._filesystem.get_file_info(selector))
         found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
         return sorted(int(match[1]) for match in found if match)
-
-    def _read_parts(self) -> list[pa.Table]:
-        for attempt in range(_READ_ATTEMPTS):
-            try:
-                return [self._read(f"epochs/part-{number:08d}.parquet", EPOCHS) for number in self._parts()]
-            except FileNotFoundError:
-                # The writer merged the parts after they were listed: the rows are in another part now.
-                if attempt == _READ_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt has returned or raised")
 
     def _info(self, name: str) -> pafs.FileInfo:
         try:
@@ -301,29 +348,34 @@ class Store:
             return stream.read()  # type: ignore[no-any-return]
 
     def _read(self, name: str, schema: pa.Schema) -> pa.Table:
-        path = f"{self._root}/{name}"
-        try:
-            raw = retried(lambda: self._read_bytes(name))
-            # Not pq.read_table, which starts threads for these few rows and loads half a second of code: one that was
-            # still waiting when Python ended has aborted a process that had said all it had to say.
-            parquet = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
-            table = parquet.read(use_threads=False)
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
-        written = (table.schema.metadata or {}).get(b"schema_version", b"")
-        for column, since in ADDED.items():
-            is_older = written.isdigit() and int(written) < since
-            if is_older and column in schema.names and column not in table.column_names:
-                table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
-        missing = [column for column in schema.names if column not in table.column_names]
-        if missing:
-            raise ValueError(f"{path} must have a column {missing[0]}, got {', '.join(table.column_names)}.")
-        try:
-            return table.select(schema.names).cast(schema)
-        except pa.ArrowException as error:
-            raise ValueError(f"{path} must have columns of the record's types, got others ({error}).") from error
+        return decode(self.read_file(name), schema, f"{self._root}/{name}")
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part of the epochs in a run's folder."""
+    return f"epochs/part-{number:08d}.parquet"
+
+
+def check_trial_id(trial_id: str) -> str:
+    """Return a trial's id where it can safely be a folder's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not re.fullmatch(TRIAL_ID, trial_id):
+        raise ValueError(
+            "trial_id must be at most 250 letters, digits, dots, hyphens and underscores and start with a letter, "
+            f"digit or underscore, got {shown(trial_id)}."
+        )
+    return trial_id
+
+
+def _each_once(tables: list[pa.Table]) -> pa.Table:
+    """Return the rows of all parts, of two rows for one epoch the later, in order of trial and epoch."""
+    table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
+    table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+    last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
+    return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
 
 
 def _inside(location: str, name: str) -> str:
@@ -335,31 +387,17 @@ def _inside(location: str, name: str) -> str:
 
 
 def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    if urlsplit(uri).password:
+    if holds_password(uri):
         raise ValueError(
             "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
             "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     try:
         filesystem, root = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"A run's location must be a folder or a URI, got {uri!r} ({_line(error)}).") from error
-    return filesystem, root.rstrip("/")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"A run's location must be a folder or a URI, got {shown(uri)} ({line(error)}).") from error
+    return filesystem, check_path("A run's location", root.rstrip("/"))
 
 
 def _unreadable(location: str, error: OSError) -> ValueError:
     return ValueError(f"A run's location must be one that can be read, got {location!r} ({why(error)}).")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    return _serialise(pa.Table.from_pylist(rows, schema=schema))
-
-
-def _serialise(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, write_page_checksum=True)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

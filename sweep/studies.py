@@ -11,6 +11,7 @@ from search_spaces import paper as paper_space
 from sweep.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
+from trainables.fields import check_names, check_types, listed, shown
 from trainables.registry import Registry
 
 Protocol = Literal["holdout", "paper"]
@@ -50,6 +51,11 @@ class EarlierPoint:
     error: float
     """What the search minimises, a fraction in [0, 1]."""
 
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not 0 <= self.error <= 1:
+            raise ValueError(f"error must be a fraction in [0, 1], got {self.error!r}.")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,9 @@ class WarmStart:
 
     skipped: int
     """Its completed trials that do not."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @final
@@ -137,12 +146,13 @@ class Study:
     """How many configurations of each cell `holdout` confirms, the best ones on the held-out images."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("datasets", "augmentations", "variants"):
             values = getattr(self, name)
             if not values:
                 raise ValueError(f"{name} must hold at least one name, got none.")
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ from each other, got {', '.join(values)}.")
+                raise ValueError(f"{name} must differ from each other, got {shown(', '.join(values))[1:-1]}.")
         for name, choices in (
             ("search", SEARCHES),
             ("early_stopping", get_args(EarlyStopping)),
@@ -150,7 +160,7 @@ class Study:
             ("criterion", get_args(Criterion)),
         ):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(getattr(self, name))}.")
         self._check_rungs()
         if self.seeds is not None and not 1 <= self.seeds <= MAX_TRIALS:
             raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
@@ -190,6 +200,8 @@ class Study:
             raise ValueError(f"seed must leave all seeds below {SEED_LIMIT}, got {self.base.seed} as the first.")
 
     def _check_dimensions(self) -> None:
+        if self.batch_sizes is not None and any(value != int(value) for value in self.batch_sizes.values):
+            raise ValueError(f"batch_sizes must be whole numbers, got {self.batch_sizes}.")
         for name, dimension in self.dimensions.items():
             if self.search == "grid" and not isinstance(dimension, Choice):
                 raise ValueError(
@@ -197,10 +209,8 @@ class Study:
                 )
             ends = dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
             for value in ends:
-                field: dict[str, Any] = {name: value}
+                field: dict[str, Any] = {name: int(value) if name == "batch_size" else value}
                 replace(self.base, **field)
-        if self.batch_sizes is not None and any(value != int(value) for value in self.batch_sizes.values):
-            raise ValueError(f"batch_sizes must be whole numbers, got {self.batch_sizes}.")
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
@@ -297,22 +307,37 @@ class Study:
         Raises:
             ValueError: a value does not hold.
         """
-        plain = dict(values)
+        plain = dict(check_names(cls, values, "A study"))
         for name in DIMENSIONS.values():
             if plain.get(name) is not None:
-                plain[name] = _dimension(plain[name])
+                plain[name] = _dimension(name, plain[name])
         if plain.get("warm_start") is not None:
-            points = tuple(EarlierPoint(**point) for point in plain["warm_start"]["points"])
-            plain["warm_start"] = WarmStart(**plain["warm_start"] | {"points": points})
+            earlier = check_names(WarmStart, plain["warm_start"], "warm_start")
+            points = tuple(
+                EarlierPoint(**check_names(EarlierPoint, p, "A point")) for p in listed("points", earlier["points"])
+            )
+            plain["warm_start"] = WarmStart(**{**earlier, "points": points})
         plain["base"] = TrialConfig.from_dict(plain["base"])
         for name in ("datasets", "augmentations", "variants"):
-            plain[name] = tuple(plain[name])
+            if name in plain:
+                plain[name] = listed(name, plain[name])
         return cls(**plain)
 
 
-def _dimension(values: Mapping[str, Any]) -> Dimension:
+def _dimension(name: str, values: object) -> Dimension:
+    if not isinstance(values, Mapping) or values.get("kind") not in ("choice", "log-uniform"):
+        raise ValueError(f"{name} must be of the kind choice or log-uniform, got {shown(values)}.")
     kind: type[Choice] | type[LogUniform] = Choice if values["kind"] == "choice" else LogUniform
-    return kind(**{name: value for name, value in values.items() if name != "kind"})
+    given = dict(check_names(kind, {field: value for field, value in values.items() if field != "kind"}, name))
+    if "values" in given:
+        given["values"] = listed(name, given["values"])
+    numbers = given.get("values", given.values())
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < 2**1000 for n in numbers):
+        raise ValueError(f"{name} must be numbers, got {shown(values)}.")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 STUDIES: Registry[Callable[[], Study]] = Registry("study")

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from sweep.records import TRIALS
+from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
 from trainables.architectures import build
@@ -40,6 +40,18 @@ def row(trial_id: str, trial: TrialConfig, **values: Any) -> dict[str, Any]:
     )
 
 
+def write_rows(store: Store, rows: list[dict[str, Any]]) -> None:
+    """Write rows of trials, and of every epoch that they count."""
+    store.append_epochs(
+        [
+            dict.fromkeys(EPOCHS.names) | {"trial_id": trial["trial_id"], "epoch": number}
+            for trial in rows
+            for number in range(1, trial["epochs_run"] + 1)
+        ]
+    )
+    store.write_trials(rows)
+
+
 def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None = None) -> None:
     torch.manual_seed(1)
     model = build(build_as or trial.variant, trial.architecture, 10)
@@ -54,12 +66,20 @@ def make_run(location: str) -> Store:
     store.write_study(
         {
             "study": study,
-            "data": {"shapes": {"checksum": data.checksum, "generated": True, "num_classes": 10}},
+            "data": {
+                "shapes": {
+                    "checksum": data.checksum,
+                    "generated": True,
+                    "num_classes": 10,
+                    "train_images": TRAIN_SIZE,
+                    "test_images": 2000,
+                }
+            },
             "planned_trials": 2,
             "created": "2026-01-02T03:04:05+00:00",
         }
     )
     for variant in VARIANTS:
         save(store, f"t-{variant}", config(variant))
-    store.write_trials([row(f"t-{variant}", config(variant)) for variant in VARIANTS])
+    write_rows(store, [row(f"t-{variant}", config(variant)) for variant in VARIANTS])
     return store

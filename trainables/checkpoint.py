@@ -2,22 +2,20 @@
 
 import io
 import json
-import pickle
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, final
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 import torch
 from torch import nn
 
 from trainables.architectures import build
 from trainables.config import TrialConfig, same_until
+from trainables.fields import line, shown
 from trainables.files import filesystem_of, retried, write_whole
 from trainables.state import TrainingState
 
@@ -27,6 +25,9 @@ FORMAT = 2
 WITHOUT_TRAINING = 1
 """The format before, which held the network alone; it is still read."""
 
+
+MAX_COUNT = 10**6
+"""Of epochs and of classes: a guard against damaged files."""
 
 PREVIOUS = "previous.pt"
 """Name of the checkpoint before the latest, in the same folder."""
@@ -65,14 +66,17 @@ class Checkpoint:
         Raises:
             ValueError: the variant is not known here, or the weights are not those of such a network.
         """
-        model = build(self.config.variant, self.config.architecture, self.num_classes)
-        try:
-            model.load_state_dict(dict(self.weights))
-        except RuntimeError as error:
+        # Without memory first: a damaged configuration may describe a network larger than any machine.
+        with torch.device("meta"):
+            expected = build(self.config.variant, self.config.architecture, self.num_classes).state_dict()
+        wrong = [name for name in sorted({*expected, *self.weights}) if not _alike(expected, self.weights, name)]
+        if wrong:
             raise ValueError(
                 f"The checkpoint must hold the weights of a {self.config.variant} of width "
-                f"{self.config.architecture.width:g}, got those of another network ({_line(error)})."
-            ) from error
+                f"{self.config.architecture.width:g}, got those of another network ({shown(wrong[0])} differs)."
+            )
+        model = build(self.config.variant, self.config.architecture, self.num_classes)
+        model.load_state_dict(dict(self.weights))
         return model.eval()
 
     def save(self, location: str, *, keep_previous: bool = False) -> None:
@@ -118,20 +122,18 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
         except OSError as error:
-            raise ValueError(f"{location} must be a file that can be read, got {_line(error)}.") from error
+            raise ValueError(f"{location} must be a file that can be read, got {line(error)}.") from error
         held = _read(raw, location)
         try:
             return cls(
                 config=TrialConfig.from_dict(json.loads(held["config"])),
-                num_classes=int(held["num_classes"]),
-                epoch=int(held["epoch"]),
-                weights=dict(held["weights"]),
+                num_classes=_count("num_classes", held["num_classes"]),
+                epoch=_count("epoch", held["epoch"]),
+                weights=_tensors(held["weights"]),
                 training=TrainingState.unpack(held["training"]) if held.get("training") else None,
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{location} must hold a trial's configuration and weights, got {_line(error)}."
-            ) from error
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{location} must hold a trial's configuration and weights, got {line(error)}.") from error
 
 
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
@@ -147,12 +149,12 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
             continue
         try:
             found = Checkpoint._load(filesystem, place, place)
-            found.network()
             held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
             if not same_until(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
             if found.training is None:
                 raise ValueError(f"{place} must hold a training state, got a network alone.")
+            found.network()
         except ValueError as error:
             warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
         else:
@@ -191,20 +193,42 @@ def _read(raw: bytes, location: str) -> dict[str, Any]:
     try:
         # Torch does not look at the checksums that it writes: without this a flipped bit would be a weight.
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            # Torch writes nothing compressed: a file of some kilobytes cannot unpack to gigabytes.
+            sizes = [entry.file_size for entry in archive.infolist()]
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()) or sum(sizes) > len(raw):
+                raise zipfile.BadZipFile
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile
-        held = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
-    # What torch raises for a file that it did not write depends on the bytes that it meets first.
-    except (
-        *(RuntimeError, ValueError, KeyError, EOFError, OSError, NotImplementedError),
-        *(pickle.UnpicklingError, pa.ArrowException, zipfile.BadZipFile, zlib.error),
-    ) as error:
+        with warnings.catch_warnings():
+            # On another protocol of pickle than torch's own: it can be read or it cannot.
+            warnings.simplefilter("ignore")
+            held = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
+    # What torch raises for a file that it did not write depends on the bytes that it meets first: IndexError, KeyError,
+    # RuntimeError, struct.error and a dozen more.
+    except Exception as error:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
     if not isinstance(held, dict) or held.get("format") not in (FORMAT, WITHOUT_TRAINING):
         got = held.get("format") if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {got!r}.")
+        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {shown(got)}.")
     return held
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _alike(expected: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor], name: str) -> bool:
+    if name not in expected or name not in held:
+        return False
+    one, other = expected[name], held[name]
+    return one.shape == other.shape and one.dtype == other.dtype and other.layout == torch.strided
+
+
+def _count(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
+        raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}, got {shown(value)}")
+    return value
+
+
+def _tensors(held: object) -> dict[str, torch.Tensor]:
+    if not isinstance(held, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in held.items()
+    ):
+        raise ValueError(f"weights must be tensors by name, got {shown(type(held).__name__)}")
+    return dict(held)

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
+
+from trainables.fields import check_names, check_types, listed, shown
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
 Augmentation = Literal["none", "flip-shift", "crop-flip", "heavy"]
@@ -57,6 +59,7 @@ class ArchitectureConfig:
     """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         _check("width", self.width, 0 < self.width <= MAX_WIDTH, f"above 0 and at most {MAX_WIDTH}")
         for name in ("input_dropout", "dropout"):
             value = getattr(self, name)
@@ -101,6 +104,7 @@ class HeavyConfig:
     """Largest change of the hue, either way, as a fraction of the colour circle."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         _check("rotation", self.rotation, 0 <= self.rotation <= 180, "at least 0 and at most 180")
         _check("min_scale", self.min_scale, 0 < self.min_scale <= MAX_SCALE, f"above 0 and at most {MAX_SCALE}")
         in_order = self.min_scale <= self.max_scale <= MAX_SCALE
@@ -200,6 +204,7 @@ class TrialConfig:
     """Python files that register the user's own variants, data sets or studies."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("lr", "drop_factor"):
             value = getattr(self, name)
             _check(name, value, math.isfinite(value) and value > 0, "a finite number above 0")
@@ -256,20 +261,18 @@ class TrialConfig:
         Raises:
             ValueError: a name is unknown, or a value does not hold.
         """
+        plain = dict(check_names(cls, values, "A trial's configuration"))
         parts: dict[str, type[ArchitectureConfig | HeavyConfig]] = {
             "architecture": ArchitectureConfig,
             "heavy": HeavyConfig,
         }
-        kinds = [(cls, values), *((kind, values.get(name, {})) for name, kind in parts.items())]
-        for kind, given in kinds:
-            unknown = sorted(set(given) - {item.name for item in fields(kind)})
-            if unknown:
-                raise ValueError(f"A trial's configuration must hold known fields only, got {unknown[0]!r}.")
-        plain = dict(values)
-        plain |= {name: kind(**plain.get(name, {})) for name, kind in parts.items()}
+        plain |= {
+            name: kind(**check_names(kind, plain.get(name, {}), "A trial's configuration"))
+            for name, kind in parts.items()
+        }
         for name in ("drops", "plugins", "averaged_at"):
             if name in plain:
-                plain[name] = tuple(plain[name])
+                plain[name] = listed(name, plain[name])
         return cls(**plain)
 
 
@@ -298,9 +301,9 @@ def same_until(shorter: TrialConfig, longer: TrialConfig) -> bool:
 
 def _check(name: str, value: object, holds: bool, must: str) -> None:
     if not holds:
-        raise ValueError(f"{name} must be {must}, got {value!r}.")
+        raise ValueError(f"{name} must be {must}, got {shown(value)}.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}.")

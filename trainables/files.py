@@ -8,9 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 import tenacity
+
+from trainables.fields import line, shown
+
+_LONGEST = 4000
+"""Characters of a path: Linux allows 4,095 bytes."""
 
 ATTEMPTS = 7
 """How often storage is asked before it counts as failed: over some twelve seconds, waits and all."""
@@ -72,11 +79,41 @@ def filesystem_of(location: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a path or URI, and the path in it.
 
     Raises:
-        pyarrow.ArrowInvalid: a URI cannot be understood.
+        ValueError: a URI cannot be understood, or no path can be like this.
     """
-    if "://" in location:
-        return pafs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
-    return pafs.LocalFileSystem(), str(Path(location).resolve())
+    check_path("A location", location)
+    try:
+        if "://" in location:
+            filesystem, path = pafs.FileSystem.from_uri(location)
+            return filesystem, check_path("A location", path)
+        return pafs.LocalFileSystem(), str(Path(location).resolve())
+    except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"A location must be a path or a URI, got {shown(location)} ({line(error)}).") from error
+
+
+def holds_password(uri: str) -> bool:
+    """Return whether a URI names a password."""
+    try:
+        return bool(urlsplit(uri).password)
+    except ValueError:  # brackets that enclose no address: what opens it says so
+        return False
+
+
+def check_path(what: str, location: str) -> str:
+    """Return a path or URI where a file system can have it.
+
+    Args:
+        what: names it in the message.
+        location: a path or URI.
+
+    Raises:
+        ValueError: it holds characters that no path holds, or is longer than any.
+    """
+    if len(location) > _LONGEST or any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in location):
+        raise ValueError(
+            f"{what} must be at most {_LONGEST} characters without control characters, got {shown(location)}."
+        )
+    return location
 
 
 def why(error: Exception) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar, final
 
+from trainables.fields import shown
+
 T = TypeVar("T")
 
 
@@ -57,16 +59,19 @@ def load_plugins(paths: Iterable[str]) -> None:
     Raises:
         ValueError: a file is missing, does not end in .py, or cannot be run.
     """
+    paths = [paths] if isinstance(paths, str) or not isinstance(paths, Iterable) else list(paths)
     for path in paths:
+        if not isinstance(path, str) or not path.isprintable():
+            raise ValueError(f"plugins must be paths of Python files, got {shown(path)}.")
         file = Path(path)
         name = _module_name(path)
         if name in sys.modules:
             continue
         if file.suffix != ".py" or not file.is_file():
-            raise ValueError(f"plugins must be existing Python files, got {path!r}.")
+            raise ValueError(f"plugins must be existing Python files, got {shown(path)}.")
         spec = importlib.util.spec_from_file_location(name, file.resolve())
         if spec is None or spec.loader is None:
-            raise ValueError(f"plugins must be importable Python files, got {path!r}.")
+            raise ValueError(f"plugins must be importable Python files, got {shown(path)}.")
         _run(spec, path)
 
 

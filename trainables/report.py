@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, final
 
+from trainables.fields import check_types
+
 State = Literal["running", "completed", "diverged"]
 
 
@@ -49,6 +51,9 @@ class EpochReport:
     device: str
     node: str
     """Name of the machine that the first worker ran on."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name."""

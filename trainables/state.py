@@ -9,6 +9,7 @@ import torch
 
 from trainables.averaging import WeightAverage
 from trainables.feed import Feed
+from trainables.fields import check_names, shown
 from trainables.report import EpochReport
 
 
@@ -85,10 +86,38 @@ class TrainingState:
         Raises:
             KeyError, TypeError, ValueError: it is not that.
         """
-        reports = tuple(EpochReport(**report) for report in json.loads(held["reports"]))
+        check_names(cls, held, "A training state")
+        _check_state(held)
+        reports = tuple(EpochReport(**check_names(EpochReport, one, "A report")) for one in json.loads(held["reports"]))
         if [report.epoch for report in reports] != list(range(1, len(reports) + 1)) or not reports:
             raise ValueError("reports of every epoch from the first are needed")
         return cls(**{**held, "reports": reports})
+
+
+def _check_state(held: Mapping[str, Any]) -> None:
+    average = held["average"]
+    good = {
+        "unlearned_steps": type(held["unlearned_steps"]) is int,
+        "optimiser": isinstance(held["optimiser"], Mapping) and {"state", "param_groups"} <= set(held["optimiser"]),
+        "feed": isinstance(held["feed"], Mapping),
+        "generators": isinstance(held["generators"], (list, tuple))
+        and all(isinstance(states, Mapping) and _is_tensor(states.get("cpu")) for states in held["generators"]),
+        "average": average is None
+        or (
+            isinstance(average, Mapping)
+            and set(average) == {"averages", "steps"}
+            and isinstance(average["averages"], (list, tuple))
+            and all(map(_is_tensor, average["averages"]))
+            and type(average["steps"]) is int
+        ),
+    }
+    wrong = [name for name, is_good in good.items() if not is_good]
+    if wrong:
+        raise ValueError(f"{wrong[0]} must be what a training state holds, got {shown(held[wrong[0]])}")
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)
 
 
 def generators(device: torch.device) -> dict[str, torch.Tensor]:

@@ -70,7 +70,7 @@ def test_only_the_worker_and_the_stream_of_trainables_know_ray() -> None:
 NETWORK_READERS = {f"analysis/{name}.py" for name in ("features", "geometry", "networks", "shift")}
 
 
-KNOWN_OF_SWEEP = [["sweep", "records"], ["sweep", "selection"], ["sweep", "store"]]
+KNOWN_OF_SWEEP = [["sweep", name] for name in ("document", "records", "salvage", "selection", "store")]
 
 
 def test_analysis_knows_the_record_the_store_and_the_selection_only() -> None:

@@ -9,7 +9,7 @@ from analysis.__main__ import main
 from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
-from tests.looked_at import make_run
+from tests.looked_at import make_run, write_rows
 
 
 def trial(number: int, **values: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Store:
             "created": "2026-01-02T03:04:05+00:00",
         }
     )
-    store.write_trials([trial(0), trial(1, lr=0.02, test_error=0.5), trial(2, variant="model-c", state="running")])
+    write_rows(store, [trial(0), trial(1, lr=0.02, test_error=0.5), trial(2, variant="model-c", state="running")])
     return store
 
 
@@ -70,8 +70,9 @@ def seeds(variant: str, *errors: float, first: int = 0) -> list[dict[str, Any]]:
 
 
 def test_table_against_a_reference(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    run.write_trials(
-        [*seeds("model-c", 0.2, 0.21, 0.22), *seeds("all-cnn-c", 0.1, 0.11, 0.12, first=10), trial(20, variant="mine")]
+    write_rows(
+        run,
+        [*seeds("model-c", 0.2, 0.21, 0.22), *seeds("all-cnn-c", 0.1, 0.11, 0.12, first=10), trial(20, variant="mine")],
     )
     assert main(["table", run.location, "--compare", "model-c", "--format", "csv"]) == 0
     read = {row["variant"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
@@ -90,7 +91,7 @@ def test_table_against_a_reference(run: Store, capsys: pytest.CaptureFixture[str
 
 
 def test_a_stopped_trial_is_looked_at_by_its_epochs(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    run.write_trials([trial(0), trial(1, lr=0.005, state="stopped", epochs_run=3, test_error=0.3)])
+    write_rows(run, [trial(0), trial(1, lr=0.005, state="stopped", epochs_run=3, test_error=0.3)])
     curve = [dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 3, "test_error": 0.4}]
     run.append_epochs(curve)
     assert main(["table", run.location]) == 0
@@ -121,7 +122,7 @@ def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> 
     run.write_study(document)
     searched = [trial(n, lr=lr, test_error=None, val_error=error) for n, lr, error in ((0, 0.01, 0.3), (1, 0.005, 0.2))]
     confirmed = [row | {"phase": "confirm", "lr": 0.005} for row in seeds("all-cnn-c", 0.2, 0.22, 0.24, first=10)]
-    run.write_trials([*searched, *confirmed])
+    write_rows(run, [*searched, *confirmed])
     assert main(["table", run.location, "--format", "csv"]) == 0
     (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
     assert {name: row[name] for name in ("mean test error %", "sd", "seeds", "validation %", "learning rate")} == {
@@ -137,11 +138,12 @@ def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_table_shows_what_a_run_searched_beside_the_rate(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    run.write_trials(
+    write_rows(
+        run,
         [
             trial(0, weight_decay=0.0, batch_size=32, test_error=0.3),
             trial(1, weight_decay=0.0005, batch_size=32, test_error=0.2),
-        ]
+        ],
     )
     assert main(["table", run.location, "--format", "csv"]) == 0
     (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
@@ -206,7 +208,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 
 def test_a_run_without_trials_has_a_table_of_dashes(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    run.write_trials([])
+    write_rows(run, [])
     assert main(["table", run.location, "--format", "csv"]) == 0
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["variant"] for row in read] == list(STUDIES["quickstart"]().variants)
@@ -221,17 +223,25 @@ def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFix
 def test_one_damaged_run_hides_no_other(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "study.json").write_text(f'{{"schema_version": {SCHEMA_VERSION}}}')
-    assert main(["list", str(tmp_path / "runs")]) == 0
+    assert main(["list", str(tmp_path / "runs")]) == 1
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("broken  cannot be read: ")
     assert first.endswith("broken/study.json must hold study, got a file without it.")
     assert second.startswith("first  quickstart")
 
 
-def test_a_damaged_record_is_one_line_and_status_2(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_table_of_trials_is_said_and_what_epochs_tell_is_shown(
+    run: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.append_epochs([dict.fromkeys(EPOCHS.names) | {"trial_id": "t1", "epoch": 5, "test_error": 0.5}])
     (Path(run.location) / "trials.parquet").write_bytes(b"PAR1")
-    assert main(["table", run.location]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["table", run.location]) == 1
+    said = capsys.readouterr()
+    assert "| t1      |        5 |              - |    50.00 |" in said.out
+    assert "trials.parquet is lost: these are the 3 trials that epochs hold rows of" in said.out
+    assert said.err.startswith(f"damaged: {run.location}/trials.parquet must be a whole Parquet file, got one that")
+    assert said.err.count("\n") == 1
+    assert said.err.removeprefix("damaged: ") in said.out
 
 
 def test_shift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

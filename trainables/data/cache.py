@@ -52,7 +52,8 @@ def cached_arrays(name: str, key: Mapping[str, Any], make: Callable[[], Arrays])
     try:
         names = json.loads((folder / _INDEX).read_text())["arrays"]
         return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
-    except (EOFError, KeyError, OSError, TypeError, ValueError) as error:
+    # numpy reads an array's header as Python: damage may raise TokenError, SyntaxError and others.
+    except Exception as error:
         raise ValueError(
             f"The cache's {folder} must hold whole arrays, got a damaged one; delete that folder."
         ) from error

@@ -14,13 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from trainables.data.parquet import find_split, list_folder, open_location
 from trainables.data.source import ImageIndex, StreamedDataset, StreamSource
+from trainables.fields import line
 
 RESIZED, CROP = 256, 224
 """Shorter side in px that an image is scaled to, and the side of the square cut from it."""
+
+MAX_PIXELS = 2**26
+"""Of an image, four times the largest photographs of ImageNet."""
 
 SPLITS = {"train": ("train",), "val": ("val", "validation")}
 """Names of each split in folders and files."""
@@ -113,9 +117,14 @@ def decode_crop(data: bytes | None, where: str, place: tuple[float, float, bool]
         with Image.open(io.BytesIO(data or b""), formats=("JPEG", "PNG")) as image:
             # Decodes a JPEG at a half, a quarter or an eighth of its size where that is still large enough.
             image.draft("RGB", (RESIZED, RESIZED))
-            pixels = image.convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            # Before it is decoded: a few bytes can claim to be gigabytes of pixels.
+            size = image.size
+            pixels = image.convert("RGB") if size[0] * size[1] <= MAX_PIXELS else None
+    # What Pillow raises depends on the bytes that it meets first: struct.error, IndexError, MemoryError and others.
+    except Exception as error:
         raise ValueError(f"{where} must hold a whole JPEG or PNG image, got one that cannot be read.") from error
+    if pixels is None:
+        raise ValueError(f"{where} must hold an image of at most {MAX_PIXELS} pixels, got {size[0]}x{size[1]}.")
     scale = RESIZED / min(pixels.size)
     width, height = (max(RESIZED, round(side * scale)) for side in pixels.size)
     down, across, mirrored = place or (0.5, 0.5, False)
@@ -167,8 +176,9 @@ def _of_parquet(filesystem: pafs.FileSystem, files: list[pafs.FileInfo], name: s
     labels = np.concatenate([labels for labels, _ in parts])
     known = np.unique(labels)
     if known[0] < 0 or not np.array_equal(known, np.arange(len(known))):
-        missing = sorted(set(range(int(known[-1]) + 1)) - set(known.tolist()))
-        got = f"none with {missing[0]}" if known[0] >= 0 else str(known[0])
+        # Not a list of all labels up to the largest: it can be any number.
+        missing = next((place for place, label in enumerate(known.tolist()) if label != place), len(known))
+        got = f"none with {missing}" if known[0] >= 0 else str(known[0])
         raise ValueError(f"The {name} labels must be 0, 1, 2 and so on without a gap, got {got}.")
     return ImageIndex(
         name=name,
@@ -195,9 +205,13 @@ def _read_labels(filesystem: pafs.FileSystem, path: str) -> tuple[np.ndarray[Any
         column = file.read(columns=["label"])["label"]
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
+        raise ValueError(
+            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
+        ) from error
     if not len(column):
         raise ValueError(f"{path} must hold at least one image, got none.")
     if column.null_count or not pa.types.is_integer(column.type):
         raise ValueError(f"The column label of {path} must hold a whole number in each row, got {column.type}.")
+    if sum(sizes) != len(column):
+        raise ValueError(f"{path} must hold a label for each of its {sum(sizes)} rows, got {len(column)}.")
     return column.to_numpy().astype(np.int64), sizes

@@ -5,17 +5,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from trainables.data.source import Split
-from trainables.files import why
+from trainables.fields import line, shown
+from trainables.files import check_path, holds_password, why
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 """How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""
@@ -27,17 +27,20 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
     Raises:
         ValueError: the folder does not exist, or the URI cannot be understood.
     """
+    check_path("The data location", location)
     if "://" in location:
-        if urlsplit(location).password:
+        if holds_password(location):
             raise ValueError(
                 "The data location must hold no password, since it is recorded, got one; set the store's own "
                 "variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
         try:
-            return pafs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
-        except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"The data location must be a folder or a URI, got {location!r} ({reason}).") from error
+            filesystem, path = pafs.FileSystem.from_uri(location)
+            return filesystem, check_path("The data location", path)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(
+                f"The data location must be a folder or a URI, got {shown(location)} ({line(error)})."
+            ) from error
     try:
         is_folder = Path(location).is_dir()
     except OSError:  # a name that is too long
@@ -60,12 +63,12 @@ def find_split(filesystem: pafs.FileSystem, folder: str, split: str) -> list[paf
     if len(totals) > 1 or (numbered and len(numbered) < len(found)):
         raise ValueError(f"{folder} must hold the split {split} once, got files of more than one numbering.")
     for total in totals:
-        missing = sorted(set(range(total)) - {number for number, _ in numbered})
-        if missing:
-            raise ValueError(
-                f"{folder} must hold all {total} files of the split {split}, got {len(numbered)}: "
-                f"number {missing[0]} is missing."
-            )
+        present = sorted({number for number, _ in numbered})
+        # Not a list of all numbers: a name can claim any.
+        missing = next((place for place, number in enumerate(present) if number != place), len(present))
+        if len(present) != total or missing < total:
+            what = f"number {missing} is missing" if missing < total else f"number {present[-1]} is none of them"
+            raise ValueError(f"{folder} must hold all {total} files of the split {split}, got {len(numbered)}: {what}.")
     return sorted(found, key=lambda info: info.path)
 
 
@@ -127,7 +130,9 @@ def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa
             raise ValueError(f"The column {label_column} of {path} must hold whole numbers, got {label_type}.")
         table = file.read(columns=["img", label_column])
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Parquet file, got one that cannot be read ({error}).") from error
+        raise ValueError(
+            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
+        ) from error
     if not table.num_rows:
         raise ValueError(f"{path} must hold at least one image, got none.")
     return table
@@ -144,7 +149,8 @@ def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
             # Before it is decoded: a few bytes can claim to be gigabytes of pixels.
             width, height = image.size
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1) if (width, height) == (32, 32) else None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    # What Pillow raises depends on the bytes that it meets first: struct.error, IndexError, MemoryError and others.
+    except Exception as error:
         raise ValueError(
             f"{where} must hold a whole PNG or lossless WebP image, got one that cannot be read."
         ) from error

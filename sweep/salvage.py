@@ -1,0 +1,198 @@
+"""What can be read of a record of which parts are damaged: the good rows, and sentences on all others.
+
+Readers for people use this. What writes the record reads it through `Store`, which refuses what is damaged, after
+`sweep.mending` has put back what can be put back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweep.parquet import salvage
+from sweep.records import DECISIONS, EPOCHS, STATES, TRIALS
+from sweep.store import TRIAL_ID, Store
+from trainables.fields import shown
+
+_NEEDED = {
+    "trials": (
+        *("trial_id", "phase", "dataset", "augmentation", "variant", "lr", "weight_decay", "batch_size", "seed"),
+        *("state", "epochs_run", "epochs_budget"),
+    ),
+    "epochs": ("trial_id", "epoch"),
+    "decisions": ("trial_id", "epoch", "verdict"),
+}
+"""Columns without which a row says nothing of its trial."""
+
+_LARGEST = 2**53
+"""No count is larger, and above it a float no longer tells one whole number from the next."""
+
+Rule = tuple[str, str, Callable[[pa.ChunkedArray], pa.ChunkedArray]]
+"""A column, what must hold of its values, and a function that says of each whether it does; null where it may be."""
+
+
+def _within(low: float, high: float) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+    # A comparison with NaN is false.
+    return lambda column: pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))
+
+
+def _one_of(*names: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+    return lambda column: pc.is_in(column, pa.array([*names, None], pa.string()))
+
+
+def _matches(pattern: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+    return lambda column: pc.match_substring_regex(column, f"^(?:{pattern})$")
+
+
+_ERRORS = tuple(
+    (name, "a fraction in [0, 1]", _within(0, 1))
+    for name in ("val_error", "test_error", "test_top5_error", "train_error", "averaged_error")
+)
+_IDS: Rule = ("trial_id", "letters, digits, dots, hyphens and underscores", _matches(TRIAL_ID))
+_NAME = r"[^\x00-\x1f\x7f/|]{1,200}"
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "trials": (
+        _IDS,
+        ("phase", "search or confirm", _one_of("search", "confirm")),
+        ("state", f"one of {', '.join(STATES)}", _one_of(*STATES)),
+        *((name, "a name on one line", _matches(_NAME)) for name in ("dataset", "augmentation", "variant")),
+        ("lr", "above 0", _within(5e-324, 1e300)),
+        ("weight_decay", "at least 0", _within(0, 1e300)),
+        *((name, "at least 1", _within(1, _LARGEST)) for name in ("batch_size", "epochs_budget")),
+        *((name, "at least 0", _within(0, _LARGEST)) for name in ("seed", "epochs_run", "num_parameters")),
+        *_ERRORS[:3],
+    ),
+    "epochs": (_IDS, ("epoch", "at least 1", _within(1, _LARGEST)), *_ERRORS),
+    "decisions": (_IDS, ("epoch", "at least 1", _within(1, _LARGEST)), ("verdict", "text", _matches("[^\x00-\x1f]*"))),
+}
+_MUST_BE_KNOWN = {
+    "trials": ("trial_id", "phase", "state", "dataset", "augmentation", "variant", "lr", "seed", "epochs_run"),
+    "epochs": ("trial_id", "epoch"),
+    "decisions": ("trial_id", "epoch", "verdict"),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Salvaged:
+    """The good rows of a record."""
+
+    trials: pa.Table
+    """In order of `trial_id`, each once."""
+    epochs: pa.Table
+    """In order of `trial_id` and `epoch`, each once."""
+    damages: tuple[str, ...]
+    """A sentence for each fault: where it is, what it is, and what is missing for it. None of a whole record."""
+    trials_are_lost: bool
+    """Whether there is a table of trials of which nothing can be read, or none beside epochs that are there."""
+
+
+def salvage_record(store: Store) -> Salvaged:
+    """Return what can be read of a run's record.
+
+    Raises:
+        ValueError: the place cannot be read at all.
+    """
+    # Trials before epochs: a run that is alive writes them the other way round, and no epoch seems to be missing.
+    is_there = store.holds("trials.parquet")
+    trials, damages = _salvage(store, "trials.parquet", "trials", TRIALS) if is_there else (TRIALS.empty_table(), [])
+    lost = bool(damages) and not len(trials)
+    parts = store.each_part(lambda name: _salvage(store, name, "epochs", EPOCHS))
+    epochs = _each_once(
+        pa.concat_tables([table for table, _ in parts] or [EPOCHS.empty_table()]), ["trial_id", "epoch"]
+    )
+    damages += [sentence for _, found in parts for sentence in found]
+    if store.holds("decisions.parquet"):
+        damages += _salvage(store, "decisions.parquet", "decisions", DECISIONS)[1]
+    single = _each_once(trials, ["trial_id"])
+    if len(single) < len(trials):
+        more = len(trials) - len(single)
+        damages.append(
+            f"{store.folder('trials.parquet')} must hold each trial once, got {more} more rows; the last counts."
+        )
+    if not is_there and len(epochs):
+        lost = True
+        damages.append(f"{store.folder('trials.parquet')} must lie beside {len(epochs)} rows of epochs, got none.")
+    damages += _gaps(store, single, epochs)
+    return Salvaged(trials=single, epochs=epochs, damages=tuple(damages), trials_are_lost=lost)
+
+
+def missing_epochs(trials: pa.Table, epochs: pa.Table) -> dict[str, int]:
+    """Return how many of the epochs that `epochs_run` counts a trial lacks, by its id, where it lacks some."""
+    counted = dict(zip(trials["trial_id"].to_pylist(), trials["epochs_run"].to_pylist(), strict=True))
+    have = dict.fromkeys(counted, 0)
+    grouped = epochs.select(["trial_id", "epoch"])
+    if len(grouped):
+        told = pa.table({"trial_id": list(counted), "told": pa.array(list(counted.values()), pa.int64())})
+        told = told.set_column(0, "trial_id", told["trial_id"].cast(pa.string()))
+        joined = grouped.join(told, "trial_id", join_type="inner", use_threads=False)
+        joined = joined.filter(pc.less_equal(joined["epoch"], joined["told"]))
+        counts = joined.group_by("trial_id", use_threads=False).aggregate([("epoch", "count_distinct")])
+        have |= dict(zip(counts["trial_id"].to_pylist(), counts["epoch_count_distinct"].to_pylist(), strict=True))
+    return {name: run - have[name] for name, run in counted.items() if run > have[name]}
+
+
+def _gaps(store: Store, trials: pa.Table, epochs: pa.Table) -> list[str]:
+    missing = missing_epochs(trials, epochs)
+    if not missing:
+        return []
+    first = next(iter(missing))
+    run = dict(zip(trials["trial_id"].to_pylist(), trials["epochs_run"].to_pylist(), strict=True))
+    counted = sum(run.values())
+    return [
+        f"{store.folder('epochs')} must hold the {counted} epochs that trials.parquet counts, got "
+        f"{sum(missing.values())} fewer: they are missing of {len(missing)} of {len(run)} trials, "
+        f"{missing[first]} of {run[first]} of {first} among them."
+    ]
+
+
+def _salvage(store: Store, name: str, kind: str, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
+    """Return a file's good rows, and what is wrong with it and with the others."""
+    path = store.folder(name)
+    try:
+        raw = store.read_file(name)
+    except ValueError as error:
+        return schema.empty_table(), [str(error)]
+    table, damage = salvage(raw, schema, path, _NEEDED[kind])
+    rows, damages = check_rows(table, kind, path)
+    return rows, [damage, *damages] if damage is not None else damages
+
+
+def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[str]]:
+    """Return the rows whose values a run could have written, and a sentence for each column with others.
+
+    Args:
+        table: of the record's schema.
+        kind: `trials`, `epochs` or `decisions`.
+        path: names the file in the sentences.
+    """
+    damages: list[str] = []
+    good = pa.chunked_array([np.ones(len(table), bool)])
+    for column, must, holds in _RULES[kind]:
+        if column not in table.column_names:  # the rules on errors are those of two tables
+            continue
+        values = table[column]
+        # Of a null no rule says anything but whether it may be.
+        fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], holds(values))
+        wrong = pc.and_(good, pc.invert(fits))
+        count = pc.sum(wrong).as_py() or 0
+        if count:
+            place = pc.index(wrong, True).as_py()
+            got: Any = values[place].as_py()
+            damages.append(
+                f"{path} must hold rows whose {column} is {must}, got {shown(got)} in row {place}; "
+                f"{count} of its {len(table)} rows {'is' if count == 1 else 'are'} left out for it."
+            )
+        good = pc.and_(good, fits)
+    return table.filter(good), damages
+
+
+def _each_once(table: pa.Table, keys: list[str]) -> pa.Table:
+    """Return the last row of each key, in order of the keys."""
+    numbered = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+    last = numbered.group_by(keys, use_threads=False).aggregate([("row", "max")])["row_max"]
+    return table.take(last).sort_by([(key, "ascending") for key in keys])

@@ -1,0 +1,244 @@
+"""Whatever lies in the files of a record: its good rows are shown, and sentences say what is wrong with the others."""
+
+import io
+import json
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+
+from analysis.__main__ import main
+from sweep.parquet import decode, encode, salvage, with_checksums
+from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
+from sweep.salvage import Salvaged, salvage_record
+from sweep.store import Store
+from sweep.studies import STUDIES
+from tests.fuzzing import ODD, counted, damaged, examples, refused, seeds
+
+FILES = {
+    "trials.parquet": TRIALS,
+    "epochs/part-00000000.parquet": EPOCHS,
+    "epochs/part-00000001.parquet": EPOCHS,
+    "decisions.parquet": DECISIONS,
+}
+
+
+@pytest.fixture(scope="module")
+def another() -> Iterator[Callable[[], None]]:
+    with counted("records") as count:
+        yield count
+
+
+@cache
+def rows() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a small record by the names of its files."""
+    trials = []
+    for number, variant in enumerate(("model-c", "model-c", "all-cnn-c", "strided-cnn-c")):
+        known = {"dataset": "shapes", "augmentation": "none", "variant": variant, "lr": 0.01 * (1 + number % 2)}
+        trials.append(
+            dict.fromkeys(TRIALS.names)
+            | known
+            | {"trial_id": f"t{number}", "phase": "search", "state": STATES[2 + number % 3], "seed": 0, "width": 0.25}
+            | {"weight_decay": 0.001, "batch_size": 32, "num_parameters": 100, "epochs_run": 2, "epochs_budget": 2}
+            | {"val_error": 0.5 - number / 10, "test_error": 0.6 - number / 10, "node": "here", "device": "cpu"}
+            | {"precision": "float32", "memory_format": "contiguous", "reason": "", "preemptions": 0}
+        )
+    epochs = [
+        dict.fromkeys(EPOCHS.names)
+        | {"trial_id": trial["trial_id"], "epoch": epoch, "lr": 0.01, "train_loss": 1.5, "train_error": 0.4}
+        | {"val_error": trial["val_error"], "test_error": trial["test_error"], "epoch_s": 1.0, "train_s": 0.5}
+        for epoch in (1, 2)
+        for trial in trials
+    ]
+    verdict = {"trial_id": "t1", "epoch": 1, "error": 0.5, "cut": 0.4, "arrivals": 2, "verdict": "stop"}
+    found = (trials, epochs[:4], epochs[4:], [verdict])
+    return dict(zip(FILES, found, strict=True))
+
+
+@cache
+def whole() -> dict[str, bytes]:
+    return {name: encode(rows()[name], schema) for name, schema in FILES.items()}
+
+
+@cache
+def study(protocol: str) -> bytes:
+    base = STUDIES["quickstart"]().to_dict() | {"protocol": protocol, "early_stopping": "asha"}
+    data = {"checksum": "0", "train_images": 50, "test_images": 10, "num_classes": 10, "generated": True}
+    document = {"schema_version": SCHEMA_VERSION, "study": base, "data": {"shapes": data}, "planned_trials": 8}
+    return json.dumps(document | {"created": "2026-01-02T03:04:05+00:00"}).encode()
+
+
+@pytest.fixture(scope="module")
+def run(fast: Path) -> Path:
+    (fast / "epochs").mkdir(exist_ok=True)
+    return fast
+
+
+def write(run: Path, files: dict[str, bytes], protocol: str = "paper") -> None:
+    (run / "study.json").write_bytes(study(protocol))
+    for name in FILES:
+        if name in files:
+            (run / name).write_bytes(files[name])
+        else:
+            (run / name).unlink(missing_ok=True)
+
+
+def check(run: Path) -> Salvaged:
+    """Read a record in every way, and return what was read of it."""
+    store = Store(str(run))
+    strict = [refused(read) for read in (store.read_trials, store.read_epochs, store.read_decisions)]
+    record = salvage_record(store)
+    assert record.damages or strict == [None] * 3, "what writers refuse is said to readers"
+    for table, keys in ((record.trials, ["trial_id"]), (record.epochs, ["trial_id", "epoch"])):
+        table.validate(full=True)
+        pairs = [tuple(row.values()) for row in table.select(keys).to_pylist()]
+        assert len(set(pairs)) == len(pairs)
+    for damage in record.damages:
+        assert "\n" not in damage, damage
+        assert damage.endswith("."), damage
+    if not record.damages and len(record.trials):
+        assert len(record.epochs) >= sum(record.trials["epochs_run"].to_pylist()), "nothing is missing in silence"
+    return record
+
+
+def shown(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> int:
+    status = main(["table", str(run), *options])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert (status == 0) == (said.err == ""), said.err
+    assert status in (0, 1), said.err
+    return status
+
+
+def test_the_whole_record_is_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(run, whole())
+    assert check(run).damages == ()
+    assert shown(run, capsys) == 0
+
+
+@examples(250, 0.8)
+@given(seed=seeds())
+def test_a_damaged_file(seed: int, another: Callable[[], None]) -> None:
+    another()
+    draws = random.Random(seed)
+    name = draws.choice(sorted(FILES))
+    raw, schema = damaged(whole()[name], draws.randrange(2**40)), FILES[name]
+    strict = refused(lambda: decode(raw, schema, name))
+    table, damage = salvage(raw, schema, name, ["trial_id"])
+    assert (strict is None) == (damage is None)
+    assert damage is None or (damage.endswith(".") and "\n" not in damage)
+    good = pa.Table.from_pylist(rows()[name], schema=schema)
+    if strict is None:
+        assert table.equals(good), "what is taken for whole is what was written"
+    elif len(table):
+        # Of a damaged file a column is as it was written, or gone.
+        assert len(table) == len(good)
+        assert all(table[n].equals(good[n]) or table[n].null_count == len(table) for n in schema.names)
+
+
+@examples(60, 0.12)
+@given(seed=seeds())
+def test_a_record_with_damaged_files(
+    seed: int, run: Path, capsys: pytest.CaptureFixture[str], another: Callable[[], None]
+) -> None:
+    another()
+    draws = random.Random(seed)
+    files = dict(whole())
+    for name in draws.sample(sorted(FILES), draws.choice((1, 1, 2))):
+        fault = draws.random()
+        if fault < 0.05:
+            del files[name]
+        elif fault < 0.1:
+            files[name] = files[draws.choice(sorted(files))]
+        else:
+            files[name] = damaged(files[name], draws.randrange(2**40))
+    write(run, files, draws.choice(("paper", "holdout")))
+    damages = check(run).damages
+    if seed % 20 == 0:
+        status = shown(run, capsys, *draws.choice(((), ("--by", "lr"), ("--by", "seed"), ("--format", "csv"))))
+        assert status or not damages
+
+
+def odd_file(name: str, draws: random.Random) -> bytes:
+    """Return a whole Parquet file with rows, columns or types that no run writes."""
+    table = pa.Table.from_pylist(rows()[name], schema=FILES[name])
+    listed = [dict(row) for row in rows()[name]]
+    for _ in range(draws.choice((1, 2, 4))):
+        row, column = draws.choice(listed), draws.choice(table.column_names)
+        row[column] = draws.choice((*ODD, "zombie", "t0", 2, 0.3))
+        if draws.random() < 0.2:
+            listed.append(dict(draws.choice(listed)))
+    fault = draws.random()
+    try:
+        if fault < 0.6:  # each column of the type that its values have
+            columns = {}
+            for column in table.column_names:
+                values = [row[column] for row in listed]
+                try:
+                    columns[column] = pa.array(values, FILES[name].field(column).type)
+                except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError, TypeError):
+                    columns[column] = pa.array(values)
+            table = pa.table(columns)
+        elif fault < 0.7:
+            table = table.drop_columns(draws.sample(table.column_names, draws.randrange(1, 4)))
+        elif fault < 0.8:
+            columns = list(table.column_names)
+            columns[draws.randrange(len(columns))] = draws.choice(columns)
+            table = table.rename_columns(columns)
+        elif fault < 0.9:
+            place = draws.randrange(table.num_columns)
+            kind = draws.choice((pa.string(), pa.binary(), pa.bool_(), pa.list_(pa.int64()), pa.timestamp("ns")))
+            table = table.set_column(place, table.column_names[place], pa.nulls(len(table), kind))
+        else:
+            table = table.slice(draws.randrange(len(table)), draws.randrange(3))
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError, TypeError):
+        pass  # no such file can be
+    sink = io.BytesIO()
+    versions = ({}, {"schema_version": "4"}, {"schema_version": "x"}, {"schema_version": "99999999999999999999"})
+    table = table.replace_schema_metadata(draws.choice(versions))
+    if any(pa.types.is_struct(field.type) and not field.type.num_fields for field in table.schema):
+        table = table.slice(0, 0).select([])  # Parquet has no such type
+    compression = draws.choice(("snappy", "none", "gzip", "zstd"))
+    pq.write_table(table, sink, compression=compression, row_group_size=draws.choice((1, 2, 1000)))
+    return sink.getvalue()
+
+
+@examples(60, 0.08)
+@given(seed=seeds())
+def test_odd_contents(seed: int, run: Path, capsys: pytest.CaptureFixture[str], another: Callable[[], None]) -> None:
+    another()
+    draws = random.Random(seed)
+    files = dict(whole())
+    name = draws.choice(sorted(FILES))
+    files[name] = odd_file(name, draws)
+    write(run, files, draws.choice(("paper", "holdout")))
+    damages = check(run).damages
+    if seed % 8 == 0:
+        status = shown(run, capsys, *draws.choice(((), ("--by", "lr"), ("--by", "seed"), ("--compare", "model-c"))))
+        assert status or not damages
+
+
+def test_every_cut_of_a_file_is_noticed() -> None:
+    file = whole()["epochs/part-00000000.parquet"]
+    for length in range(0, len(file), 7):
+        text = refused(lambda length=length: decode(file[:length], EPOCHS, "part"))
+        assert text is not None
+        assert text.startswith("part must be a whole Parquet file, got one that cannot be read (")
+
+
+def test_a_file_that_claims_to_be_huge_is_not_unpacked() -> None:
+    first = rows()["trials.parquet"][0]
+    listed = [{**first, "trial_id": f"t{n}", "reason": f"{n}" + "x" * 2**20} for n in range(80)]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(listed, schema=TRIALS), sink, compression="gzip")
+    huge = with_checksums(sink.getvalue())
+    assert len(huge) < 2**18
+    said = refused(lambda: decode(huge, TRIALS, "trials"))
+    assert said is not None
+    assert "(a column claims to unpack to 83" in said
