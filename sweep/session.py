@@ -150,11 +150,12 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     recorded: dict[str, dict[str, Any]] = {}
     if run is not None:
         store = run.store
-        options = recorded_placement(options, run.document)
         if not options.dry_run:
-            # Before the rows are read: another process may be about to write the last ones.
+            # Before the record is read for good: another process may just have extended it, or written the last rows.
             stack.enter_context(store.locked(console.print))
             _mend(store, console)
+            run = recorded_run(study_name, options)
+        options = recorded_placement(options, run.document)
         recorded = run.trials()
         study = with_recorded_arithmetic(run.study, recorded.values())
     else:

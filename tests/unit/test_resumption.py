@@ -255,6 +255,7 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
 
 PLUGIN = """
 from torch import nn
+from tests.looked_at import write_rows
 from trainables.architectures import register_variant
 
 
@@ -442,8 +443,8 @@ def test_a_run_that_has_ended_says_so_and_is_left_alone(
     store: Store, begin: Begin, capfd: pytest.CaptureFixture[str], state: str, status: int
 ) -> None:
     study = begin(seeds=2)
-    store.write_trials(
-        [*searched(study), *confirmed(study, 0.005, 1), confirmed(study, 0.005, 2)[1] | {"state": state}]
+    write_rows(
+        store, [*searched(study), *confirmed(study, 0.005, 1), confirmed(study, 0.005, 2)[1] | {"state": state}]
     )
     before = contents(store)
     assert run(store) == status
