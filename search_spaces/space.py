@@ -21,8 +21,8 @@ class Choice:
         if not self.values:
             raise ValueError("there must be at least one value, got none.")
         for value in self.values:
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"each value must be a finite number of at least 0, got {value!r}.")
+            if not (_is_finite(value) and value >= 0):
+                raise ValueError(f"each value must be a finite number of at least 0, got {_shown(value)}.")
         if len(set(self.values)) < len(self.values):
             raise ValueError(f"the values must differ from each other, got {_listed(self.values)}.")
 
@@ -73,8 +73,20 @@ Dimension = Choice | LogUniform
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+    if not (_is_finite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {_shown(value)}.")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float is as large as
+        return False
+
+
+def _shown(value: float) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _listed(values: Iterable[float]) -> str:

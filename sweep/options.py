@@ -21,6 +21,7 @@ from trainables.config import (
     Preprocessing,
     TrialConfig,
 )
+from trainables.fields import line, shown
 
 T = TypeVar("T")
 
@@ -308,9 +309,11 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         result = app(list(arguments), exit_on_error=False, print_error=False)
     except cyclopts.UnusedCliTokensError as error:
         extra = " ".join(map(repr, error.unused_tokens or ()))
-        raise ValueError(f"The command line must hold one study and then options, got {extra} besides.") from error
+        raise ValueError(
+            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
+        ) from error
     except cyclopts.CycloptsError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(line(error)) from error
     return result  # type: ignore[no-any-return]
 
 

@@ -6,6 +6,7 @@
     decisions.parquet        a row per judgement by early stopping, replaced whole; absent where there was none
     checkpoints/ID/last.pt   each trial's network after its last epoch
     failures/ID.txt          the traceback of a trial's last failure
+    damaged/                 files that were damaged when the run went on; nothing reads them
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
     lease.json               the heartbeat of the process that writes

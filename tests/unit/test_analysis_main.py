@@ -306,3 +306,118 @@ def test_a_damaged_checkpoint_is_one_line_and_status_2(tmp_path: Path, capsys: p
     for command in ("shift", "features"):
         assert main([command, run.location]) == 2
         assert capsys.readouterr().err.endswith("last.pt must be a whole checkpoint, got one that cannot be read.\n")
+
+
+def flip(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 3] ^= 16
+    file.write_bytes(raw)
+
+
+FAULTS = {
+    "a flipped bit": flip,
+    "the end cut off": lambda file: file.write_bytes(file.read_bytes()[:-9]),
+    "nothing in it": lambda file: file.write_bytes(b""),
+    "garbage": lambda file: file.write_bytes(b"\x00garbage" * 99),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_part_leaves_the_other_rows_and_is_said(
+    run: Store, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    assert main(["table", run.location]) == 0
+    whole = capsys.readouterr().out.split("\n\n")
+    run.append_epochs([dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 6}])
+    part = Path(run.location) / "epochs/part-00000000.parquet"
+    FAULTS[fault](part)
+    assert main(["table", run.location]) == 1
+    said = capsys.readouterr()
+    table, *remarks = said.out.rstrip("\n").split("\n\n")
+    assert table == whole[0], "no number of the table comes from the epochs"
+    assert remarks[0].startswith(f"{part} must be a whole Parquet file, got one that cannot be read (")
+    assert "Traceback" not in said.err
+    assert all(f"damaged: {line}" in said.err.splitlines() for line in remarks[: said.err.count("\n")])
+    assert said.err.count("\n") in (1, 2)
+    if fault != "a flipped bit":
+        assert remarks[1] == (
+            f"{run.location}/epochs must hold the 15 epochs that trials.parquet counts, got 15 fewer: they are missing "
+            "of 3 of 3 trials, 5 of 5 of t0 among them."
+        )
+
+
+def test_a_part_that_is_gone_is_no_silent_gap(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(run.location) / "epochs/part-00000000.parquet").unlink()
+    assert main(["table", run.location, "--format", "csv"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("variant,")
+    assert said.err.startswith("damaged: ")
+    assert "must hold the 15 epochs that trials.parquet counts, got 15 fewer" in said.err
+    assert main(["list", str(Path(run.location).parent)]) == 1
+    assert "2 of 8 trials  damaged: " in capsys.readouterr().out
+
+
+def test_a_record_of_a_newer_version_is_refused(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run.write_study(run.read_study() | {"schema_version": SCHEMA_VERSION + 1})
+    assert main(["table", run.location]) == 2
+    said = capsys.readouterr().err
+    assert f"must hold a record of version 4 to {SCHEMA_VERSION}, got {SCHEMA_VERSION + 1}; read it with" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_record_of_an_older_version_has_its_table(version: int, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = Path(__file__).parents[1] / f"records/version-{version}"
+    assert main(["table", str(sample)]) == 0
+    said = capsys.readouterr()
+    assert "strided-cnn-a" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"study": 5}, "study.json must hold study, got a file without it."),
+        ({"planned_trials": True}, "got something else at planned_trials"),
+        ({"data": {}}, "study.json must describe the data of each data set, got none of 'shapes'."),
+        ({"data": {"shapes": {"generated": "yes"}}}, "got something else at data.shapes"),
+    ],
+)
+def test_a_study_of_which_no_table_can_be_made_is_one_line(
+    run: Store, capsys: pytest.CaptureFixture[str], change: dict[str, Any], text: str
+) -> None:
+    run.write_study(run.read_study() | change)
+    assert main(["table", run.location]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert text in said.err
+
+
+def test_rows_that_no_run_writes_are_left_out_and_said(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(
+        run,
+        [
+            trial(0),
+            trial(1, state="zombie"),
+            trial(2, test_error=float("nan")),
+            trial(3, dataset="elsewhere"),
+            trial(4, test_error=None),
+        ],
+    )
+    assert main(["table", run.location]) == 1
+    said = capsys.readouterr()
+    assert "25.00" in said.out
+    assert (
+        "rows whose state is one of pending, running, completed, stopped, diverged, failed, got 'zombie' in" in said.err
+    )
+    assert "rows whose test_error is a fraction in [0, 1], got nan in row 2; 1 of its 5 rows is left out" in said.err
+    assert "study.json must describe each trial's data, got none of elsewhere; 1 trials are left out." in said.err
+    assert "must hold the test_error of each completed trial of the search, got 1 without" in said.err
+
+
+def test_what_looks_into_networks_says_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(str(tmp_path / "looked"))
+    flip(Path(run.location) / "epochs/part-00000000.parquet")
+    assert main(["shift", run.location, "--max-shift", "1", "--images", "10"]) == 1
+    assert capsys.readouterr().err.startswith("damaged: ")

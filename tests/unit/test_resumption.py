@@ -20,6 +20,7 @@ from sweep.store import Store
 from sweep.studies import STUDIES, Study
 from sweep.warm_start import warm_started
 from tests.image_sets import tiny_cifar10
+from tests.looked_at import write_rows
 
 Begin = Callable[..., Study]
 LEAVE_OR_NEW = "Leave these options out, or begin a new run under another --name."
@@ -443,9 +444,7 @@ def test_a_run_that_has_ended_says_so_and_is_left_alone(
     store: Store, begin: Begin, capfd: pytest.CaptureFixture[str], state: str, status: int
 ) -> None:
     study = begin(seeds=2)
-    write_rows(
-        store, [*searched(study), *confirmed(study, 0.005, 1), confirmed(study, 0.005, 2)[1] | {"state": state}]
-    )
+    write_rows(store, [*searched(study), *confirmed(study, 0.005, 1), confirmed(study, 0.005, 2)[1] | {"state": state}])
     before = contents(store)
     assert run(store) == status
     said = capfd.readouterr().out
