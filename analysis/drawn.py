@@ -71,14 +71,15 @@ def draw_for_screen(chart: Chart, width: float) -> tuple[str, dict[str, str]]:
     with rc_context({**_COMMON, **_SCREEN}):
         canvas = Canvas(figure=_figure(width, chart.height(3)), columns=3)
         chart.draw(canvas)
-        return _saved(canvas, "svg").decode(), canvas.tips
+        # The page's own background, light or dark, shows through.
+        return _saved(canvas, "svg", transparent=True).decode(), canvas.tips
 
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _saved(canvas: Canvas, form: FigureFormat) -> bytes:
+def _saved(canvas: Canvas, form: FigureFormat, transparent: bool = False) -> bytes:
     out = io.BytesIO()
-    canvas.figure.savefig(out, format=form, dpi=_DPI, metadata=dict(_METADATA[form]))
+    canvas.figure.savefig(out, format=form, dpi=_DPI, metadata=dict(_METADATA[form]), transparent=transparent)
     return out.getvalue()

@@ -37,7 +37,8 @@ def curves_chart(series: Series) -> Chart | None:
     left_out = sum(bool(panel.lines) for panel in series.panels) - len(panels)
 
     def draw(canvas: Canvas) -> None:
-        rows, columns = math.ceil(len(panels) / canvas.columns), min(canvas.columns, len(panels))
+        columns = _side_by_side(len(panels), canvas.columns)
+        rows = math.ceil(len(panels) / columns)
         grid = canvas.figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for place, axes in enumerate(grid.flat):
             if place >= len(panels):
@@ -64,9 +65,16 @@ def curves_chart(series: Series) -> Chart | None:
         "trial is thick and orange, stopped and unfinished ones are faint, diverged and failed ones dashed; dotted "
         "lines are the epochs after which the learning rate drops."
         + (f" {left_out} more cells are not drawn." if left_out else ""),
-        height=lambda columns: 0.8 + (1.15 if columns < 3 else 1.9) * math.ceil(len(panels) / columns),
+        height=lambda columns: (
+            0.8 + (1.15 if columns < 3 else 1.9) * math.ceil(len(panels) / _side_by_side(len(panels), columns))
+        ),
         draw=draw,
     )
+
+
+def _side_by_side(panels: int, most: int) -> int:
+    """Return how many panels make a row: four are better two by two than three and one."""
+    return 2 if panels == 4 else min(most, panels)
 
 
 def _draw_panel(canvas: Canvas, axes: Axes, series: Series, panel: Panel) -> None:

@@ -29,6 +29,10 @@ PICTURE_BYTES = 2_500_000
 """Of all pictures within the page together, so that it stays below 6 MB; further ones are linked."""
 
 
+LONG = 50
+"""Characters of a cell that take more than a line."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -103,9 +107,11 @@ def sortable(rows: Sequence[Row], caption: str, marks: Mapping[tuple[int, str], 
         marks: what stands out.
     """
     marks = marks or {}
+    headings = list(rows[0]) if rows else []
+    kinds = {heading: _kind(rows, heading) for heading in headings}
     out = [f"<table class='sortable'><caption>{html.escape(caption)}</caption><thead><tr>"]
-    for heading in rows[0] if rows else ():
-        kind = "text" if is_text(heading) or _is_words(rows, heading) else "number"
+    for heading in headings:
+        kind = kinds[heading]
         out.append(
             f"<th scope='col' class='{kind}'><button type='button'>{html.escape(heading)}"
             "<span aria-hidden='true'></span></button></th>"
@@ -115,7 +121,8 @@ def sortable(rows: Sequence[Row], caption: str, marks: Mapping[tuple[int, str], 
         out.append("<tr>")
         for column, (heading, value) in enumerate(row.items()):
             tag, scope = ("th", " scope='row'") if column == 0 else ("td", "")
-            out.append(f"<{tag}{scope}>{_cell(value, marks.get((place, heading)))}</{tag}>")
+            style = "" if kinds[heading] == "number" or column == 0 else f" class='{kinds[heading]}'"
+            out.append(f"<{tag}{scope}{style}>{_cell(value, marks.get((place, heading)))}</{tag}>")
         out.append("</tr>")
     out.append("</tbody></table>")
     return Markup("".join(out))  # noqa: S704 - all that came from the record is escaped above
@@ -126,8 +133,11 @@ def _cell(value: str, mark: Mark | None) -> str:
     return {"best": f"<strong>{text}</strong>", "tie": f"{text}<sup>{TIE}</sup>", None: text}[mark]
 
 
-def _is_words(rows: Sequence[Row], heading: str) -> bool:
-    return not all(is_number(row[heading]) for row in rows)
+def _kind(rows: Sequence[Row], heading: str) -> str:
+    """Return `number`, `text`, or `text long` where a sentence must be broken into lines."""
+    if not is_text(heading) and all(is_number(row[heading]) for row in rows):
+        return "number"
+    return "text long" if max(len(row[heading]) for row in rows) > LONG else "text"
 
 
 def _drawn(series: Series, content: Content) -> list[Drawn]:
