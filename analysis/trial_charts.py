@@ -1,7 +1,7 @@
 """Charts of a run's trials: learning curves, early stopping, hyperparameters together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,7 +23,7 @@ from analysis.canvas import (
     draw_grid,
     legend_below,
 )
-from analysis.series import Panel, Series
+from analysis.series import Line, Panel, Series
 
 MOST_PANELS = 24
 """Cells that one picture of learning curves shows."""
@@ -48,15 +48,8 @@ def curves_chart(series: Series) -> Chart | None:
             if place + columns >= len(panels):
                 axes.tick_params(labelbottom=True)
                 axes.set_xlabel("epoch")
-        handles = [
-            Line2D([], [], color=ACCENT, linewidth=1.8, label="chosen"),
-            Line2D([], [], color=PLAIN, linewidth=0.8, label="completed"),
-            Line2D([], [], color=MUTED, linewidth=0.6, alpha=0.5, label="stopped or unfinished"),
-            Line2D([], [], color=WARN, linewidth=0.8, linestyle="--", label="diverged or failed"),
-            Line2D([], [], color=MUTED, linewidth=0.8, linestyle=":", label="learning rate drops"),
-        ]
         canvas.figure.supylabel(f"{series.criterion}, %", fontsize="medium")
-        legend_below(canvas, handles)
+        legend_below(canvas, _legend(panels, bool(series.drops)))
 
     return Chart(
         name="learning-curves",
@@ -72,22 +65,40 @@ def curves_chart(series: Series) -> Chart | None:
     )
 
 
+LOOKS: Mapping[str, Mapping[str, Any]] = {
+    "chosen": {"color": ACCENT, "linewidth": 1.8, "zorder": 4},
+    "completed": {"color": PLAIN, "linewidth": 0.8, "zorder": 3},
+    "stopped or unfinished": {"color": MUTED, "linewidth": 0.6, "alpha": 0.5, "zorder": 1},
+    "diverged or failed": {"color": WARN, "linewidth": 0.8, "linestyle": "--", "zorder": 2},
+}
+"""How the curve of a trial is drawn, by what became of it."""
+
+
+def _kind(line: Line) -> str:
+    if line.chosen:
+        return "chosen"
+    state = line.trial["state"]
+    kinds = {"completed": "completed", "diverged": "diverged or failed", "failed": "diverged or failed"}
+    return kinds.get(state, "stopped or unfinished")
+
+
+def _legend(panels: Sequence[Panel], drops: bool) -> list[Line2D]:
+    """Return an entry for each kind of line that is there."""
+    found = {_kind(line) for panel in panels for line in panel.lines}
+    handles = [Line2D([], [], label=kind, **look) for kind, look in LOOKS.items() if kind in found]
+    if drops:
+        handles.append(Line2D([], [], color=MUTED, linewidth=0.8, linestyle=":", label="learning rate drops"))
+    return handles
+
+
 def _side_by_side(panels: int, most: int) -> int:
     """Return how many panels make a row: four are better two by two than three and one."""
     return 2 if panels == 4 else min(most, panels)
 
 
 def _draw_panel(canvas: Canvas, axes: Axes, series: Series, panel: Panel) -> None:
-    looks: dict[str, dict[str, Any]] = {
-        "completed": {"color": PLAIN, "linewidth": 0.8, "zorder": 3},
-        "diverged": {"color": WARN, "linewidth": 0.8, "linestyle": "--", "zorder": 2},
-        "failed": {"color": WARN, "linewidth": 0.8, "linestyle": "--", "zorder": 2},
-    }
-    faint = {"color": MUTED, "linewidth": 0.6, "alpha": 0.5, "zorder": 1}
     for line in panel.lines:
-        look = looks.get(line.trial["state"], faint)
-        if line.chosen:
-            look = {"color": ACCENT, "linewidth": 1.8, "zorder": 4}
+        look = LOOKS[_kind(line)]
         (drawn,) = axes.plot(line.epochs, [100 * error for error in line.errors], **look)
         canvas.tip(drawn, describe(line.trial, line.errors[-1]))
     for drop in series.drops:
