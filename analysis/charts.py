@@ -64,26 +64,27 @@ def _comparison(series: Series) -> Chart | None:
                 ends = [100 * (bar.error - bar.half_width), 100 * (bar.error + bar.half_width)]
                 axes.plot(ends, [place, place], "-", color=ACCENT if bar.best else PLAIN, linewidth=1.5)
             if bar.paper is not None:
-                (theirs,) = axes.plot(
+                (diamond,) = axes.plot(
                     [100 * bar.paper], [place], "D", color=INK, markerfacecolor="none", markersize=5, zorder=3
                 )
-                canvas.tip(theirs, f"{bar.label} in the paper: {100 * bar.paper:.2f} %")
+                canvas.tip(diamond, f"{bar.label} in the paper: {100 * bar.paper:.2f} %")
         axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
         axes.set_ylim(len(bars) - 0.5, -0.5)
         _within_percent(axes, bars)
         axes.set_xlabel("test error, %")
         draw_grid(axes, "x")
         if papers:
-            handles = [handle(PLAIN, "o", "this run"), handle(INK, "D", "the paper", hollow=True)]
-            axes.legend(handles=handles, loc="best", frameon=False)
+            theirs = "the paper, with other settings" if series.other_settings else "the paper"
+            legend_below(canvas, [handle(PLAIN, "o", "this run"), handle(INK, "D", theirs, hollow=True)])
 
     return Chart(
         name="comparison",
         title="Test error of each variant",
         text="A dot is the mean test error of a variant's chosen configuration, its line the 95 % interval of the mean "
         "over the seeds, cut off at 0 and 100 %; without a line there was one seed. The lowest is in orange."
-        + (" An open diamond is the paper's number." if papers else ""),
-        height=lambda _: 0.75 + 0.24 * len(bars),
+        + (" An open diamond is the paper's number." if papers else "")
+        + (f" Its settings were others: {', '.join(series.other_settings)}." if series.other_settings else ""),
+        height=lambda _: (1.0 if papers else 0.75) + 0.24 * len(bars),
         draw=draw,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, final
 from analysis.aggregate import COUNTED_STATES, Trial, VariantResult
 from analysis.comparison import compare
 from analysis.evidence import Evidence, read_evidence
+from analysis.published import differences, settings_of
 from analysis.tables import published_of
 from sweep.selection import HYPERPARAMETERS, criterion_column
 from sweep.store import Store
@@ -77,6 +78,8 @@ class Stopped:
     """Epochs that the trials of the search that have ended would have run without early stopping."""
     saved: int
     """Epochs that stopped trials did not run."""
+    stopped_rates: Sequence[float]
+    """Learning rate of each stopped trial."""
 
 
 @final
@@ -131,6 +134,17 @@ class Series:
         ]
 
     @cached_property
+    def other_settings(self) -> list[str]:
+        """The settings, in words, that differ from the paper's where its numbers stand beside the run's."""
+        results, document = self.evidence.results, self.evidence.document
+        found: list[str] = []
+        for result, entry in zip(results, published_of(results, document), strict=True):
+            if entry:
+                images = document["data"][result.dataset]["train_images"]
+                found += differences(self.study, images, settings_of(entry))
+        return list(dict.fromkeys(found))
+
+    @cached_property
     def panels(self) -> list[Panel]:
         """A panel per cell, in the study's order."""
         points = min(MOST_POINTS, max(FEWEST_POINTS, MAX_POINTS // max(1, len(self.evidence.trials))))
@@ -178,6 +192,7 @@ class Series:
             epochs_run=sum(trial["epochs_run"] or 0 for trial in ended),
             epochs_budget=sum(trial["epochs_budget"] or 0 for trial in ended),
             saved=sum((trial["epochs_budget"] or 0) - (trial["epochs_run"] or 0) for trial in stopped),
+            stopped_rates=[trial["lr"] for trial in stopped],
         )
 
     def _speed(self, result: VariantResult) -> float | None:

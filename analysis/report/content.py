@@ -20,6 +20,10 @@ _MOST_POINTS_LISTED = 100
 """Rows of the table that stands for a chart."""
 
 
+_MOST_RATES = 6
+"""Learning rates that a cell lists one by one."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Content:
@@ -120,9 +124,18 @@ def _stopped(series: Series) -> list[Row]:
             "epochs run": f"{row.epochs_run:,}",
             "epochs saved": f"{row.saved:,}",
             "saved %": f"{100 * row.saved / row.epochs_budget:.0f}" if row.epochs_budget else MISSING,
+            "stopped at learning rate": _rates(row.stopped_rates),
         }
         for row in series.stopped
     ]
+
+
+def _rates(rates: Sequence[float]) -> str:
+    """Return learning rates in words, each with how often it is there, or from the lowest to the highest of many."""
+    counts = Counter(rates)
+    if len(counts) > _MOST_RATES:
+        return f"{min(counts):.3g} to {max(counts):.3g}"
+    return ", ".join(f"{rate:g} ({count})" for rate, count in sorted(counts.items())) or MISSING
 
 
 def _numbers(series: Series) -> dict[str, list[Row]]:

@@ -94,7 +94,8 @@ def test_failures_stand_with_their_reasons_and_stopped_trials_with_what_was_save
     failures = page.tables["Trials that diverged or failed, with the reason"]
     assert [row[-1] for row in failures[1:]] == ["the loss became NaN", f"RuntimeError: {SCRIPT} & more"]
     stopped = page.tables["Whom early stopping stopped, and what it saved"]
-    assert stopped[1] == ["model-c", "6", "1", "36", "6", "10"]
+    assert stopped[1] == ["model-c", "6", "1", "36", "6", "10", "0.01 (1)"]
+    assert stopped[2][-1] == "-"
 
 
 def test_what_there_is_nothing_of_has_no_section(tmp_path: Path) -> None:

@@ -91,3 +91,9 @@ def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
 )
 def test_verdicts_of_less(trials: list[dict[str, Any]], sentence: str) -> None:
     assert verdicts(series(trials, "model-c", "mine")) == [sentence]
+
+
+def test_the_papers_settings_are_told_where_they_were_others() -> None:
+    assert "epochs 10 (paper: 350)" in series([trial(0)], "model-c").other_settings
+    assert series([trial(0)], "model-c", generated=True).other_settings == []
+    assert series([trial(0, val_error=0.1)], "model-c", protocol="holdout").other_settings == []
