@@ -4,15 +4,18 @@ from analysis.aggregate import VariantResult, summarise
 from analysis.checks import findings
 from analysis.comparison import Comparison, compare
 from analysis.evidence import Evidence, read_evidence
-from analysis.tables import FORMATS, render
+from analysis.formats import FORMATS, render
+from analysis.frames import Record, load
 
 __all__ = [
     "FORMATS",
     "Comparison",
     "Evidence",
+    "Record",
     "VariantResult",
     "compare",
     "findings",
+    "load",
     "read_evidence",
     "render",
     "summarise",

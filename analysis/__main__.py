@@ -1,9 +1,9 @@
-"""`python -m analysis table RUN | list DIR | published | shift RUN | features RUN`."""
+"""`python -m analysis table RUN... | report RUN | figures RUN | list DIR | published | shift RUN | features RUN`."""
 
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import cyclopts
@@ -13,14 +13,16 @@ from analysis.aggregate import By
 from analysis.checks import findings
 from analysis.comparison import compare as compared
 from analysis.evidence import read_evidence
+from analysis.formats import render
 from analysis.published import PAPER
+from analysis.side_by_side import run_names, side_by_side
 from analysis.tables import (
     comparison_notes,
     comparison_rows,
     generated_notes,
+    marks_of,
     notes,
     published_rows,
-    render,
     reported_note,
     reported_rows,
     table_rows,
@@ -42,30 +44,92 @@ app = cyclopts.App(
 
 
 @app.command
-def table(run: str, /, *, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> int:
+def table(*runs: str, format: Format = "markdown", by: By = "variant", compare: str | None = None) -> int:
     """Print a row per variant: its error, at which learning rate, and how its trials ended; findings below it.
 
     Args:
-        run: the run's folder or URI.
+        runs: the run's folder or URI; several stand side by side, a group of columns for each.
         format: how the table is written; csv leaves out the remarks below it.
         by: one row per variant, or per variant and learning rate or seed.
         compare: a variant; the table then says of every other one whether its error differs from this one's by more
             than the seeds explain.
     """
+    if not runs:
+        raise ValueError("RUN must be the folder or URI of a run, got none.")
     if compare is not None and by != "variant":
         raise ValueError(f"by must be variant where variants are compared, got {by!r}; leave --by or --compare out.")
-    evidence = read_evidence(Store(run))
+    if compare is not None and len(runs) > 1:
+        raise ValueError(f"RUN must be a single one where variants are compared, got {len(runs)}; leave --compare out.")
+    if len(runs) > 1:
+        stores = [Store(run) for run in runs]
+        names = run_names([store.location for store in stores])
+        evidences = {name: read_evidence(store) for name, store in zip(names, stores, strict=True)}
+        rows, beside, remarks = side_by_side(evidences, by)
+        damages = [damage for each in evidences.values() for damage in each.damages]
+        print(render(rows, [*damages, *remarks], format, beside, names))
+        return _said(damages)
+    evidence = read_evidence(Store(runs[0]))
     results = evidence.results_by(by)
     rows, remarks = table_rows(results, evidence.document, by), notes(results, evidence.document)
+    marks, about = marks_of(results, evidence.document, by)
     if compare is not None:
         comparisons = compared(results, compare)
         rows, remarks = comparison_rows(comparisons), [*comparison_notes(comparisons), *remarks]
+        marks, about = {}, []
     if evidence.reported:
-        rows, remarks = reported_rows(evidence.reported), [reported_note(evidence)]
+        rows, marks, remarks = reported_rows(evidence.reported), {}, [reported_note(evidence)]
     else:
-        remarks += findings(evidence)
-    print(render(rows, [*evidence.damages, *remarks], format))
+        remarks = [*about, *remarks, *findings(evidence)]
+    print(render(rows, [*evidence.damages, *remarks], format, marks))
     return _said(evidence.damages)
+
+
+@app.command
+def report(run: str, /, *, format: Literal["html", "md"] = "html", output: str | None = None) -> int:
+    """Write one page on a run that opens from disk: verdict, table, charts, findings, failures, provenance.
+
+    Args:
+        run: the run's folder or URI.
+        format: html, with charts, or md, Markdown without.
+        output: the file; report.html or report.md in the run's folder report by default.
+    """
+    # matplotlib and Jinja take half a second, which the tables need not wait for.
+    from analysis.output import report_file, report_folder, write_file
+    from analysis.report import build_report
+    from analysis.series import read_series
+
+    store = Store(run)
+    # Pictures lie beside the report where it has its usual place.
+    folder, name = (report_folder(store, None), f"report.{format}") if output is None else report_file(output)
+    series = read_series(store)
+    page = build_report(series, PurePosixPath(store.location).name, format, folder if output is None else None)
+    print(write_file(folder, name, page.encode()))
+    return _said(series.evidence.damages)
+
+
+@app.command
+def figures(run: str, /, *, format: Literal["pdf", "svg", "png"] = "pdf", output: str | None = None) -> int:
+    """Draw a run's charts for a paper, 3.25 inches wide: comparison, sensitivity, learning curves, error by size.
+
+    Args:
+        run: the run's folder or URI.
+        format: of the files.
+        output: their folder; the run's folder report/figures by default.
+    """
+    from analysis.charts import charts
+    from analysis.drawn import PAPER_CHARTS, draw_for_paper
+    from analysis.output import report_folder, write_file
+    from analysis.series import read_series
+
+    store = Store(run)
+    folder = report_folder(store, output, "report/figures")
+    series = read_series(store)
+    drawn = [chart for chart in charts(series) if chart.name in PAPER_CHARTS]
+    if not drawn:
+        raise ValueError(f"RUN must have a completed trial for there to be a figure, got {run}, which has none.")
+    for chart in drawn:
+        print(write_file(folder, f"{chart.name}.{format}", draw_for_paper(chart, format)), flush=True)
+    return _said(series.evidence.damages)
 
 
 @app.command
@@ -133,7 +197,8 @@ def shift(
         output: folder for shift.png and shift.csv; the run's folder report by default.
     """
     # torch and matplotlib take seconds, which the tables above need not wait for.
-    from analysis.networks import load_images, load_subjects, report_folder, write_file
+    from analysis.networks import load_images, load_subjects
+    from analysis.output import report_folder, write_file
     from analysis.shift import REMARKS, check_max_shift, draw_shift, measure, shift_csv, shift_table
 
     store = Store(run)
@@ -183,7 +248,8 @@ def features(
         output: folder for the pictures; the run's folder report/features by default.
     """
     from analysis.features import Request, draw_features
-    from analysis.networks import load_subjects, report_folder, write_file
+    from analysis.networks import load_subjects
+    from analysis.output import report_folder, write_file
 
     store = Store(run)
     folder = report_folder(store, output, "report/features")

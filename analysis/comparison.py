@@ -25,13 +25,18 @@ class Comparison:
     """Corrected for the number of comparisons that have a p value."""
 
     @property
+    def is_clear(self) -> bool:
+        """Whether the difference is more than the seeds explain."""
+        return self.p_holm is not None and self.p_holm < 1 - CONFIDENCE
+
+    @property
     def verdict(self) -> str:
         """What a reader may make of the difference."""
         if min(self.result.num_seeds, self.reference.num_seeds) < 2:
             return "not known: fewer than 2 seeds"
         if self.p_holm is None:
             return "not known: the seeds do not differ"
-        return f"{'' if self.p_holm < 1 - CONFIDENCE else 'not '}more than the seeds explain"
+        return f"{'' if self.is_clear else 'not '}more than the seeds explain"
 
 
 def compare(results: Sequence[VariantResult], reference: str) -> list[Comparison]:

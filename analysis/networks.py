@@ -1,9 +1,7 @@
 """The networks of a run and the images they are looked at with: the chosen trial of each cell, from its checkpoint."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -17,7 +15,6 @@ from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
 from trainables.data import Dataset, StreamedDataset, hold_out, open_dataset, prepare
 from trainables.data.augmentation import placed
-from trainables.files import filesystem_of, write_whole
 from trainables.registry import load_plugins
 
 _SAME_IN_BOTH = ("dataset", "augmentation", "variant", "lr", "seed")
@@ -126,35 +123,6 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
         labels=prepared.test_labels[:count],
         class_names=dataset.class_names,
     )
-
-
-def report_folder(store: Store, output: str | None, inside: str = "report") -> Path:
-    """Return the folder for pictures, `inside` the run's own unless another is given; nothing is made yet.
-
-    Raises:
-        ValueError: the run is remote and no folder is given, or it cannot be written to.
-    """
-    if output is None and "://" in store.location:
-        raise ValueError(f"output must be a local folder where the run is remote, got none for {store.location}.")
-    folder = Path(store.folder(inside) if output is None else output).resolve()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"output must be a folder that can be written to, got {str(folder)!r}.")
-    return folder
-
-
-def write_file(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file whole, and its folder where there is none; return its path.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    file = folder / name
-    try:
-        write_whole(*filesystem_of(str(file)), data)
-    except OSError as error:
-        raise ValueError(f"output must be a folder that can be written to, got {file} ({error.strerror}).") from error
-    return file
 
 
 def _chosen_trials(store: Store) -> dict[Cell, Mapping[str, Any]]:

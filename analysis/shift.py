@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from analysis.figures import Curve, draw_curves
+from analysis.formats import MISSING, Row
 from analysis.geometry import total_stride
 from analysis.networks import Images, Subject
-from analysis.tables import MISSING, Row
 from trainables.data.source import IMAGE_SHAPE
 
 DIRECTIONS = {"left": (-1, 1, 0, 0), "right": (1, -1, 0, 0), "up": (0, 0, -1, 1), "down": (0, 0, 1, -1)}

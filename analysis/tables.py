@@ -1,21 +1,15 @@
-"""The comparison table of a run, in several formats."""
+"""The comparison table of a run: rows of text, what stands out in them, and remarks."""
 
-import csv
-import html
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tabulate import tabulate
 
 from analysis.aggregate import COUNTED_STATES, By, VariantResult
 from analysis.comparison import Comparison
 from analysis.evidence import Evidence
-from analysis.inference import binomial_standard_error
+from analysis.formats import MISSING, TIE, Mark, Marks, Row
+from analysis.inference import binomial_standard_error, welch
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
 
-Row = dict[str, str]
-MISSING = "-"
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""
 
@@ -44,14 +38,14 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
     searched = {
         name for name in _BESIDE_THE_RATE if len(frozenset().union(*(result.tried[name] for result in results))) > 1
     }
-    published = _published(results, study)
+    published = published_of(results, study)
     rows = []
     for result, paper in zip(results, published, strict=True):
         row = {"data set": result.dataset, "augmentation": result.augmentation} if several_cells else {}
         row["variant"] = result.variant
         if by == "seed":
             row["seed"] = str(result.seed)
-        row[_error_heading(study["study"]["protocol"], by)] = _percent(result.error)
+        row[error_heading(study["study"]["protocol"], by)] = _percent(result.error)
         if several_seeds:
             row[PLUS_MINUS] = _percent(result.half_width)
             row["sd"] = _percent(result.error_sd)
@@ -76,11 +70,50 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
     return rows
 
 
-def _error_heading(protocol: str, by: By) -> str:
+def error_heading(protocol: str, by: By) -> str:
+    """Return the heading of a table's errors."""
     # Under `paper` it is the lowest of all rates; `holdout` reads the test error of what other images have chosen.
     if protocol == "holdout":
         return "test error %" if by == "seed" else "mean test error %"
     return "error %" if by == "lr" else "best error %"
+
+
+def marks_of(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> tuple[Marks, list[str]]:
+    """Return which errors of a table stand out, by row and heading, and what a reader must know of that.
+
+    The lowest error of each data set and augmentation is the best; by learning rate, of each variant. An error ties
+    with it where the 95 % interval of the difference of the two means, Welch's, holds 0; one of a single seed has no
+    such interval and ties with nothing. A table by seed has none: its best row is the luckiest.
+
+    Args:
+        results: what the table shows.
+        study: contents of the run's study.json.
+        by: what makes a row.
+    """
+    heading = error_heading(study["study"]["protocol"], by)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, result in enumerate(results):
+        if result.error is not None and by != "seed":
+            key = (result.dataset, result.augmentation, *([result.variant] if by == "lr" else []))
+            groups.setdefault(key, []).append(place)
+    marks: dict[tuple[int, str], Mark] = {}
+    for places in groups.values():
+        best = min(places, key=lambda place: results[place].error or 0.0)
+        if len(places) > 1:
+            marks[best, heading] = "best"
+            marks |= {(place, heading): "tie" for place in places if place != best and _ties(results, place, best)}
+    if not marks:
+        return {}, []
+    found = [f"Bold: the lowest error of each {'variant' if by == 'lr' else 'data set and augmentation'}."]
+    if "tie" in marks.values():
+        found.append(f"{TIE}: the 95 % interval of its difference to the lowest holds 0 (Welch's, each alone).")
+    return marks, found
+
+
+def _ties(results: Sequence[VariantResult], place: int, best: int) -> bool:
+    test = welch(results[place].errors, results[best].errors)
+    difference = (results[place].error or 0.0) - (results[best].error or 0.0)
+    return test is not None and difference <= test.half_width
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -165,12 +198,18 @@ def reported_note(evidence: Evidence) -> str:
     )
 
 
-def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply."""
+def notes(results: Sequence[VariantResult], study: Mapping[str, Any], *, paper: bool = True) -> list[str]:
+    """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply.
+
+    Args:
+        results: what the table shows.
+        study: contents of the run's study.json.
+        paper: whether the paper's numbers may stand there.
+    """
     images = {name: data["train_images"] for name, data in study["data"].items()}
     found = [ERRORS_ARE[study["study"]["protocol"]], *_chance_notes(results, study)]
-    published = [entry for entry in _published(results, study) if entry]
-    if published:
+    published = [entry for entry in published_of(results, study) if entry]
+    if published and paper:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
         found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
     found += generated_notes(study)
@@ -178,17 +217,6 @@ def notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[st
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
     return found
-
-
-def render(rows: Sequence[Row], remarks: Sequence[str], form: str) -> str:
-    """Return rows and remarks as `markdown`, `latex`, `csv` or `html`.
-
-    Raises:
-        ValueError: the format is none of these.
-    """
-    if form not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}.")
-    return FORMATS[form](rows, remarks)
 
 
 def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
@@ -228,7 +256,13 @@ def _generated(study: Mapping[str, Any]) -> list[str]:
     return [name for name, data in study["data"].items() if data["generated"]]
 
 
-def _published(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[Published | None]:
+def published_of(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[Published | None]:
+    """Return the paper's entry beside each result, None where it has none, and for all beside generated images.
+
+    Args:
+        results: of one run.
+        study: contents of the run's study.json.
+    """
     if _generated(study):
         # Made-up images stand beside no published number, not even in another row.
         return [None] * len(results)
@@ -253,44 +287,6 @@ def _comparability(published: Sequence[Published], study: Mapping[str, Any], tra
                 "size, weight decay, preprocessing and the strengths of the augmentation are the study's own."
             )
     return found
-
-
-def _markdown(rows: Sequence[Row], remarks: Sequence[str]) -> str:
-    return "\n\n".join([_tabulate(rows, "github"), *remarks])
-
-
-def _latex(rows: Sequence[Row], remarks: Sequence[str]) -> str:
-    return "\n".join([_tabulate(rows, "latex_booktabs"), *(f"% {remark}" for remark in remarks)])
-
-
-def _html(rows: Sequence[Row], remarks: Sequence[str]) -> str:
-    return "\n".join([_tabulate(rows, "html"), *(f"<p>{html.escape(remark)}</p>" for remark in remarks)])
-
-
-def _csv(rows: Sequence[Row], remarks: Sequence[str]) -> str:  # noqa: ARG001 - a table of numbers for programs
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: "" if value == MISSING else value.replace(",", "") for key, value in row.items()} for row in rows
-        )
-    return out.getvalue().rstrip("\n")
-
-
-FORMATS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-    "html": _html,
-}
-"""Renderers by the name of their format."""
-
-
-def _tabulate(rows: Sequence[Row], form: str) -> str:
-    text_columns = {"data set", "augmentation", "variant", "method", "place", "known from", "trial", "difference is"}
-    align = ["left" if column in text_columns else "right" for column in rows[0]] if rows else []
-    return tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True, colalign=align)
 
 
 def _seeds(number: int) -> str:

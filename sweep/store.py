@@ -77,6 +77,15 @@ def run_location(output: str, name: str) -> str:
     return _inside(output, name)
 
 
+def write_local(file: Path, data: bytes) -> None:
+    """Write a local file whole, and its folder where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(pafs.LocalFileSystem(), str(file), data)
+
+
 @final
 class Store:
     """The record of one run. One process writes; any number read, also while it is written."""

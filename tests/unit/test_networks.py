@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.networks import load_images, load_subjects, report_folder, write_file
+from analysis.networks import load_images, load_subjects
+from analysis.output import report_folder, write_file
 from sweep.records import EPOCHS
 from sweep.store import Store
 from tests.looked_at import TRAIN_SIZE, config, make_run, row, save

@@ -256,7 +256,6 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
 
 PLUGIN = """
 from torch import nn
-from tests.looked_at import write_rows
 from trainables.architectures import register_variant
 
 

@@ -1,0 +1,83 @@
+"""A run's record for a notebook: Arrow tables, and pandas frames where pandas is installed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import pyarrow as pa
+
+from sweep.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table = Literal["trials", "epochs", "decisions"]
+"""The record's tables; `sweep.records` says what their columns mean."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run has recorded when it was read; errors are fractions in [0, 1], times are seconds."""
+
+    study: Mapping[str, Any]
+    """Contents of study.json."""
+    trials: pa.Table
+    """A row per trial."""
+    epochs: pa.Table
+    """A row per trial and epoch."""
+    decisions: pa.Table
+    """A row per judgement by early stopping."""
+
+    def to_pandas(self, table: Table = "trials") -> "pd.DataFrame":
+        """Return one of the tables as a frame; numbers that are missing become NaN, also whole ones.
+
+        Args:
+            table: which; `epochs` has the columns of its trial beside its own that tell what was trained.
+
+        Raises:
+            ValueError: there is no such table.
+            ImportError: pandas is not installed.
+        """
+        tables = {"trials": self.trials, "epochs": self.epochs, "decisions": self.decisions}
+        if table not in tables:
+            raise ValueError(f"table must be one of {', '.join(tables)}, got {table!r}.")
+        try:
+            import pandas  # noqa: F401 - looked for only: Arrow's own message names no cure
+        except ImportError as error:
+            raise ImportError(
+                "pandas must be installed for to_pandas, got none; run pip install pandas, or use the Arrow tables "
+                ".trials, .epochs and .decisions."
+            ) from error
+        wanted = tables[table]
+        if table == "epochs":
+            wanted = wanted.join(
+                self.trials.select(["trial_id", *_OF_THE_TRIAL]).rename_columns(["trial_id", *_OF_THE_TRIAL.values()]),
+                keys="trial_id",
+            ).sort_by([("trial_id", "ascending"), ("epoch", "ascending")])
+        return wanted.to_pandas()
+
+
+# `lr` of an epoch is what its schedule has left of the trial's.
+_OF_THE_TRIAL = {
+    name: name
+    for name in ("phase", "dataset", "augmentation", "variant", "weight_decay", "batch_size", "seed", "state")
+} | {"lr": "trial_lr"}
+
+
+def load(run: str) -> Record:
+    """Return the record of a run, also of one that goes on.
+
+    Args:
+        run: the run's folder or URI.
+
+    Raises:
+        ValueError: there is no run, or its record cannot be read.
+    """
+    store = Store(run)
+    return Record(
+        study=store.read_study(),
+        trials=store.read_trials(),
+        epochs=store.read_epochs(),
+        decisions=store.read_decisions(),
+    )

@@ -1,0 +1,238 @@
+"""What a report says, as plain text and numbers: no HTML, no Markdown, no drawing."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from analysis.aggregate import COUNTED_STATES, Trial
+from analysis.canvas import HEADINGS
+from analysis.charts import rate_points
+from analysis.checks import findings
+from analysis.formats import MISSING, Mark, Row
+from analysis.series import Series, verdicts
+from analysis.tables import marks_of, notes, table_rows
+from sweep.records import FINAL_STATES
+from sweep.selection import HYPERPARAMETERS
+
+_MOST_POINTS_LISTED = 100
+"""Rows of the table that stands for a chart."""
+
+
+_MOST_RATES = 6
+"""Learning rates that a cell lists one by one."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A report without its pictures."""
+
+    name: str
+    """The run's."""
+    verdicts: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+    """A few figures of the whole run, with what they are."""
+    rows: Sequence[Row]
+    """The comparison table, as `python -m analysis table` prints it."""
+    marks: Mapping[tuple[int, str], Mark]
+    remarks: Sequence[str]
+    findings: Sequence[str]
+    failures: Sequence[Row]
+    stopped: Sequence[Row]
+    numbers: Mapping[str, Sequence[Row]]
+    """By a chart's name, the numbers that it shows."""
+    trials: Sequence[Row]
+    """Every trial."""
+    provenance: Sequence[tuple[str, str]]
+
+
+def content_of(series: Series, name: str) -> Content:
+    """Return what a report of the run `name` says."""
+    evidence = series.evidence
+    results, document = evidence.results, evidence.document
+    remarks = notes(results, document)
+    rows = table_rows(results, document)
+    marks, marked = marks_of(results, document)
+    return Content(
+        name=name,
+        verdicts=verdicts(series),
+        facts=_facts(series),
+        rows=rows,
+        marks=marks,
+        remarks=[*marked, *remarks],
+        findings=findings(evidence),
+        failures=_failures(series),
+        stopped=_stopped(series),
+        numbers=_numbers(series),
+        trials=[_trial_row(series, trial) for trial in evidence.trials],
+        provenance=provenance(document, evidence.trials),
+    )
+
+
+def _facts(series: Series) -> list[tuple[str, str]]:
+    trials, document = series.evidence.trials, series.evidence.document
+    states = Counter(trial["state"] for trial in trials)
+    ended = sum(states[state] for state in FINAL_STATES)
+    facts = [("trials have ended", f"{ended:,} of {document['planned_trials']:,}")]
+    facts += [(state, f"{states[state]:,}") for state in COUNTED_STATES[1:] if states[state]]
+    facts.append(("epochs trained", f"{sum(trial['epochs_run'] or 0 for trial in trials):,}"))
+    facts += [(what, amount) for what, amount, _ in _costs(document, trials)]
+    return facts
+
+
+def _costs(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
+    """Return what was paid for, how much of it, and how that was reckoned."""
+    seconds: Counter[str] = Counter()
+    for trial in trials:
+        kind = "CPU" if (trial["device"] or "cpu") == "cpu" else "GPU"
+        seconds[kind] += trial["duration_s"] or 0
+    workers = document.get("workers") or 1
+    found = []
+    for kind, total in sorted(seconds.items()):
+        asked = (document.get("placement") or {}).get("gpus_per_trial") if kind == "GPU" else None
+        each = workers if asked is None else asked
+        hours = total / 3600 * each
+        how = f"durations of all trials x {each:g} {kind}{'' if each == 1 else 's'} of each"
+        found.append((f"{kind}-hours", f"{hours:.2f}" if hours < 100 else f"{hours:,.0f}", how))
+    return found
+
+
+def _failures(series: Series) -> list[Row]:
+    return [
+        {
+            "trial": trial["trial_id"],
+            "variant": trial["variant"],
+            "state": trial["state"],
+            **_configuration(trial),
+            "seed": str(trial["seed"]),
+            "epochs": str(trial["epochs_run"] or 0),
+            "reason": trial["reason"] or MISSING,
+        }
+        for trial in series.evidence.trials
+        if trial["state"] in ("diverged", "failed")
+    ]
+
+
+def _stopped(series: Series) -> list[Row]:
+    return [
+        {
+            "variant": row.label,
+            "trials": str(row.trials),
+            "stopped": str(row.stopped),
+            "epochs run": f"{row.epochs_run:,}",
+            "epochs saved": f"{row.saved:,}",
+            "saved %": f"{100 * row.saved / row.epochs_budget:.0f}" if row.epochs_budget else MISSING,
+            "stopped at learning rate": _rates(row.stopped_rates),
+        }
+        for row in series.stopped
+    ]
+
+
+def _rates(rates: Sequence[float]) -> str:
+    """Return learning rates in words, each with how often it is there, or from the lowest to the highest of many."""
+    counts = Counter(rates)
+    if len(counts) > _MOST_RATES:
+        return f"{min(counts):.3g} to {max(counts):.3g}"
+    return ", ".join(f"{rate:g} ({count})" for rate, count in sorted(counts.items())) or MISSING
+
+
+def _numbers(series: Series) -> dict[str, list[Row]]:
+    comparison = [
+        {
+            "variant": bar.label,
+            "test error %": _percent(bar.error),
+            "± 95 %": _percent(bar.half_width),
+            "seeds": str(bar.seeds),
+            "parameters": MISSING if bar.parameters is None else f"{bar.parameters:,}",
+            "images/s": MISSING if bar.images_per_s is None else f"{bar.images_per_s:,.0f}",
+            **({} if all(b.paper is None for b in series.bars) else {"paper %": _percent(bar.paper)}),
+        }
+        for bar in series.bars
+    ]
+    rates = [
+        {
+            "variant": panel.label,
+            "learning rate": f"{rate:g}",
+            f"{series.criterion} %": _percent(error),
+            "completed": str(count),
+        }
+        for panel in series.panels
+        for rate, error, count in rate_points(series, panel)
+    ]
+    return {
+        "comparison": comparison,
+        "error-parameters": comparison,
+        "error-speed": comparison,
+        "sensitivity": rates[:_MOST_POINTS_LISTED],
+    }
+
+
+def _trial_row(series: Series, trial: Trial) -> Row:
+    several = len({(r.dataset, r.augmentation) for r in series.evidence.results}) > 1
+    place = {"data set": trial["dataset"], "augmentation": trial["augmentation"]} if several else {}
+    return {
+        **place,
+        "variant": trial["variant"],
+        "phase": trial["phase"],
+        **_configuration(trial),
+        "seed": str(trial["seed"]),
+        "state": trial["state"],
+        "epochs": f"{trial['epochs_run'] or 0}/{trial['epochs_budget']}",
+        "validation %": _percent(trial["val_error"]),
+        "test %": _percent(trial["test_error"]),
+        "seconds": MISSING if trial["duration_s"] is None else f"{trial['duration_s']:,.0f}",
+        "images/s": MISSING if trial["images_per_s"] is None else f"{trial['images_per_s']:,.0f}",
+    }
+
+
+def _configuration(trial: Trial) -> Row:
+    return {HEADINGS[name]: MISSING if trial[name] is None else f"{trial[name]:g}" for name in HYPERPARAMETERS}
+
+
+def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """Return by which command, code and packages, on what and with which data a run was made."""
+    lines = [*_origin(document, "")]
+    for number, entry in enumerate(document.get("resumed", []), start=1):
+        lines += _origin(entry, f"resumed {number}: ")
+    for name, data in document["data"].items():
+        made = ", generated" if data.get("generated") else ""
+        sizes = ", ".join(
+            f"{data[key]:,} {word}"
+            for key, word in (("train_images", "training images"), ("test_images", "test images"))
+            if data.get(key) is not None
+        )
+        lines.append((f"data {name}", f"{sizes}{made}; checksum {data.get('checksum', 'not recorded')}"))
+    kinds = Counter(
+        ", ".join(str(trial[name]) for name in ("node", "device", "precision", "memory_format") if trial[name])
+        for trial in trials
+    )
+    lines += [("trained on", f"{kind}: {count} trials") for kind, count in kinds.most_common(10) if kind]
+    lines += [(what, f"{amount} ({how})") for what, amount, how in _costs(document, trials)]
+    lost = sum(trial["preemptions"] or 0 for trial in trials)
+    if lost:
+        lines.append(("nodes lost", f"{lost} times a trial lost its node and was begun again"))
+    return lines
+
+
+def _origin(entry: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    code = entry.get("code") or {}
+    altered = {True: ", altered since", False: ", unaltered", None: ""}[code.get("altered")]
+    hardware, packages = entry.get("hardware") or {}, entry.get("packages") or {}
+    gpu = f", {hardware['gpu']}" if hardware.get("gpu") else ""
+    lines = [
+        ("begun", entry.get("created", "not recorded")),
+        ("command", shlex.join(entry["command"]) if entry.get("command") else "not recorded"),
+        ("code", f"commit {code['commit']}{altered}" if code.get("commit") else "not recorded"),
+    ]
+    if packages:
+        lines.append(("packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
+    if hardware:
+        system = ", ".join(str(hardware[key]) for key in ("machine", "system") if hardware.get(key))
+        lines.append(("hardware", f"{hardware.get('cpus')} CPUs, {hardware.get('gpus')} GPUs{gpu}; {system}"))
+    return [(f"{prefix}{what}", text) for what, text in lines]
+
+
+def _percent(error: float | None) -> str:
+    return MISSING if error is None else f"{100 * error:.2f}"

@@ -1,0 +1,82 @@
+"""Several runs in one table: a row per variant, learning rate or seed, a group of columns per run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from analysis.aggregate import By, VariantResult
+from analysis.checks import findings
+from analysis.evidence import Evidence
+from analysis.formats import MISSING, SEPARATOR, Mark, Row
+from analysis.tables import PLUS_MINUS, error_heading, marks_of, notes, table_rows
+
+_KEYS = ("dataset", "augmentation", "variant")
+
+
+def run_names(locations: Sequence[str]) -> list[str]:
+    """Return a short name for each run: its folder's, with more of the path before it where two would be alike."""
+    parts = [PurePosixPath(location.partition("?")[0].rstrip("/")).parts for location in locations]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len({*names}) == len(names):
+            return names
+    raise ValueError(f"RUN must name each run once, got {', '.join(locations)}.")
+
+
+def side_by_side(
+    runs: Mapping[str, Evidence], by: By = "variant"
+) -> tuple[list[Row], dict[tuple[int, str], Mark], list[str]]:
+    """Return the rows of all runs together, what stands out in them, and remarks and findings of each run.
+
+    The paper's numbers stand there only where no run has generated images: they are beside all columns of a row.
+
+    Args:
+        runs: each run's record by its name.
+        by: what makes a row.
+    """
+    generated = any(data["generated"] for run in runs.values() for data in run.document["data"].values())
+    cells: dict[tuple[Any, ...], Row] = {}
+    marks: dict[tuple[tuple[Any, ...], str], Mark] = {}
+    headings: list[str] = []
+    remarks: dict[str, list[str]] = {}
+    for name, evidence in runs.items():
+        results = evidence.results_by(by)
+        shown = _columns(evidence, by, generated)
+        marked, about = marks_of(results, evidence.document, by)
+        headings += [f"{name}{SEPARATOR}{heading}" for heading in shown]
+        for place, (result, row) in enumerate(zip(results, table_rows(results, evidence.document, by), strict=True)):
+            key = _key(result, by)
+            cells.setdefault(key, {}).update({f"{name}{SEPARATOR}{heading}": row[heading] for heading in shown})
+            marks |= {(key, f"{name}{SEPARATOR}{h}"): mark for (where, h), mark in marked.items() if where == place}
+        for remark in [*about, *notes(results, evidence.document, paper=not generated), *findings(evidence)]:
+            remarks.setdefault(remark, []).append(name)
+    several = len({key[:2] for key in cells}) > 1
+    rows = [
+        {
+            **({"data set": key[0], "augmentation": key[1]} if several else {}),
+            "variant": key[2],
+            **({"learning rate": f"{key[3]:g}"} if by == "lr" else {"seed": str(key[3])} if by == "seed" else {}),
+            **{heading: values.get(heading, MISSING) for heading in headings},
+        }
+        for key, values in cells.items()
+    ]
+    places = {key: place for place, key in enumerate(cells)}
+    said = [
+        text if len(names) == len(runs) else f"{', '.join(names)}{SEPARATOR}{text}" for text, names in remarks.items()
+    ]
+    return rows, {(places[key], heading): mark for (key, heading), mark in marks.items()}, said
+
+
+def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
+    own = {"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by]
+    return (*(getattr(result, name) for name in _KEYS), *own)
+
+
+def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:
+    """Return the headings of one run that stand beside another's."""
+    rows = table_rows(evidence.results_by(by), evidence.document, by)
+    wanted = [error_heading(evidence.study["protocol"], by), PLUS_MINUS, "seeds"]
+    wanted += [] if by == "seed" else ["validation %"]
+    wanted += ["learning rate"] if by == "variant" else []
+    wanted += [] if generated else ["paper %"]
+    return [heading for heading in wanted if rows and heading in rows[0]]

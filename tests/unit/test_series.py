@@ -1,0 +1,99 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.evidence import Evidence
+from analysis.series import Series, read_series, thinned, verdicts
+from tests.reported import document, make_run, seeds, trial
+
+
+def series(trials: list[dict[str, Any]], *variants: str, **study: Any) -> Series:
+    return Series(evidence=Evidence(document=document(*variants, **study), trials=trials), epochs={})
+
+
+def test_a_bar_has_the_tables_numbers_and_the_papers_beside_it(tmp_path: Path) -> None:
+    bars = {bar.label: bar for bar in read_series(make_run(str(tmp_path / "run"))).bars}
+    assert list(bars) == ["model-c", "all-cnn-c", "strided-cnn-c"]
+    assert bars["all-cnn-c"].error == pytest.approx(0.092)
+    # Over 0.090, 0.095, 0.091: deviation 0.0026458, over the root of 3, by t of 2 degrees of freedom, 4.302653.
+    assert bars["all-cnn-c"].half_width == pytest.approx(4.302653 * 0.0026458 / 3**0.5, rel=1e-4)
+    assert [bar.paper for bar in bars.values()] == pytest.approx([0.0974, 0.0908, 0.1019])
+    assert [bar.best for bar in bars.values()] == [False, True, False]
+    assert [bar.images_per_s for bar in bars.values()] == [1000, 1000, 2000]
+
+
+@pytest.mark.parametrize(("study", "reason"), [({"generated": True}, "images"), ({"protocol": "holdout"}, "protocol")])
+def test_no_number_of_the_papers_beside_others(study: dict[str, Any], reason: str) -> None:
+    trials = seeds(0, "model-c", 0.1, 0.2) + [t | {"phase": "confirm"} for t in seeds(5, "model-c", 0.1, 0.2)]
+    for one in trials:
+        one["val_error"] = 0.1
+    (bar,) = series(trials, "model-c", **study).bars
+    assert bar.paper is None, reason
+
+
+def test_what_early_stopping_saved(tmp_path: Path) -> None:
+    rows = {row.label: row for row in read_series(make_run(str(tmp_path / "run"))).stopped}
+    # Three completed trials of 10 epochs, one stopped after 4, one diverged after 2, one that failed at once.
+    assert (rows["model-c"].trials, rows["model-c"].stopped) == (6, 1)
+    assert (rows["model-c"].epochs_run, rows["model-c"].epochs_budget, rows["model-c"].saved) == (36, 60, 6)
+    assert (rows["all"].epochs_run, rows["all"].saved) == (96, 6)
+
+
+def test_without_a_stopped_trial_nothing_was_saved() -> None:
+    assert series([trial(0)], "model-c").stopped == []
+
+
+def test_the_chosen_trial_and_its_curve(tmp_path: Path) -> None:
+    panel = read_series(make_run(str(tmp_path / "run"))).panels[0]
+    chosen = [line for line in panel.lines if line.chosen]
+    assert [line.trial["lr"] for line in chosen] == [0.05] * 3
+    assert chosen[0].epochs == tuple(range(1, 11))
+    assert chosen[0].errors[-1] == pytest.approx(0.108)
+    assert [len(line.epochs) for line in panel.lines if line.trial["state"] == "stopped"] == [4]
+
+
+def test_a_long_curve_is_thinned_to_points_that_were_measured() -> None:
+    curve = [(epoch, 1 / epoch) for epoch in range(1, 351)]
+    thin = thinned(curve, 20, kept=(200,))
+    assert set(thin) <= set(curve)
+    assert len(thin) <= 22
+    assert (thin[0], thin[-1]) == (curve[0], curve[-1])
+    # Either side of the drop.
+    assert {200, 201} <= {epoch for epoch, _ in thin}
+    assert thinned(curve[:20], 20) == curve[:20]
+
+
+def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
+    (sentence,) = verdicts(read_series(make_run(str(tmp_path / "run"))))
+    assert sentence == (
+        "On cifar10, all-cnn-c has the lowest test error, 9.20 % ± 0.66 (3 seeds): lower than that of model-c by more "
+        "than the seeds explain; the seeds do not tell it from strided-cnn-c."
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "sentence"),
+    [
+        ([], "No variant has a test error yet."),
+        ([trial(0, state="running", test_error=None)], "No variant has a test error yet."),
+        ([trial(0)], "model-c has a test error of 10.00 %, of one seed; nothing stands beside it."),
+        (
+            [trial(0), trial(1, variant="mine", test_error=0.2)],
+            "On cifar10, model-c has the lowest test error, 10.00 %, of one seed: too few seeds to tell it from mine.",
+        ),
+        (
+            seeds(0, "model-c", 0.1, 0.1001) + seeds(5, "mine", 0.5, 0.5001),
+            "On cifar10, model-c has the lowest test error, 10.01 % ± 0.06 (2 seeds): lower than every other by more "
+            "than the seeds explain.",
+        ),
+    ],
+)
+def test_verdicts_of_less(trials: list[dict[str, Any]], sentence: str) -> None:
+    assert verdicts(series(trials, "model-c", "mine")) == [sentence]
+
+
+def test_the_papers_settings_are_told_where_they_were_others() -> None:
+    assert "epochs 10 (paper: 350)" in series([trial(0)], "model-c").other_settings
+    assert series([trial(0)], "model-c", generated=True).other_settings == []
+    assert series([trial(0, val_error=0.1)], "model-c", protocol="holdout").other_settings == []
