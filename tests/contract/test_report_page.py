@@ -23,7 +23,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document["study"]["variants"].append(SCRIPT)
     store.write_study(document)
     rows = store.read_trials().to_pylist()
-    store.write_trials([*rows, rows[0] | {"trial_id": "x", "variant": SCRIPT, "test_error": 0.2}])
+    store.write_trials([*rows, rows[0] | {"trial_id": "x", "variant": SCRIPT, "test_error": 0.2, "epochs_run": 0}])
     (Path(store.location) / "report").mkdir()
     assert main(["report", store.location]) == 0
     return Path(store.location) / "report" / "report.html"

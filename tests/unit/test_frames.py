@@ -11,14 +11,14 @@ def test_a_run_as_arrow_and_as_pandas(tmp_path: Path) -> None:
     record = analysis.load(make_run(str(tmp_path / "run")).location)
     assert record.study["command"][-1] == "a b"
     assert record.trials.num_rows == 12
-    assert record.epochs.num_rows == 9 * 10 + 4
+    assert record.epochs.num_rows == 9 * 10 + 4 + 2
     assert record.decisions.num_rows == 0
     pandas = pytest.importorskip("pandas")
     frame = record.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
     assert frame.groupby("variant")["test_error"].min()["all-cnn-c"] == pytest.approx(0.09)
     epochs = record.to_pandas("epochs")
-    assert len(epochs) == 94
+    assert len(epochs) == 96
     # Each epoch knows what was trained; its own learning rate stays the schedule's.
     assert set(epochs["variant"]) == {"model-c", "all-cnn-c", "strided-cnn-c"}
     assert {"lr", "trial_lr"} <= set(epochs.columns)
