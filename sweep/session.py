@@ -31,6 +31,7 @@ from sweep.recorder import tried_again
 from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
+from sweep.study_file import StudyFile
 from sweep.warm_start import check_same, warm_started
 from trainables.config import TrialConfig
 from trainables.files import why
@@ -117,6 +118,12 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     if options.plugins == ():
         raise ValueError("plugins must name at least one Python file, got none.")
     load_plugins(options.plugins or ())
+    own: Study | None = None
+    if (file := StudyFile.named_by(study_name)) is not None:
+        own = file.read()
+        study_name = own.name
+        if options.plugins is not None:
+            options = replace(options, plugins=(*options.plugins, file.path))
     found = find_cluster(options.address)
     address = None
     if found is not None:
@@ -139,7 +146,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     else:
         if options.retry_failed:
             raise ValueError("retry_failed must stand beside --resume, which says of which run, got it alone.")
-        study = _choose_study(study_name, options, cluster, console)
+        study = _choose_study(own or study_name, options, cluster, console)
         options, store = _new_run(study, options)
         if options.warm_start is not None:
             study = warm_started(study, options.warm_start)
@@ -263,7 +270,7 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[
         prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
-def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
+def _choose_study(name: Study | str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
     if name is None:
         name = "cifar10" if cluster.gpus else "quickstart"
         has = "has a GPU" if cluster.gpus else "has no GPU"
@@ -272,7 +279,7 @@ def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, conso
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
-    return options.apply(_named_study(name))
+    return options.apply(name if isinstance(name, Study) else _named_study(name))
 
 
 def _named_study(name: str) -> Study:
