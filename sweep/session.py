@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,7 @@ from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
 from sweep.study_file import StudyFile
+from sweep.trackers import check_logs, make_trackers
 from sweep.warm_start import check_same, warm_started
 from trainables.config import TrialConfig
 from trainables.files import why
@@ -155,6 +156,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         "gpus": options.gpus_per_trial,
         "max_concurrent": options.max_concurrent,
     }
+    if options.log is not None:
+        check_logs(options.log, store.location)
     parameters = check_study(study)
     place(cluster, **placement)  # before data are read or downloaded
     plan_on = partial(make_plan, study, parameters=parameters, datasets=open_data(study), **placement)
@@ -196,8 +199,9 @@ def execute(prepared: Prepared) -> Outcome:
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
+    trackers = make_trackers(prepared.options.log or (), store, plan.study, say)
     try:
-        with cluster_watched(partial(_give_up, prepared)):
+        with closing(trackers), cluster_watched(partial(_give_up, prepared)):
             rows = run_trials(
                 plan,
                 store,
@@ -208,6 +212,7 @@ def execute(prepared: Prepared) -> Outcome:
                 on_wait=progress.trials_wait,
                 on_confirm=partial(_begin_confirmation, prepared, progress),
                 on_trouble=progress.record_troubled,
+                trackers=trackers,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
