@@ -55,7 +55,7 @@ def stripes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     angle = (labels * np.pi / 4)[:, None, None]
     y, x = np.mgrid[0:32, 0:32]
     waves = np.sin(0.7 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.28, (count, 1, 1)))
-    noisy = 128 + 25 * waves[:, None] + rng.normal(0, 80, (count, 3, 32, 32))
+    noisy = 128 + 40 * waves[:, None] + rng.normal(0, 60, (count, 3, 32, 32))
     return noisy.clip(0, 255).astype(np.uint8), labels
 
 
@@ -88,7 +88,7 @@ study = Study(
         variant="my-net",
         lr=0.01,
         epochs=4,
-        batch_size=32,
+        batch_size=16,
         warmup_epochs=1.0,
         preprocessing="standardise",
         architecture=ArchitectureConfig(width=0.25, input_dropout=0.0, dropout=0.1, class_relu=False),
