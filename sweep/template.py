@@ -56,6 +56,8 @@ def stripes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.mgrid[0:32, 0:32]
     waves = np.sin(0.7 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.28, (count, 1, 1)))
     noisy = 128 + 40 * waves[:, None] + rng.normal(0, 60, (count, 3, 32, 32))
+    drawn_anew = rng.random(count) < 0.1  # wrong labels, without which no error would be left
+    labels[drawn_anew] = rng.integers(0, 4, drawn_anew.sum())
     return noisy.clip(0, 255).astype(np.uint8), labels
 
 
