@@ -1,6 +1,7 @@
 """What the documents say of the repository's files is so."""
 
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -132,6 +133,18 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "register_arrays" in (tmp_path / "site" / "reference" / "api" / "index.html").read_text()
+
+
+def test_the_example_notebook_was_executed_whole_and_names_no_machine() -> None:
+    file = ROOT / "docs" / "example.ipynb"
+    assert file.stat().st_size < 300_000
+    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert len(outputs) == len(cells)
+    assert all(output["output_type"] != "error" for output in outputs)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not re.search(r"/(?:home|root|tmp|Users)/", file.read_text())
 
 
 def test_every_page_of_the_documentation_is_in_its_menu() -> None:
