@@ -25,6 +25,7 @@ from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
+from sweep.trackers import Trackers
 from sweep.waiting import Waiting
 from trainables.config import TrialConfig
 from trainables.registry import read_plugins
@@ -61,6 +62,7 @@ def run_trials(
     on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
     on_trouble: Callable[[OSError | None], None] = lambda _: None,
+    trackers: Trackers | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -75,6 +77,7 @@ def run_trials(
         on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
         on_trouble: called with the reason when the record cannot be written, and with None once it can again.
+        trackers: other tools that are told of epochs and ends.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -90,6 +93,7 @@ def run_trials(
             on_end=on_end,
             on_loss=on_loss,
             on_change=on_change,
+            on_epoch=trackers.epoch if trackers else lambda _, __: None,
             on_flush=journal.flush if journal else lambda: None,
             on_trouble=on_trouble,
         )
@@ -125,6 +129,8 @@ def run_trials(
         if journal:
             journal.update(row)
         metrics.update(row)
+        if trackers:
+            trackers.change(row)
 
     rows = [dict(row) for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
+from sweep.help import HELP, HELP_ALL, Formatter
 from sweep.studies import DIMENSIONS, Criterion, EarlyStopping, Protocol, Study
 from trainables.config import (
     ArchitectureConfig,
@@ -232,6 +233,8 @@ class RunOptions:
     the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
+    log: Words = None
+    """Other tools that are told of each epoch, separated by spaces: tensorboard, mlflow, wandb."""
 
     def study_options(self) -> dict[str, Any]:
         """Return the options that were given and that change what is computed, by name."""
@@ -290,17 +293,23 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         help=_HELP,
         version_flags=(),
         result_action="return_value",
+        help_format="plaintext",
+        help_flags=(*HELP, HELP_ALL),
+        help_formatter=Formatter(everything=HELP_ALL in arguments),
     )
 
     app["--help"].group = "Parameters"
 
     @app.default
-    def collect(study: str | None = None, /, options: RunOptions = RunOptions()) -> tuple[str | None, RunOptions]:
+    def collect(
+        study: Annotated[str | None, Parameter(group="Parameters")] = None, /, options: RunOptions = RunOptions()
+    ) -> tuple[str | None, RunOptions]:
         """Run a study.
 
         Args:
-            study: quickstart, cifar10, cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, or one of your
-                own; default: cifar10 where there is a GPU, else quickstart.
+            study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
+                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling; the file may be followed by :NAME;
+                default: cifar10 where there is a GPU, else quickstart.
             options: what differs from the study.
         """
         return study, options

@@ -94,6 +94,7 @@ def check_study(study: Study) -> dict[str, int]:
         with torch.device("meta"):
             model = _built(cell.variant, cell.architecture, num_classes)
             _check_canvas(model, cell)
+            _check_logits(model, cell, num_classes)
         counts[cell.cell] = count_parameters(model)
     rehearse(study)
     return counts
@@ -141,6 +142,20 @@ def _check_canvas(model: nn.Module, cell: TrialConfig) -> None:
         )
 
 
+def _check_logits(model: nn.Module, cell: TrialConfig, num_classes: int) -> None:
+    side = cell.canvas or (CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:]))
+    try:
+        logits = model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
+    except Exception:  # not to be computed without pixels, as `_why_not` has it: the trial says so
+        return
+    got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+        raise ValueError(
+            f"The variant {cell.variant} must give a tensor of logits of shape (N, {num_classes}), one for each class "
+            f"of {cell.dataset}, got {got} from 2 images."
+        )
+
+
 def _why_not(model: nn.Module, side: int) -> str:
     """Return why a network on the meta device takes no images of `side` px, in words, or an empty string."""
     try:
@@ -174,11 +189,21 @@ def open_data(study: Study) -> dict[str, Dataset | StreamedDataset]:
     Raises:
         ValueError: a data set is missing, broken, smaller than the study asks for, or too small to hold images out.
     """
-    found = {name: open_dataset(name, study.base.data, study.base.train_size) for name in study.datasets}
+    found = {name: _opened(name, study) for name in study.datasets}
     held_out = study.cells()[0].held_out  # all cells' alike
     for data in found.values():
         hold_out(data, held_out)
     return found
+
+
+def _opened(name: str, study: Study) -> Dataset | StreamedDataset:
+    try:
+        return open_dataset(name, study.base.data, study.base.train_size)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # a user's own source may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"The data set {name} must be readable by its source, got {reason}.") from error
 
 
 def make_plan(

@@ -40,6 +40,7 @@ class Recorder(Callback):  # type: ignore[misc]
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_epoch: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _, __: None,
         on_flush: Callable[[], None] = lambda: None,
         on_trouble: Callable[[OSError | None], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -53,6 +54,7 @@ class Recorder(Callback):  # type: ignore[misc]
             on_end: called with a trial's row once its state is final.
             on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
+            on_epoch: called with a trial's row and the row of the epoch that it has just reported.
             on_flush: called each time that the record has been written.
             on_trouble: called with the reason when the record cannot be written any more, and with None when it can.
             clock: seconds from any start.
@@ -67,6 +69,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._on_end = on_end
         self._on_loss = on_loss
         self._on_change = on_change
+        self._on_epoch = on_epoch
         self._on_flush = on_flush
         self._on_trouble = on_trouble
         self._trouble: OSError | None = None
@@ -122,6 +125,7 @@ class Recorder(Callback):  # type: ignore[misc]
             precision=result["precision"],
             memory_format=result["memory_format"],
         )
+        self._on_epoch(row, self._epochs[-1])
         if result["state"] == "diverged":
             row.update(state="diverged", reason=result["reason"])
         self._on_change(row)

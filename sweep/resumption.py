@@ -68,12 +68,12 @@ class Recorded:
         return confirmations(self.study, trials.values(), self.best_epochs()) if self.study.confirm_seeds else {}
 
 
-def recorded_run(study_name: str | None, options: RunOptions) -> Recorded:
+def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     """Return the run that the options name, once what is given is what it has recorded, or more of it.
 
     Args:
-        study_name: what was named on the command line; the options are then those of that study, as when a run begins.
-            Without it they are those of the recorded one.
+        named: what was named on the command line, or the study of the file that was; the options are then those of that
+            study, as when a run begins. Without it they are those of the recorded one.
         options: the rest of it.
 
     Raises:
@@ -102,10 +102,11 @@ def recorded_run(study_name: str | None, options: RunOptions) -> Recorded:
             f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
         ) from error
     located = RunOptions(data=options.data, plugins=options.plugins).apply(recorded)
-    given = options.apply(recorded if study_name is None else named_study(study_name))
+    begun = named_study(named) if isinstance(named, str) else named
+    given = options.apply(recorded if begun is None else begun)
     settings = [
         *study_differences(recorded, given, options.study_options()),
-        *_warm_start_difference(study_name, options, recorded),
+        *_warm_start_difference(named, options, recorded),
         *_workers_difference(options, document),
     ]
     if not options.extend:
@@ -123,12 +124,12 @@ def _begun_again(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
 
 
-def _warm_start_difference(study_name: str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:
+def _warm_start_difference(named: Study | str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:
     was = recorded.warm_start.run if recorded.warm_start is not None else None
     if options.warm_start is not None:
         now: str | None = Store(options.warm_start).location
     else:
-        now = was if study_name is None else None
+        now = was if named is None else None
     if was != now:
         yield Difference(setting="warm_start", recorded=was or "none", given=now or "none")
 

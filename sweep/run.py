@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from sweep.differences import StudyDiffers
 from sweep.options import parse
-from sweep.studies import STUDIES
+from sweep.study_file import StudyFile, check_named
 
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if parsed is None:
                     return OK
                 study_name, options = parsed
-                if study_name is not None and not options.plugins and not options.resume:
-                    STUDIES[study_name]
+                if StudyFile.named_by(study_name) is None:
+                    check_named(study_name, may_come=bool(options.plugins) or options.resume)
                 # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
                 from sweep import session
 

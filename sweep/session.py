@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -43,6 +43,8 @@ from sweep.resumption import (
 from sweep.salvage import salvage_record
 from sweep.store import Store, run_location
 from sweep.studies import Study
+from sweep.study_file import StudyFile
+from sweep.trackers import check_logs, make_trackers
 from sweep.warm_start import warm_started
 from trainables.config import TrialConfig
 from trainables.files import why
@@ -131,9 +133,15 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         raise ValueError(
             "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
         )
-    if not options.resume:
+    file = StudyFile.named_by(study_name)
+    if not options.resume or file is not None:
         load_plugins(options.plugins or ())
-    run = recorded_run(study_name, options) if options.resume else None
+    named: Study | str | None = study_name
+    if file is not None:
+        named = file.read()
+        if options.plugins is not None:
+            options = replace(options, plugins=(*options.plugins, file.path))
+    run = recorded_run(named, options) if options.resume else None
     if run is not None and run.is_done():
         if not options.dry_run and salvage_record(run.store).damages:
             # An ended run is left alone, except for what its checkpoints can put back.
@@ -154,12 +162,12 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
             # Before the record is read for good: another process may just have extended it, or written the last rows.
             stack.enter_context(store.locked(console.print))
             _mend(store, console)
-            run = recorded_run(study_name, options)
+            run = recorded_run(named, options)
         options = recorded_placement(options, run.document)
         recorded = run.trials()
         study = with_recorded_arithmetic(run.study, recorded.values())
     else:
-        study = _choose_study(study_name, options, cluster, console)
+        study = _choose_study(named, options, cluster, console)
         options, store = _new_run(study, options)
         if options.warm_start is not None:
             study = warm_started(study, options.warm_start)
@@ -168,6 +176,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         "gpus": options.gpus_per_trial,
         "max_concurrent": options.max_concurrent,
     }
+    if options.log is not None:
+        check_logs(options.log, store.location)
     parameters = check_study(study)
     place(cluster, **placement)  # before data are read or downloaded
     plan_on = partial(make_plan, study, parameters=parameters, datasets=open_data(study), **placement)
@@ -246,8 +256,9 @@ def execute(prepared: Prepared) -> Outcome:
     say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
+    trackers = make_trackers(prepared.options.log or (), store, plan.study, say)
     try:
-        with cluster_watched(partial(_give_up, prepared)):
+        with closing(trackers), cluster_watched(partial(_give_up, prepared)):
             rows = run_trials(
                 plan,
                 store,
@@ -258,6 +269,7 @@ def execute(prepared: Prepared) -> Outcome:
                 on_wait=progress.trials_wait,
                 on_confirm=partial(_begin_confirmation, prepared, progress),
                 on_trouble=progress.record_troubled,
+                trackers=trackers,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
@@ -323,7 +335,7 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[
         prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
-def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
+def _choose_study(name: Study | str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
     if name is None:
         name = "cifar10" if cluster.gpus else "quickstart"
         has = "has a GPU" if cluster.gpus else "has no GPU"
@@ -332,7 +344,7 @@ def _choose_study(name: str | None, options: RunOptions, cluster: Cluster, conso
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
-    return options.apply(named_study(name))
+    return options.apply(name if isinstance(name, Study) else named_study(name))
 
 
 def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:

@@ -147,8 +147,17 @@ class Study:
 
     def __post_init__(self) -> None:
         check_types(self)
+        # What a slip in a file of a user's own makes of them: a string is a sequence of names of one letter each.
+        if not isinstance(self.base, TrialConfig):
+            raise ValueError(f"base must be a TrialConfig, got {self.base!r}.")
+        for name in DIMENSIONS.values():
+            value = getattr(self, name)
+            if not isinstance(value, Choice | LogUniform) and (value is not None or name == "learning_rates"):
+                raise ValueError(f"{name} must be a Choice or a LogUniform, got {value!r}.")
         for name in ("datasets", "augmentations", "variants"):
             values = getattr(self, name)
+            if not isinstance(values, tuple) or not all(isinstance(value, str) for value in values):
+                raise ValueError(f"{name} must be a tuple of names, got {values!r}; write one as ('name',).")
             if not values:
                 raise ValueError(f"{name} must hold at least one name, got none.")
             if len(set(values)) < len(values):

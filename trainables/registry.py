@@ -5,10 +5,11 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 from trainables.fields import shown
 
@@ -18,9 +19,13 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """A mapping from name to thing, in order of registration."""
 
+    every: ClassVar[list["Registry[Any]"]] = []
+    """All registries of this process."""
+
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._things: dict[str, T] = {}
+        Registry.every.append(self)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers what it decorates as `name`.
@@ -28,10 +33,7 @@ class Registry(Generic[T]):
         Raises:
             ValueError: the name is taken, or holds anything but lower-case letters, digits and hyphens.
         """
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-            raise ValueError(
-                f"The name of a {self._kind} must be lower-case letters, digits and single hyphens, got {name!r}."
-            )
+        check_name(self._kind, name)
         if name in self._things:
             raise ValueError(f"The name of a {self._kind} must be free, got {name!r}, which is registered already.")
 
@@ -53,8 +55,22 @@ class Registry(Generic[T]):
         return len(self._things)
 
 
-def load_plugins(paths: Iterable[str]) -> None:
+def check_name(kind: str, name: object) -> None:
+    """Refuse what is no name of a thing of this kind: names become parts of paths.
+
+    Raises:
+        ValueError: it holds anything but lower-case letters, digits and single hyphens.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"The name of a {kind} must be lower-case letters, digits and single hyphens, got {name!r}.")
+
+
+def load_plugins(paths: Iterable[str], must: str = "plugins must be Python files that run") -> None:
     """Run each Python file once in this process, so that what it registers is known here.
+
+    Args:
+        paths: the files.
+        must: how the sentence begins that refuses one which cannot be run.
 
     Raises:
         ValueError: a file is missing, does not end in .py, or cannot be run.
@@ -64,7 +80,7 @@ def load_plugins(paths: Iterable[str]) -> None:
         if not isinstance(path, str) or not path.isprintable():
             raise ValueError(f"plugins must be paths of Python files, got {shown(path)}.")
         file = Path(path)
-        name = _module_name(path)
+        name = module_name(path)
         if name in sys.modules:
             continue
         if file.suffix != ".py" or not file.is_file():
@@ -72,7 +88,7 @@ def load_plugins(paths: Iterable[str]) -> None:
         spec = importlib.util.spec_from_file_location(name, file.resolve())
         if spec is None or spec.loader is None:
             raise ValueError(f"plugins must be importable Python files, got {shown(path)}.")
-        _run(spec, path)
+        _run(spec, path, must)
 
 
 def read_plugins(paths: Iterable[str]) -> dict[str, str]:
@@ -87,10 +103,11 @@ def load_plugin_texts(texts: Mapping[str, str]) -> None:
         ValueError: a text cannot be run.
     """
     for path, text in texts.items():
-        name = _module_name(path)
+        name = module_name(path)
         if name not in sys.modules:
             spec = importlib.util.spec_from_loader(name, _Text(text, path), origin=path)
             assert spec is not None, "the loader is given"
+            spec.has_location = True  # a file may ask for its own __file__, here as where it lies
             _run(spec, path)
 
 
@@ -110,19 +127,36 @@ class _Text(importlib.abc.InspectLoader):
         return self.source_to_code(self._text, self._path)
 
 
-def _module_name(path: str) -> str:
+def module_name(path: str) -> str:
+    """Return the name of a plugin's module, which tells two files of one name apart."""
     return f"sweep_plugin:{Path(path).resolve()}"
 
 
-def _run(spec: importlib.machinery.ModuleSpec, path: str) -> None:
+def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins must be Python files that run") -> None:
     assert spec.loader is not None, "checked before"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    before = [(registry, dict(registry._things)) for registry in Registry.every]
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[spec.name]
+        # What the file had registered before it failed goes too: mended, it can be run again in the same process.
+        for registry, things in before:
+            registry._things = things
         if isinstance(error, KeyboardInterrupt):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"plugins must be Python files that run, got {path!r}, which ended in {reason}.") from error
+        raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
+
+
+def _line(error: BaseException, path: str) -> str:
+    """Return where in the file an error came about, as `, at mine.py:3`, or nothing where it is not known."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == Path(path).name:
+        return f", at {Path(path).name}:{error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) in _names(path)]
+    return f", at {Path(path).name}:{lines[-1]}" if lines else ""
+
+
+def _names(path: str) -> tuple[Path, Path]:
+    return Path(path), Path(path).resolve()

@@ -1,12 +1,13 @@
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import LEARNING_RATE_RANGE
+from sweep.help import COMMON, EXAMPLES, TOPICS
 from sweep.options import RunOptions, parse
 from sweep.studies import STUDIES, Study
 from trainables.config import HeavyConfig
@@ -189,8 +190,31 @@ def test_help_is_printed_and_nothing_is_run(flag: str, capsys: pytest.CaptureFix
     assert parse([flag]) is None
     text = capsys.readouterr().out
     assert "python -m sweep.run" in text
-    for option in ("--learning-rates", "--workers-per-trial", "--resume", "--output"):
+    for option in ("--learning-rates", "--help-all", "--resume", "--output"):
         assert option in text
+
+
+def test_help_fits_a_screen_and_help_all_has_every_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert parse(["--help"]) is None
+    short = capsys.readouterr().out.splitlines()
+    assert len(short) <= 40
+    assert max(map(len, short)) <= 80
+    assert parse(["--help-all"]) is None
+    whole = capsys.readouterr().out
+    missing = [f.name for f in fields(RunOptions) if f"--{f.name.replace('_', '-')}" not in whole]
+    assert not missing
+    assert "\nMore:" not in whole, "an option that stands in no topic: see sweep.help.TOPICS"
+    assert set(COMMON) <= {name for names in TOPICS.values() for name in names}
+
+
+def test_the_examples_of_the_help_are_understood() -> None:
+    lines = [line.split("#")[0].split() for line in EXAMPLES.splitlines() if "sweep.run" in line]
+    assert len(lines) >= 4
+    for words in lines:
+        assert parse(words[3:]) is not None
 
 
 def test_every_setting_is_described_under_its_options_name() -> None:

@@ -70,7 +70,10 @@ def test_a_plugin_that_fails_says_so_each_time_and_leaves_nothing(tmp_path: Path
     plugin = tmp_path / "broken.py"
     plugin.write_text("raise ArithmeticError('mine')\n")
     for _ in range(2):
-        message = f"plugins must be Python files that run, got {str(plugin)!r}, which ended in ArithmeticError: mine."
+        message = (
+            f"plugins must be Python files that run, got {str(plugin)!r}, which ended in ArithmeticError: mine, "
+            "at broken.py:1."
+        )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             load_plugins([str(plugin)])
     assert not [name for name in sys.modules if name.endswith(str(plugin))]
