@@ -59,6 +59,7 @@ def run_trials(
     on_loss: Callable[[Mapping[str, Any]], None],
     on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
+    on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -72,6 +73,7 @@ def run_trials(
         on_loss: called with the row of each trial that lost its node and begins again.
         on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
+        on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -114,6 +116,7 @@ def run_trials(
         if journal:
             journal.update(row)
         metrics.update(row)
+        on_row(row)
 
     rows = [dict(row) for row in recorded.values()]
     if _ended(rows, "search") < plan.search_trials:

@@ -112,6 +112,8 @@ class RunOptions:
     """Go on with the run that output and name say: trials that ended stay, the others run again."""
     dry_run: Annotated[bool, Parameter(negative=())] = False
     """Read the data, print the plan and stop."""
+    plain: Annotated[bool, Parameter(negative=())] = False
+    """Print lines in a terminal too, instead of the live grid."""
 
     datasets: Words = None
     """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, imagenet, or your own."""

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -23,10 +23,13 @@ from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.display import Progress, show_plan
 from sweep.execution import run_trials
+from sweep.metrics import run_name
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
 from sweep.records import FINAL_STATES
+from sweep.screen import Look, Trials, View, shown
+from sweep.standing import Scope
 from sweep.store import Store, run_location
 from sweep.studies import STUDIES, Study
 from sweep.warm_start import check_same, warm_started
@@ -46,6 +49,8 @@ class Interruption:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.descriptor = 2
+        """Where a first signal is answered."""
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
@@ -68,10 +73,10 @@ class Interruption:
         if self.is_set:
             raise KeyboardInterrupt
         self.is_set = True
-        # To the standard error's descriptor, since the signal may have come in the middle of a print; what reads it may
-        # have had its own Ctrl-C.
+        # To a descriptor, since the signal may have come in the middle of a print; what reads it may have had its own
+        # Ctrl-C.
         with suppress(OSError):
-            os.write(2, b"Stopping the trials and closing the record: some seconds.\n")
+            os.write(self.descriptor, b"Stopping the trials and closing the record: some seconds.\n")
 
 
 @final
@@ -81,7 +86,7 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Say nothing more."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 @final
@@ -184,16 +189,18 @@ def execute(prepared: Prepared) -> Outcome:
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     try:
-        rows = run_trials(
-            plan,
-            store,
-            recorded=prepared.recorded,
-            is_interrupted=interruption,
-            on_end=progress.trial_ended,
-            on_loss=progress.trial_lost,
-            on_wait=progress.trials_wait,
-            on_confirm=partial(_begin_confirmation, prepared, progress),
-        )
+        with _shown(prepared) as view:
+            rows = run_trials(
+                plan,
+                store,
+                recorded=prepared.recorded,
+                is_interrupted=interruption,
+                on_end=progress.trial_ended,
+                on_loss=progress.trial_lost,
+                on_wait=progress.trials_wait,
+                on_confirm=partial(_begin_confirmation, prepared, progress, view),
+                on_row=view.trials.update,
+            )
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
@@ -211,9 +218,26 @@ def execute(prepared: Prepared) -> Outcome:
     return "some failed" if states["failed"] or missing else "all ended"
 
 
-def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:
+@contextmanager
+def _shown(prepared: Prepared) -> Iterator[View]:
+    """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
+    plan, store = prepared.plan, prepared.store
+    document = {"study": plan.study.to_dict(), "planned_trials": plan.trials}
+    best = store.read_best_epochs(plan.study.protocol) if plan.study.criterion == "best-epoch" else None
+    trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded, best)
+    look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
+    with shown(store, trials, prepared.console, look) as view:
+        prepared.interruption.descriptor = view.errors
+        try:
+            yield view
+        finally:
+            prepared.interruption.descriptor = 2
+
+
+def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, wanted: Mapping[str, TrialConfig]) -> None:
     """Say what is confirmed, and keep how many trials the run has now that it is known."""
     progress.planned = prepared.plan.search_trials + len(wanted)
+    view.trials.plan(progress.planned)
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
     for config in wanted.values():

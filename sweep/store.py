@@ -7,6 +7,7 @@
     checkpoints/ID/last.pt   each trial's network after its last epoch
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
+    driver.log               what libraries printed while the run went on, and each line of the live grid
     .lock                    held by the process that writes, in a local folder
 
 Every file appears whole, see `trainables.files`.
@@ -186,6 +187,10 @@ class Store:
             return DECISIONS.empty_table()
         return self._read("decisions.parquet", DECISIONS)
 
+    def write_log(self, name: str, text: bytes) -> None:
+        """Put a file beside the record, whole; for a log that could not grow here."""
+        self._write(name, text)
+
     def append_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Add rows as one more part."""
         if rows:
@@ -273,6 +278,24 @@ class Store:
             return table.select(schema.names).cast(schema)
         except pa.ArrowException as error:
             raise ValueError(f"{path} must have columns of the record's types, got others ({error}).") from error
+
+
+def runs_in(folder: Store) -> list[Store]:
+    """Return the runs that lie directly in a folder or URI, in order of their names.
+
+    Raises:
+        ValueError: the folder is not there or cannot be read.
+    """
+    selector = pafs.FileSelector(folder._root)
+    try:
+        found = folder._filesystem.get_file_info(selector)
+    except FileNotFoundError:
+        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r}.") from None
+    except OSError as error:
+        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r} ({why(error)}).") from error
+    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    stores = (Store(_inside(folder.location, name)) for name in names)
+    return [store for store in stores if store.exists()]
 
 
 def _inside(location: str, name: str) -> str:
