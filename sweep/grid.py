@@ -225,6 +225,8 @@ def _rank(standing: CellStanding) -> int:
 
 def _box(place: Place, width: int, epochs: int, *, unicode: bool) -> Text:
     """Return letter, error, mark, bar and epoch in exactly `width` columns, as many of them as fit."""
+    if not place.trials:
+        return Text(set_cell_size("none", width), style="dim")
     best = place.best(completed=False)
     error = f"{100 * best[0]:.1f}" if best else "-" if place.state in ("diverged", "failed") else ""
     text = f"{place.state[0]}{error:>5}{'*' if place.is_best else ' '}"

@@ -228,6 +228,10 @@ def arrange(
             number += 1
             if index is not None and index < len(standing.places):
                 standing.places[index].add(row, error)
+        confirm = standing.confirm
+        if confirm is not None and not confirm.states and standing.is_over and not standing.search.states["completed"]:
+            # There is nothing to confirm in a cell of which no trial was completed.
+            confirm.planned = 0
         best = standing.best
         for place in standing.places:
             place.is_best = best is not None and best[1] in place.errors
@@ -316,13 +320,16 @@ def _epoch_seconds(rows: Iterable[Row]) -> dict[str, list[float]]:
 def _epochs_left(scope: Scope, rows: Iterable[Row]) -> dict[str, float]:
     left = dict.fromkeys(scope.cells, 0.0)
     begun: Counter[tuple[str, str]] = Counter()
+    lost: Counter[str] = Counter()
     for row in rows:
         cell = _cell(row)
         begun[cell, row["phase"]] += 1
+        lost[cell] += row["phase"] == "search" and row["state"] in FINAL_STATES - {"completed"}
         if row["state"] not in FINAL_STATES:
             left[cell] = left.get(cell, 0.0) + row["epochs_budget"] - row["epochs_run"]
     for cell in scope.cells:
-        unbegun = max(0, scope.points - begun[cell, "search"]) + max(0, scope.confirming - begun[cell, "confirm"])
+        confirming = scope.confirming if lost[cell] < scope.points else 0
+        unbegun = max(0, scope.points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
         left[cell] += unbegun * scope.epochs
     return left
 

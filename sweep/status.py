@@ -47,6 +47,7 @@ app = cyclopts.App(
     help="Show the runs in a folder, or how one of them stands.",
     version_flags=(),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
