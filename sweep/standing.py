@@ -259,9 +259,13 @@ def count_states(scope: Scope, rows: Iterable[Row]) -> dict[str, int]:
 
 
 def epochs_per_s(rows: Iterable[Row]) -> float:
-    """Return how many epochs a second the running trials train together, each at its own mean so far."""
-    running = (row for row in rows if row["state"] == "running" and row["epochs_run"] and row["duration_s"])
-    return float(sum(row["epochs_run"] / row["duration_s"] for row in running))
+    """Return how many epochs a second the running trials train together, each at its own mean so far.
+
+    One that has trained none yet counts as the others do on average; 0 where none has.
+    """
+    running = [row for row in rows if row["state"] == "running"]
+    speeds = [row["epochs_run"] / row["duration_s"] for row in running if row["epochs_run"] and row["duration_s"]]
+    return statistics.fmean(speeds) * len(running) if speeds else 0.0
 
 
 @final
@@ -334,10 +338,10 @@ def _epochs_left(scope: Scope, rows: Iterable[Row]) -> dict[str, float]:
     return left
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words, such as 40 s, 12 min or 3.5 h."""
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+def duration(seconds: float, like: float | None = None) -> str:
+    """Return a time in words, such as 40 s, 12 min or 3.5 h; in the unit in which a time `like` this one would be."""
+    minutes, unit = seconds / 60, (seconds if like is None else like) / 60
+    return f"{seconds:.0f} s" if unit < 2 else f"{minutes:.0f} min" if unit < 120 else f"{minutes / 60:.1f} h"
 
 
 def left_in_words(scope: Scope, left: Left | None) -> str:
@@ -347,7 +351,8 @@ def left_in_words(scope: Scope, left: Left | None) -> str:
     most = "at most " if scope.may_stop else ""
     if left.plus_minus is None:
         return f"{most}about {duration(left.seconds)} left"
-    low, high = duration(max(0.0, left.seconds - left.plus_minus)), duration(left.seconds + left.plus_minus)
+    most_s = left.seconds + left.plus_minus
+    low, high = duration(max(0.0, left.seconds - left.plus_minus), most_s), duration(most_s)
     return f"{most}{low} left" if low == high else f"{most}{low} to {high} left"
 
 

@@ -136,12 +136,13 @@ def test_the_estimate_in_words() -> None:
     assert left_in_words(scope(), Left(seconds=600, plus_minus=None)) == "about 10 min left"
     assert left_in_words(scope(), Left(seconds=600, plus_minus=120)) == "8 min to 12 min left"
     assert left_in_words(scope(), Left(seconds=600, plus_minus=1)) == "10 min left"
-    assert left_in_words(scope(early_stopping="asha"), Left(seconds=60, plus_minus=90)) == "at most 0 s to 2 min left"
+    assert left_in_words(scope(early_stopping="asha"), Left(seconds=60, plus_minus=90)) == "at most 0 min to 2 min left"
 
 
 def test_progress_in_one_line() -> None:
     rows = [row("model-a", 0.1, "completed"), row("model-a", 0.05, "running", duration_s=16.0)]
     assert epochs_per_s(rows) == 0.25
+    assert epochs_per_s([*rows, row("all-cnn-a", 0.1, "running", epochs_run=0)]) == 0.5
     assert progress_line(scope(), rows) == "1 of 14 trials ended, 1 running, 0.25 epochs/s, about 6 min left"
     assert progress_line(scope(), []) == "0 of 14 trials ended, 0 running"
 
