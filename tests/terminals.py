@@ -5,9 +5,12 @@ import os
 import pty
 import select
 import struct
+import sys
 import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pyte
@@ -78,3 +81,27 @@ class Terminal:
             look(self.screen)
         os.close(self._descriptor)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def keep_screens(folder: Path, command: Sequence[str], every_s: float = 8.0) -> int:
+    """Keep what stands on a command's screen, by turns of 80x24 and of 160x50, as text; return its exit status."""
+    sizes = [(80, 24), (160, 50)]
+    terminal = Terminal(command, os.environ | {"TERM": "xterm-256color"}, *sizes[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, since = 0, time.monotonic()
+
+    def look(screen: Screen) -> None:
+        nonlocal kept, since
+        if time.monotonic() - since < every_s:
+            return
+        width, height = sizes[kept % 2]
+        (folder / f"{kept:04d}-{width}x{height}.txt").write_text("\n".join(screen.lines_shown).rstrip() + "\n")
+        kept, since = kept + 1, time.monotonic()
+        terminal.resize(*sizes[kept % 2])
+
+    return terminal.wait(look)
+
+
+if __name__ == "__main__":
+    # python -m tests.terminals FOLDER COMMAND...: how docs/screens was made
+    sys.exit(keep_screens(Path(sys.argv[1]), sys.argv[2:]))
