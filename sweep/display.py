@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sweep.journal import JOURNAL
 from sweep.plan import Plan
+from sweep.standing import duration
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 from trainables.files import why
@@ -147,7 +148,7 @@ class Progress:
         if not left:
             return ""
         seconds = (self._clock() - self._start) / self._here * left
-        return f"; about {_duration(seconds)} left"
+        return f"; about {duration(seconds)} left"
 
 
 def _waiting(plan: Plan) -> dict[str, str]:
@@ -169,11 +170,6 @@ def _warm_start(study: Study) -> dict[str, str]:
         "warm start": f"{_count(len(points), 'trial')} of {study.warm_start.run} in {_count(cells, 'cell')}, "
         f"{study.warm_start.skipped:,} skipped"
     }
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _protocol(study: Study) -> str:

@@ -63,6 +63,7 @@ def run_trials(
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
     on_trouble: Callable[[OSError | None], None] = lambda _: None,
     trackers: Trackers | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -78,6 +79,7 @@ def run_trials(
         on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
         on_trouble: called with the reason when the record cannot be written, and with None once it can again.
         trackers: other tools that are told of epochs and ends.
+        on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -131,6 +133,7 @@ def run_trials(
         metrics.update(row)
         if trackers:
             trackers.change(row)
+        on_row(row)
 
     rows = [dict(row) for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:

@@ -117,6 +117,8 @@ class RunOptions:
     weight-decays, batch-sizes, trials-per-cell, seeds, confirm-top, or epochs; all that was done stays."""
     dry_run: Annotated[bool, Parameter(negative=())] = False
     """Read the data, print the plan and stop."""
+    plain: Annotated[bool, Parameter(negative=())] = False
+    """Print lines in a terminal too, instead of the live grid."""
 
     datasets: Words = None
     """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, imagenet, or your own."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -28,6 +28,7 @@ from sweep.execution import run_trials
 from sweep.extension import reopened
 from sweep.left import left_to_run
 from sweep.mending import mend
+from sweep.metrics import run_name
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run
@@ -41,6 +42,8 @@ from sweep.resumption import (
     with_recorded_arithmetic,
 )
 from sweep.salvage import salvage_record
+from sweep.screen import Look, Trials, View, shown
+from sweep.standing import Scope
 from sweep.store import Store, run_location
 from sweep.studies import Study
 from sweep.study_file import StudyFile
@@ -59,6 +62,8 @@ class Interruption:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.descriptor = 2
+        """Where a first signal is answered."""
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
@@ -81,10 +86,10 @@ class Interruption:
         if self.is_set:
             raise KeyboardInterrupt
         self.is_set = True
-        # To the standard error's descriptor, since the signal may have come in the middle of a print; what reads it may
-        # have had its own Ctrl-C.
+        # To a descriptor, since the signal may have come in the middle of a print; what reads it may have had its own
+        # Ctrl-C.
         with suppress(OSError):
-            os.write(2, b"Stopping the trials and closing the record: some seconds.\n")
+            os.write(self.descriptor, b"Stopping the trials and closing the record: some seconds.\n")
 
 
 @final
@@ -94,7 +99,7 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Say nothing more."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 @final
@@ -258,7 +263,7 @@ def execute(prepared: Prepared) -> Outcome:
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     trackers = make_trackers(prepared.options.log or (), store, plan.study, say)
     try:
-        with closing(trackers), cluster_watched(partial(_give_up, prepared)):
+        with closing(trackers), cluster_watched(partial(_give_up, prepared)), _shown(prepared) as view:
             rows = run_trials(
                 plan,
                 store,
@@ -267,13 +272,14 @@ def execute(prepared: Prepared) -> Outcome:
                 on_end=progress.trial_ended,
                 on_loss=progress.trial_lost,
                 on_wait=progress.trials_wait,
-                on_confirm=partial(_begin_confirmation, prepared, progress),
+                on_confirm=partial(_begin_confirmation, prepared, progress, view),
                 on_trouble=progress.record_troubled,
                 trackers=trackers,
+                on_row=view.trials.update,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
-        _say_lost(prepared, str(error))
+        say(_lost(prepared, str(error)))
         return "some failed"
     except OSError as error:
         interruption.stop_listening()
@@ -302,25 +308,42 @@ def execute(prepared: Prepared) -> Outcome:
     return "some failed" if states["failed"] or missing else "all ended"
 
 
-def _say_lost(prepared: Prepared, reason: str) -> None:
-    said = f"The Ray cluster was lost: {reason}. The record is whole. Go on with: {_resume_command(prepared)}"
-    prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
-    sys.stdout.flush()
+def _lost(prepared: Prepared, reason: str) -> str:
+    return f"The Ray cluster was lost: {reason}. The record is whole. Go on with: {_resume_command(prepared)}"
 
 
 def _give_up(prepared: Prepared, reason: str) -> None:
     """End this process, whose main thread hangs: what is not written yet, trials report once more from checkpoints."""
-    _say_lost(prepared, reason)
+    # To the screen itself: what is printed meanwhile goes to the run's log.
+    with suppress(OSError):
+        os.write(prepared.interruption.descriptor, f"\n{_lost(prepared, reason)}\n".encode())
     end_own_cluster()
     os._exit(1)
 
 
-def _begin_confirmation(prepared: Prepared, progress: Progress, wanted: Mapping[str, TrialConfig]) -> None:
+@contextmanager
+def _shown(prepared: Prepared) -> Iterator[View]:
+    """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
+    plan, store = prepared.plan, prepared.store
+    document = {"study": plan.study.to_dict(), "planned_trials": plan.trials}
+    best = store.read_best_epochs(plan.study.protocol) if plan.study.criterion == "best-epoch" else None
+    trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded, best)
+    look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
+    with shown(store, trials, prepared.console, look) as view:
+        prepared.interruption.descriptor = view.errors
+        try:
+            yield view
+        finally:
+            prepared.interruption.descriptor = 2
+
+
+def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, wanted: Mapping[str, TrialConfig]) -> None:
     """Say what is confirmed, and keep how many trials the run has now that it is known."""
     study, rows = prepared.plan.study, prepared.recorded
     progress.planned = planned_trials(study, list(rows.values()), wanted)
     before = {key: rows[key] for key in wanted if key in rows}
     progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.base.epochs).values())
+    view.trials.plan(progress.planned)
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
     for config in wanted.values():

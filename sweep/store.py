@@ -9,6 +9,7 @@
     damaged/                 files that were damaged when the run went on; nothing reads them
     tune/                    Ray Tune's own state
     optuna.journal           the trials once more, for optuna-dashboard; in a local folder
+    driver.log               what libraries printed while the run went on, and each line of the live grid
     lease.json               the heartbeat of the process that writes
     .lock                    held by it, in a local folder
 
@@ -240,6 +241,10 @@ class Store:
             return DECISIONS.empty_table()
         return self._read("decisions.parquet", DECISIONS)
 
+    def write_log(self, name: str, text: bytes) -> None:
+        """Put a file beside the record, whole; for a log that could not grow here."""
+        self._write(name, text)
+
     def append_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Add rows as one more part."""
         if rows:
@@ -386,6 +391,24 @@ def _each_once(tables: list[pa.Table]) -> pa.Table:
     table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
     last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
     return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+
+
+def runs_in(folder: Store) -> list[Store]:
+    """Return the runs that lie directly in a folder or URI, in order of their names.
+
+    Raises:
+        ValueError: the folder is not there or cannot be read.
+    """
+    selector = pafs.FileSelector(folder._root)
+    try:
+        found = folder._filesystem.get_file_info(selector)
+    except FileNotFoundError:
+        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r}.") from None
+    except OSError as error:
+        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r} ({why(error)}).") from error
+    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    stores = (Store(_inside(folder.location, name)) for name in names)
+    return [store for store in stores if store.exists()]
 
 
 def _inside(location: str, name: str) -> str:
