@@ -234,6 +234,8 @@ class View:
     """Descriptor for what must be said at once, from a signal's handler."""
     close: Callable[[], None]
     """Gives the terminal back, for a process that is about to end without leaving the context."""
+    out: int
+    """Descriptor of the terminal, or of what stands in its place: for such a process's last words."""
 
 
 @contextmanager
@@ -251,7 +253,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
         try:
             if not is_live(streams.out, plain=look.plain):
                 with in_background(line_a_minute(trials, console), "progress"):
-                    yield View(trials=trials, errors=streams.error, close=lambda: None)
+                    yield View(trials=trials, errors=streams.error, close=lambda: None, out=streams.out.fileno())
                 return
             events = Events(streams.log)
             screen = Screen(streams.out, trials, events, dashboard=look.dashboard)
@@ -261,7 +263,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
             try:
                 with in_background(screen.run, "grid"):
                     # The grid says itself that it is stopping.
-                    yield View(trials=trials, errors=streams.log.fileno(), close=screen.close)
+                    yield View(trials=trials, errors=streams.log.fileno(), close=screen.close, out=streams.out.fileno())
             finally:
                 screen.close()
                 console.file = streams.out

@@ -64,6 +64,8 @@ class Interruption:
         self.is_set = False
         self.descriptor = 2
         """Where a first signal is answered."""
+        self.view: View | None = None
+        """What shows the run, while it is shown."""
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
@@ -315,8 +317,11 @@ def _lost(prepared: Prepared, reason: str) -> str:
 def _give_up(prepared: Prepared, reason: str) -> None:
     """End this process, whose main thread hangs: what is not written yet, trials report once more from checkpoints."""
     # To the screen itself: what is printed meanwhile goes to the run's log.
+    view = prepared.interruption.view
     with suppress(OSError):
-        os.write(prepared.interruption.descriptor, f"\n{_lost(prepared, reason)}\n".encode())
+        if view is not None:
+            view.close()
+        os.write(1 if view is None else view.out, f"\n{_lost(prepared, reason)}\n".encode())
     end_own_cluster()
     os._exit(1)
 
@@ -330,11 +335,11 @@ def _shown(prepared: Prepared) -> Iterator[View]:
     trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded, best)
     look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
     with shown(store, trials, prepared.console, look) as view:
-        prepared.interruption.descriptor = view.errors
+        prepared.interruption.descriptor, prepared.interruption.view = view.errors, view
         try:
             yield view
         finally:
-            prepared.interruption.descriptor = 2
+            prepared.interruption.descriptor, prepared.interruption.view = 2, None
 
 
 def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, wanted: Mapping[str, TrialConfig]) -> None:
