@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sweep.store import Store
 from tests.e2e.conftest import command, environment, without_times
 from tests.e2e.test_interrupt import interrupted
@@ -83,6 +85,7 @@ def test_a_grid_that_is_extended_comes_to_the_record_of_the_larger_grid(tmp_path
     assert store.read_study() == document
 
 
+@pytest.mark.chaos
 def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_cut_off(tmp_path: Path) -> None:
     # The first rate is too small to learn anything, so that the choice changes.
     sweep(tmp_path, "mine", *HOLDOUT, "--learning-rates", "0.0001", "--seeds", "1")
