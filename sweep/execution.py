@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
@@ -216,7 +217,11 @@ def _journal(plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]
     if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
         return None
     epochs = store.read_epochs().to_pylist() if recorded else ()
-    return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
+    try:
+        return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
+    except OSError as error:  # the copy of a record must not end its run
+        warnings.warn(f"{JOURNAL} is left out: {error}", RuntimeWarning, stacklevel=2)
+        return None
 
 
 def _trial_name(trial: Trial) -> str:

@@ -30,6 +30,18 @@ def real_data() -> str:
 
 
 @pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test in which Ray starts, and keep this machine's cluster and data out of it."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("Ray must not start.")
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("SWEEP_DATA", raising=False)
+
+
+@pytest.fixture
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget after the test what it registers."""
     from sweep.studies import STUDIES

@@ -66,6 +66,15 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(bench: Bench, by_driver: 
 
 
 @pytest.mark.chaos
+def test_a_disk_that_stays_full_ends_the_run_in_words_and_it_goes_on(bench: Bench) -> None:
+    last = len(bench.writes("whole")) - 1
+    assert bench.finish("stays", fault=f"driver:half:{last}:full:9999") == ENDS, bench.log["stays"]
+    assert "The record could not be written ([Errno 28] No space left on device)" in bench.log["stays"][-1]
+    (bench.folder / "stays.log.left").unlink()
+    check(bench, "stays", ENDS)
+
+
+@pytest.mark.chaos
 def test_a_second_interrupt_does_not_wait_and_the_run_goes_on(bench: Bench) -> None:
     process = bench.start("twice")
     said = interrupt_at(process, "[1/3]", lambda: [os.killpg(process.pid, signal.SIGINT) for _ in range(2)])

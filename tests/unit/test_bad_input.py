@@ -19,17 +19,9 @@ from sweep.store import Store
 from sweep.studies import STUDIES
 from tests.image_sets import class_folders, tiny_cifar10
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 TINY = ["--train-size", "64", "--epochs", "1", "--width", "0.05"]
-
-
-@pytest.fixture(autouse=True)
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("Ray must not start before bad input is refused.")
-
-    monkeypatch.setattr("ray.init", refuse)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("SWEEP_DATA", raising=False)
 
 
 @pytest.fixture
@@ -143,6 +135,10 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str)
         (
             ["quickstart", "--extend", "--name", "x"],
             "extend must be given with --resume --name NAME, the run that it adds to, got it alone.",
+        ),
+        (
+            ["quickstart", "--retry-failed", "--name", "x"],
+            "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone.",
         ),
         (["quickstart", "--resume", "--name", "missing"], "A run's folder must exist and hold study.json, got "),
     ],

@@ -203,3 +203,18 @@ def test_the_plan_of_both_phases(plan: Plan) -> None:
         "cell on all of them, 2 seeds from 10000; early stopping: none"
     ) in out.getvalue()
     assert "24 trials, 120 epochs" in out.getvalue()
+
+
+def test_a_record_that_cannot_be_written_and_a_second_try_are_lines(plan: Plan) -> None:
+    out = io.StringIO()
+    progress = Progress(plan, Console(file=out, width=20))
+    progress.record_troubled(OSError(28, "No space left on device"))
+    progress.record_troubled(None)
+    progress.trial_lost(row(state="pending", epochs_run=2, reason="its process ended"))
+    progress.trial_lost(row(state="pending", epochs_run=2, reason="lost its node after epoch 2"))
+    assert out.getvalue().splitlines() == [
+        "         record  cannot be written and is tried again: [Errno 28] No space left on device",
+        "         record  is written again",
+        "    tried again  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on by itself: its process ended",
+        "      node lost  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on elsewhere",
+    ]

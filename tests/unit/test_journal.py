@@ -268,3 +268,20 @@ def test_a_diverged_trial_still_tells_the_search_that_it_was_bad() -> None:
     searcher.on_trial_complete("tune-0", {"error": 1.0, "state": "diverged", "epoch": 1})
     (trial,) = searcher._cells[0]._optuna.trials
     assert (trial.state.name, trial.value) == ("COMPLETE", 1.0)
+
+
+def test_a_file_that_fails_once_is_left_as_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(str(path), STUDY, [], [])
+    before = path.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError("no space left")
+
+    assert journal._file is not None
+    monkeypatch.setattr(journal._file, "append_logs", full)
+    with pytest.warns(RuntimeWarning, match=r"optuna\.journal is not written any more: no space left"):
+        live(journal, 0, 0.5, end="completed")
+    # Behind half a line nothing could be read.
+    monkeypatch.undo()
+    live(journal, 1, 0.5, end="completed")
+    assert path.read_bytes() == before

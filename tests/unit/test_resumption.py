@@ -22,6 +22,8 @@ from sweep.warm_start import warm_started
 from tests.image_sets import tiny_cifar10
 from tests.looked_at import write_rows
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 Begin = Callable[..., Study]
 LEAVE_OR_NEW = "Leave these options out, or begin a new run under another --name."
 LEAVE_EXTEND_OR_NEW = (
@@ -32,16 +34,6 @@ WITH_EXTEND = (
     "error: With --extend the study given must be the recorded one or hold more variants, learning_rates, "
     "weight_decays, batch_sizes, trials_per_cell, seeds, confirm_top and epochs, got one that differs in "
 )
-
-
-@pytest.fixture(autouse=True)
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("Ray must not start.")
-
-    monkeypatch.setattr("ray.init", refuse)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("SWEEP_DATA", raising=False)
 
 
 @pytest.fixture
