@@ -78,7 +78,7 @@ class MemoryFeed(Feed):
         rank: int = 0,
         size: int = 1,
     ) -> None:
-        """Put the training images on the device.
+        """Put all images on the device.
 
         Args:
             data: all images.
@@ -93,11 +93,13 @@ class MemoryFeed(Feed):
         self._data, self._config, self._draws, self._device = data, config, draws, device
         self._rank, self._size = rank, size
         self._images, self._labels = data.train_images.to(device), data.train_labels.to(device)
+        self._test_images, self._test_labels = data.test_images.to(device), data.test_labels.to(device)
 
     def train_batches(self) -> Iterator[Batch]:
         """Return each training image once, in a new order."""
-        for batch in torch.split(torch.randperm(len(self._images), generator=self._draws), self._config.batch_size):
-            batch = batch.to(self._device)
+        order = torch.randperm(len(self._images), generator=self._draws)
+        # At once: a copy for each batch would wait for the step before it to end.
+        for batch in torch.split(order.to(self._device), self._config.batch_size):
             images, labels = self._images[batch], self._labels[batch]
             images = augmented(images, self._config, self._data, self._draws)
             share = slice(self._rank, None, self._size)
@@ -105,11 +107,10 @@ class MemoryFeed(Feed):
 
     def test_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return the worker's share of the test images."""
-        share = torch.arange(len(self._data.test_images))[self._rank :: self._size]
+        share = torch.arange(len(self._test_images), device=self._device)[self._rank :: self._size]
         for batch in torch.split(share, self._evaluation_batch()):
             if len(batch):  # fewer images than workers
-                images, labels = self._data.test_images[batch].to(self._device), self._data.test_labels[batch]
-                yield placed(images, self._config.canvas), labels.to(self._device)
+                yield placed(self._test_images[batch], self._config.canvas), self._test_labels[batch]
 
     def state(self) -> dict[str, Any]:
         """Return the state of what draws order and augmentation."""

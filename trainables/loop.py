@@ -20,12 +20,10 @@ from trainables.feed import Feed
 from trainables.hardware import Arithmetic
 from trainables.report import EpochReport, State
 from trainables.state import TrainingState, generators, optimiser_state
+from trainables.step import TOP, Step, tally_of
 
 DIVERGED_ERROR = 1.0
 """The error that a diverged trial reports: worse than chance, so that no search prefers it."""
-
-TOP = 5
-"""A class among this many of the likeliest is a hit for the top-5 error."""
 
 DEAD_SPREAD = 1e-6
 """A network whose logits differ by less than this between any two test images ignores its input."""
@@ -97,27 +95,28 @@ def train(
             report(earlier)
         if start.training.has_ended:
             return
+    step = Step(
+        model,
+        wrapped,
+        optimiser,
+        device=device,
+        arithmetic=arithmetic,
+        batch_size=config.batch_size,
+        workers=ranks.size,
+    )
 
     for epoch in range(len(reports) + 1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
         if epoch > max(config.averaged_at, default=0):
             average = None
-        tally = torch.zeros(4, dtype=torch.float64, device=device)
-        for step, batch in enumerate(feed.train_batches()):
-            lr = learning_rate(config, epoch - 1 + (step + 0.5) / feed.steps_per_epoch)
-            optimiser.param_groups[0]["lr"] = lr
-            with arithmetic.autocast(device):
-                logits = wrapped(batch.images.contiguous(memory_format=arithmetic.layout))
-            loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
-            optimiser.zero_grad(set_to_none=True)
-            # The workers' gradients are averaged: this factor makes the average that of the whole batch.
-            torch.autograd.backward(loss * (ranks.size / batch.whole))
-            optimiser.step()
+        step.tally.zero_()
+        for number, batch in enumerate(feed.train_batches()):
+            lr = learning_rate(config, epoch - 1 + (number + 0.5) / feed.steps_per_epoch)
+            step(batch, lr)
             if average is not None:
                 average.update()
-            tally += _tally(logits, batch.labels, loss)
-        train_loss, train_error, _, train_images = _means(ranks.add_up(tally))
+        train_loss, train_error, _, train_images = _means(ranks.add_up(step.tally))
         train_s = time.perf_counter() - started
 
         measured = not config.test_at_end or epoch == config.epochs
@@ -197,7 +196,7 @@ def evaluate(
     for images, labels in batches:
         with arithmetic.autocast(device):
             logits = model(images.contiguous(memory_format=arithmetic.layout)).float()
-        tally += _tally(logits, labels, functional.cross_entropy(logits, labels, reduction="sum"))
+        tally += tally_of(logits, labels, functional.cross_entropy(logits, labels, reduction="sum"))
         extremes += [logits.amax(0), logits.amin(0)]
     if not extremes:  # fewer images than workers
         return tally, torch.zeros((), device=device)
@@ -228,18 +227,6 @@ def why_diverged(train_loss: float, spread: float | None, unlearned_steps: int, 
     if unlearned_steps >= UNLEARNED_STEPS:
         return f"dead start: training loss {train_loss:.4f} stays at ln({num_classes}) = {chance:.4f}"
     return ""
-
-
-def _tally(logits: torch.Tensor, labels: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
-    logits = logits.detach()
-    wrong = (logits.argmax(1) != labels).sum()
-    likeliest = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
-    missed = (likeliest != labels[:, None]).all(1).sum()
-    return torch.stack([loss.detach().double(), *(count.double() for count in (wrong, missed)), _count(labels)])
-
-
-def _count(labels: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(len(labels), dtype=torch.float64, device=labels.device)
 
 
 def _means(tally: torch.Tensor) -> tuple[float, float, float, int]:

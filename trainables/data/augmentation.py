@@ -61,10 +61,15 @@ def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Te
     count, _, height, width = images.shape
     flips = torch.rand(count, generator=generator) < 0.5
     shifts = torch.randint(0, 2 * MAX_SHIFT + 1, (2, count), generator=generator)
-    flips, shifts = flips.to(images.device), shifts.to(images.device)
+    flips, shifts = _sent(flips, images.device), _sent(shifts, images.device)
     padded = functional.pad(images, [MAX_SHIFT] * 4)
     rows = shifts[0][:, None] + torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device).expand(count, width)
     columns = torch.where(flips[:, None], columns.flip(1), columns) + shifts[1][:, None]
     of_image = torch.arange(count, device=images.device)[:, None, None]
     return padded[of_image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _sent(draws: torch.Tensor, device: torch.device) -> torch.Tensor:
+    # From pinned memory a copy to a GPU waits for nobody, and nobody for it.
+    return draws.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else draws.to(device)

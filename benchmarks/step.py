@@ -1,0 +1,298 @@
+"""Images per second of training, ours beside the loops that people write by hand.
+
+    python -m benchmarks.step [--variants NAME ...] [--images N] [--batch N] [--repeats N] [--loops NAME ...]
+
+Each loop trains the same network on the same generated images, mirrored and shifted, for one epoch that is not counted
+and one that is; the loops take turns, `--repeats` times. Prints the median and the range of each, its ratio to `plain`,
+its share of the rate at which this device multiplies large matrices in bfloat16, and its training loss in that epoch;
+a loop that left images out or learned nothing ends it.
+
+    plain     DataLoader with two processes, torchvision's transforms image by image, float32
+    tuned     the same with a process per core kept alive, pinned memory, bfloat16, channels_last
+    resident  all images on the device, mirrored and shifted there, the network compiled, bfloat16: on a GPU only
+    ours      trainables.loop.train, the arithmetic that it chooses
+    unrecorded  the same, each step done kernel by kernel: on a GPU only
+"""
+
+import argparse
+import math
+import os
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+import trainables.step
+from trainables.architectures import build
+from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.data import open_dataset, prepare
+from trainables.data.source import Dataset
+from trainables.feed import MemoryFeed
+from trainables.hardware import choose_arithmetic
+from trainables.loop import train
+
+SHIFT = 5
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 0.001
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, and where."""
+
+    data: Dataset
+    variant: str
+    batch: int
+    device: torch.device
+
+    def network(self) -> nn.Module:
+        """Return it newly made, on its device."""
+        torch.manual_seed(0)
+        return build(self.variant, ArchitectureConfig(class_relu=False), self.data.num_classes).to(self.device)
+
+    def wait(self) -> None:
+        """Return once the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+Epochs = tuple[float, float, int]
+"""Seconds, mean training loss and images of the second epoch."""
+
+
+class Pictures(TorchDataset[tuple[Any, int]]):
+    """Images as torchvision's data sets hand them out."""
+
+    def __init__(self, data: Dataset, transform: Callable[[Any], Any]) -> None:
+        self._images = np.ascontiguousarray(data.train.images.transpose(0, 2, 3, 1))
+        self._labels, self._transform = data.train.labels, transform
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, number: int) -> tuple[Any, int]:
+        return self._transform(Image.fromarray(self._images[number])), int(self._labels[number])
+
+
+def by_loader(setting: Setting, *, tuned: bool) -> Epochs:
+    """Train with a DataLoader."""
+    mean, deviation = _statistics(setting.data)
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=SHIFT, fill=tuple(round(255 * value) for value in mean)),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, deviation),
+        ]
+    )
+    on_gpu = setting.device.type == "cuda"
+    processes = (os.cpu_count() or 2) if tuned else 2
+    loader = DataLoader(
+        Pictures(setting.data, transform),
+        batch_size=setting.batch,
+        shuffle=True,
+        num_workers=processes,
+        pin_memory=tuned and on_gpu,
+        persistent_workers=tuned,
+        prefetch_factor=4 if tuned else None,
+    )
+    model = setting.network()
+    layout = torch.channels_last if tuned else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    optimiser = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    for _ in range(2):
+        setting.wait()
+        start = time.perf_counter()
+        # As mostly written, the plain loop asks for the loss at each step.
+        total, images = torch.zeros((), device=setting.device), 0
+        for pictures, classes in loader:
+            pictures = pictures.to(setting.device, non_blocking=tuned).contiguous(memory_format=layout)
+            labels = classes.to(setting.device, non_blocking=tuned)
+            with torch.autocast(setting.device.type, torch.bfloat16, enabled=tuned):
+                loss = functional.cross_entropy(model(pictures).float(), labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.detach() * len(labels) if tuned else loss.item() * len(labels)
+            images += len(labels)
+        setting.wait()
+        seconds = time.perf_counter() - start
+    return seconds, float(total) / images, images
+
+
+def resident(setting: Setting) -> Epochs:
+    """Train on images that lie on the device, the network compiled: the kind of loop of cifar10-airbench."""
+    mean, deviation = (torch.tensor(numbers, device=setting.device) for numbers in _statistics(setting.data))
+    pixels = torch.from_numpy(setting.data.train.images).to(setting.device).float() / 255
+    pixels = (pixels - mean[:, None, None]) / deviation[:, None, None]
+    padded = functional.pad(pixels, [SHIFT] * 4).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    labels = torch.from_numpy(setting.data.train.labels).to(setting.device)
+    model = setting.network().to(memory_format=torch.channels_last)
+    compiled = torch.compile(model, mode="max-autotune")
+    optimiser = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+    steps = len(labels) // setting.batch  # whole batches alone, as there
+    for _ in range(2):
+        setting.wait()
+        start = time.perf_counter()
+        order = torch.randperm(len(labels), device=setting.device)
+        total = torch.zeros((), device=setting.device)
+        for number in range(steps):
+            chosen = order[number * setting.batch : (number + 1) * setting.batch]
+            images, classes = _cut(padded[chosen]), labels[chosen]
+            with torch.autocast(setting.device.type, torch.bfloat16):
+                loss = functional.cross_entropy(compiled(images).float(), classes)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total += loss.detach() * len(classes)
+        setting.wait()
+        seconds = time.perf_counter() - start
+    return seconds, float(total) / (steps * setting.batch), steps * setting.batch
+
+
+def ours(setting: Setting, *, recorded: bool = True) -> Epochs:
+    """Train with this project's loop."""
+    config = TrialConfig(
+        dataset="shapes",
+        variant=setting.variant,
+        lr=LR,
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+        batch_size=setting.batch,
+        epochs=2,
+        drops=(),
+        test_at_end=True,
+        augmentation="flip-shift",
+        preprocessing="standardise",
+        architecture=ArchitectureConfig(class_relu=False),
+    )
+    feed = MemoryFeed(prepare(setting.data, "standardise"), config, torch.Generator().manual_seed(0), setting.device)
+    reports: list[Any] = []
+    before = trainables.step.can_be_recorded
+    if not recorded:
+        trainables.step.can_be_recorded = lambda _model: False
+    try:
+        arithmetic = choose_arithmetic(config, setting.device)
+        train(config, feed, reports.append, device=setting.device, arithmetic=arithmetic)
+    finally:
+        trainables.step.can_be_recorded = before
+    last = reports[-1]
+    return last.train_s, last.train_loss, last.train_images
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Return the floating-point operations per second of a large bfloat16 matrix product, the best of ten."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    best = float("inf")
+    for _ in range(12):
+        start = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
+
+
+def operations(setting: Setting) -> float:
+    """Return the floating-point operations of training on one image, forward and backward."""
+    with FlopCounterMode(display=False) as counted:
+        setting.network()(torch.randn(1, 3, 32, 32, device=setting.device)).sum().backward()
+    return float(counted.get_total_flops())
+
+
+def measure(setting: Setting, names: list[str], repeats: int) -> None:
+    """Print the table of one network."""
+    loops: dict[str, Callable[[], Epochs]] = {
+        "plain": lambda: by_loader(setting, tuned=False),
+        "tuned": lambda: by_loader(setting, tuned=True),
+        "resident": lambda: resident(setting),
+        "unrecorded": lambda: ours(setting, recorded=False),
+        "ours": lambda: ours(setting),
+    }
+    found: dict[str, list[Epochs]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            found[name].append(loops[name]())
+    peak, each = matrix_rate(setting.device), operations(setting)
+    rates = {name: [images / seconds for seconds, _, images in epochs] for name, epochs in found.items()}
+    base = statistics.median(rates[names[0]])
+    print(
+        f"\n{setting.variant}, batch {setting.batch}: {each / 1e9:.2f} GFLOP an image; "
+        f"matrices at {peak / 1e12:.2f} TFLOP/s"
+    )
+    print(f"| loop | images/s | range | x {names[0]} | of the matrix rate | training loss |\n|---|---|---|---|---|---|")
+    for name, each_rate in rates.items():
+        rate = statistics.median(each_rate)
+        loss = statistics.median(loss for _, loss, _ in found[name])
+        print(
+            f"| {name} | {rate:,.0f} | {min(each_rate):,.0f} to {max(each_rate):,.0f} | {rate / base:.2f} "
+            f"| {rate * each / peak:.1%} | {loss:.3f} |",
+            flush=True,
+        )
+    whole = len(setting.data.train) // setting.batch * setting.batch
+    for name, epochs in found.items():
+        for _, loss, images in epochs:
+            if not whole <= images <= len(setting.data.train) or not loss < math.log(setting.data.num_classes):
+                raise SystemExit(
+                    f"{name} must train on every image and learn, got {images} images and a loss of {loss}."
+                )
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    on_gpu = torch.cuda.is_available()
+    parser.add_argument("--variants", nargs="+", default=["all-cnn-c", "model-c"])
+    parser.add_argument("--images", type=int, default=50_000 if on_gpu else 1_500)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--loops", nargs="+", default=["plain", "tuned", "ours"])
+    options = parser.parse_args()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
+    print(f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {options.images:,} images")
+    warnings.simplefilter("ignore", UserWarning)
+    torch.set_num_threads(os.cpu_count() or 1)
+    # The float32 that our records state, which the peers are given too.
+    torch.backends.cudnn.allow_tf32 = False
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["SWEEP_CACHE"] = cache
+        data = open_dataset("shapes", None, options.images)
+        assert isinstance(data, Dataset), "shapes are held in memory"
+        for variant in options.variants:
+            measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
+
+
+def _statistics(data: Dataset) -> tuple[list[float], list[float]]:
+    pixels = data.train.images[:10_000].transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    return pixels.mean(1).tolist(), pixels.std(1).tolist()
+
+
+def _cut(padded: torch.Tensor) -> torch.Tensor:
+    """Return each image mirrored or not, and cut at a place of its own."""
+    count = len(padded)
+    rows, columns = (torch.randint(0, 2 * SHIFT + 1, (count, 1), device=padded.device) for _ in range(2))
+    flips = torch.rand(count, 1, device=padded.device) < 0.5
+    pixels = torch.arange(32, device=padded.device)
+    across = torch.where(flips, pixels.flip(0), pixels) + columns
+    of_image = torch.arange(count, device=padded.device)[:, None, None]
+    cut = padded[of_image, :, (pixels + rows)[:, :, None], across[:, None, :]]
+    return cut.permute(0, 3, 1, 2)
+
+
+if __name__ == "__main__":
+    main()
