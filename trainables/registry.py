@@ -146,7 +146,7 @@ def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins m
             registry._things = things
         if isinstance(error, KeyboardInterrupt):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
         raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
 
 
