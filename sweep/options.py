@@ -289,6 +289,25 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     Raises:
         ValueError: the arguments cannot be understood.
     """
+    app = command_line(everything=HELP_ALL in arguments)
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.UnusedCliTokensError as error:
+        extra = " ".join(map(repr, error.unused_tokens or ()))
+        raise ValueError(
+            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
+        ) from error
+    except cyclopts.CycloptsError as error:
+        raise ValueError(line(error)) from error
+    return result  # type: ignore[no-any-return]
+
+
+def command_line(*, everything: bool = False) -> cyclopts.App:
+    """Return what reads the arguments of `python -m sweep.run`.
+
+    Args:
+        everything: whether its help tells every option, by topic.
+    """
     app = cyclopts.App(
         name="python -m sweep.run",
         usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
@@ -297,7 +316,7 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         result_action="return_value",
         help_format="plaintext",
         help_flags=(*HELP, HELP_ALL),
-        help_formatter=Formatter(everything=HELP_ALL in arguments),
+        help_formatter=Formatter(everything=everything),
     )
 
     app["--help"].group = "Parameters"
@@ -316,16 +335,7 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
         """
         return study, options
 
-    try:
-        result = app(list(arguments), exit_on_error=False, print_error=False)
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        raise ValueError(
-            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
-        ) from error
-    except cyclopts.CycloptsError as error:
-        raise ValueError(line(error)) from error
-    return result  # type: ignore[no-any-return]
+    return app
 
 
 _HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
