@@ -105,7 +105,7 @@ def register(url: str) -> Cifar:
             "meta": {"filename": "batches.meta", "key": "label_names", "md5": md5(FILES["batches.meta"])},
         },
     )
-    source = Cifar(NAME, 10, "label", tiny)
+    source = Cifar(NAME, 10, "label", lambda: tiny)
     register_dataset(source)
     assert DATASETS[NAME] is source
     return source

@@ -205,3 +205,11 @@ def test_an_unknown_strength_is_refused_as_a_user_s_error() -> None:
 def test_the_configuration_imports_nothing_heavy() -> None:
     script = "import sys, trainables; print(sorted({'torch', 'numpy', 'ray', 'torchvision'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_neither_a_driver_nor_a_trial_loads_what_few_of_them_need() -> None:
+    script = (
+        "import sys, sweep.session, sweep.driver; "
+        "print(sorted({'torchvision', 'kornia', 'torch._dynamo', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

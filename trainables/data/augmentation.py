@@ -4,7 +4,6 @@ import torch
 from torch.nn import functional
 
 from trainables.config import TrialConfig
-from trainables.data import heavy
 from trainables.data.prepare import Prepared
 
 MAX_SHIFT = 5
@@ -24,6 +23,9 @@ def augmented(images: torch.Tensor, config: TrialConfig, data: Prepared, generat
         case "flip-shift":
             return placed(flip_and_shift(images, generator), config.canvas)
         case "heavy":
+            # Here, since kornia takes half a second to load that most trials need not spend.
+            from trainables.data import heavy
+
             assert data.mean is not None, "a trial refuses heavy with what cannot be taken back to pixels"
             assert data.deviation is not None, "it comes with the mean"
             strengths = config.heavy

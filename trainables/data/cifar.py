@@ -4,16 +4,20 @@ Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Ti
 """
 
 import tempfile
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pyarrow.fs as pafs
-import torchvision
 
 from trainables.data.cache import cache_folder, make_folder
 from trainables.data.parquet import file_identity, find_split, list_folder, open_location, read_images
 from trainables.data.source import Source, Split
+
+if TYPE_CHECKING:
+    import torchvision
 
 SPLITS = ("train", "test")
 
@@ -30,14 +34,19 @@ class Cifar(Source):
         name: str,
         num_classes: int,
         label_column: str,
-        torchvision_class: type[torchvision.datasets.CIFAR10],
+        load_class: "Callable[[], type[torchvision.datasets.CIFAR10]]",
         class_names: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.class_names = class_names
         self.num_classes = num_classes
         self._label_column = label_column
-        self._torchvision_class = torchvision_class
+        self._load_class = load_class
+
+    @cached_property
+    def _torchvision_class(self) -> "type[torchvision.datasets.CIFAR10]":
+        # Loaded when it is needed, which Parquet never does: torchvision loads torch's compiler, a second of a process.
+        return self._load_class()
 
     def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the files that would be read, with sizes and times; downloads nothing."""
@@ -135,5 +144,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-CIFAR10 = Cifar("cifar10", 10, "label", torchvision.datasets.CIFAR10, CIFAR10_CLASSES)
-CIFAR100 = Cifar("cifar100", 100, "fine_label", torchvision.datasets.CIFAR100)
+def _cifar10() -> "type[torchvision.datasets.CIFAR10]":
+    import torchvision
+
+    return torchvision.datasets.CIFAR10  # type: ignore[no-any-return]
+
+
+def _cifar100() -> "type[torchvision.datasets.CIFAR10]":
+    import torchvision
+
+    return torchvision.datasets.CIFAR100  # type: ignore[no-any-return]
+
+
+CIFAR10 = Cifar("cifar10", 10, "label", _cifar10, CIFAR10_CLASSES)
+CIFAR100 = Cifar("cifar100", 100, "fine_label", _cifar100)

@@ -1,0 +1,213 @@
+"""How long tables and reports of large records take, and how much memory, beside the same by hand from Tune's files.
+
+    python -m benchmarks.analysis [TRIALS ...] [--epochs N] [--no-report] [--peer-up-to N]
+
+Records of 100, 1,000 and 10,000 trials of 350 epochs are made of drawn numbers, twelve variants under the protocol
+`paper`. Each command is a process of its own, from its start to its end. The peer reads each trial's `result.json`, as
+Ray Tune writes it, with pandas, and takes each variant's lowest error of a last epoch, as the table does; they must
+agree. Prints seconds, peak resident memory, and the ratio.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sweep.records import EPOCHS, TRIALS
+from sweep.store import Store
+from sweep.studies import STUDIES
+
+VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
+AT_ONCE = 200
+"""Trials whose epochs are written as one part, as a driver that runs as many would."""
+
+BY_HAND = """
+import sys
+from pathlib import Path
+import pandas
+frames = [pandas.read_json(path, lines=True) for path in sorted(Path(sys.argv[1]).glob("*/result.json"))]
+every = pandas.concat(frames, ignore_index=True)
+last = every.sort_values("training_iteration").groupby("trial_id").tail(1)
+last = last.assign(variant=[config["variant"] for config in last["config"]])
+print(last.groupby("variant")["error"].min().to_json())
+"""
+"""What a notebook does with Tune's folder."""
+
+
+def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str, float]:
+    """Write a record, and beside it Tune's files of the same trials; return each variant's lowest last error."""
+    draws, store = random.Random(0), Store(location)  # noqa: S311 - numbers to show, no secret
+    study = STUDIES["cifar10"]().to_dict() | {"protocol": "paper", "search": "random"}
+    study |= {
+        "trials_per_cell": trials // len(VARIANTS),
+        "learning_rates": {"kind": "log-uniform", "low": 1e-3, "high": 1},
+    }
+    study["base"] = dict(study["base"]) | {"epochs": epochs}
+    data = {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": True, "checksum": "0123abcd"}
+    store.write_study(
+        {
+            "study": study,
+            "data": {"cifar10": data},
+            "planned_trials": trials,
+            "created": "2026-01-02T03:04:05+00:00",
+            "command": ["python", "-m", "benchmarks.analysis"],
+            "code": {"commit": "c0ffee", "altered": False},
+            "packages": {},
+            "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
+        }
+    )
+    rows: list[dict[str, Any]] = []
+    part: list[dict[str, Any]] = []
+    lowest = dict.fromkeys(VARIANTS, 1.0)
+    for number in range(trials):
+        variant, lr = VARIANTS[number % len(VARIANTS)], 10 ** draws.uniform(-3, 0)
+        name = f"cifar10_none_{variant}_{number:05d}"
+        errors = [0.1 + 0.8 / (1 + epoch * lr) + 0.02 * draws.random() for epoch in range(1, epochs + 1)]
+        lowest[variant] = min(lowest[variant], errors[-1])
+        rows.append(_trial(name, variant, lr, errors))
+        part += [_epoch(name, epoch, lr, error) for epoch, error in enumerate(errors, start=1)]
+        if (number + 1) % AT_ONCE == 0 or number + 1 == trials:
+            store.append_epochs(part)
+            part = []
+        if tune is not None:
+            folder = tune / name
+            folder.mkdir(parents=True)
+            with (folder / "result.json").open("w") as file:
+                file.writelines(_of_tune(name, variant, lr, number, error) for number, error in enumerate(errors, 1))
+    store.write_trials(rows)
+    return lowest
+
+
+def measured(command: list[str], output: Path) -> tuple[float, float]:
+    """Run a command to its end and return its seconds and its peak resident memory in MiB."""
+    start = time.perf_counter()
+    with output.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {output.read_text()[-2000:]}")
+    return seconds, usage.ru_maxrss / 1024  # Linux counts in KiB
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", type=int, nargs="*", default=[100, 1_000, 10_000])
+    parser.add_argument("--epochs", type=int, default=350)
+    parser.add_argument("--no-report", action="store_true", help="leave the report out")
+    parser.add_argument("--peer-up-to", type=int, default=1_000, help="most trials for which Tune's files are made")
+    options = parser.parse_args()
+    print("| trials | epochs' rows | what | s | peak MiB | by hand / ours |\n|---|---|---|---|---|---|")
+    for trials in options.trials:
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder)
+            tune = here / "tune" if trials <= options.peer_up_to else None
+            lowest = make(str(here / "run"), tune, trials, options.epochs)
+            start = f"| {trials:,} | {trials * options.epochs:,} |"
+            table = [sys.executable, "-m", "analysis", "table", str(here / "run"), "--format", "csv"]
+            seconds, memory = measured(table, here / "table")
+            found = _lowest((here / "table").read_text())
+            assert all(abs(found[name] - 100 * error) < 0.006 for name, error in lowest.items()), (found, lowest)
+            print(f"{start} table | {seconds:.2f} | {memory:,.0f} | |", flush=True)
+            if tune is not None:
+                by_hand, its_memory = measured([sys.executable, "-c", BY_HAND, str(tune)], here / "by-hand")
+                theirs = json.loads((here / "by-hand").read_text())
+                assert all(abs(theirs[name] - error) < 1e-9 for name, error in lowest.items()), (theirs, lowest)
+                ratio = by_hand / seconds
+                print(f"{start} table by hand | {by_hand:.2f} | {its_memory:,.0f} | {ratio:.1f} |", flush=True)
+            if not options.no_report:
+                report = [sys.executable, "-m", "analysis", "report", str(here / "run")]
+                seconds, memory = measured(report, here / "said")
+                print(f"{start} report | {seconds:.2f} | {memory:,.0f} | |", flush=True)
+
+
+def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str, Any]:
+    return dict.fromkeys(TRIALS.names) | {
+        "trial_id": name,
+        "phase": "search",
+        "dataset": "cifar10",
+        "augmentation": "none",
+        "variant": variant,
+        "lr": lr,
+        "weight_decay": 0.001,
+        "batch_size": 128,
+        "width": 1.0,
+        "seed": 0,
+        "num_parameters": 1_000_000,
+        "state": "completed",
+        "epochs_run": len(errors),
+        "epochs_budget": len(errors),
+        "test_error": errors[-1],
+        "duration_s": 1_000.0,
+        "train_s": 900.0,
+        "images_per_s": 20_000.0,
+        "node": "node",
+        "device": "GPU",
+        "precision": "bfloat16",
+        "memory_format": "channels_last",
+        "reason": "",
+    }
+
+
+def _epoch(name: str, epoch: int, lr: float, error: float) -> dict[str, Any]:
+    return dict.fromkeys(EPOCHS.names) | {
+        "trial_id": name,
+        "epoch": epoch,
+        "lr": lr,
+        "train_loss": 2 * error,
+        "train_error": 0.9 * error,
+        "test_error": error,
+        "train_images": 50_000,
+        "val_images": 0,
+        "test_images": 10_000,
+        "epoch_s": 2.5 + error,
+        "train_s": 2.4 + error,
+    }
+
+
+def _of_tune(name: str, variant: str, lr: float, epoch: int, error: float) -> str:
+    """Return a line as Ray Tune's JSON logger writes it."""
+    return (
+        json.dumps(
+            {
+                "error": error,
+                "train_loss": 2 * error,
+                "epoch": epoch,
+                "timestamp": 1_700_000_000 + epoch,
+                "checkpoint_dir_name": None,
+                "done": False,
+                "training_iteration": epoch,
+                "trial_id": name,
+                "date": "2026-01-02_03-04-05",
+                "time_this_iter_s": 2.5,
+                "time_total_s": 2.5 * epoch,
+                "pid": 1234,
+                "hostname": "node",
+                "node_ip": "127.0.0.1",
+                "config": {"variant": variant, "lr": lr, "weight_decay": 0.001, "batch_size": 128},
+                "time_since_restore": 2.5 * epoch,
+                "iterations_since_restore": epoch,
+            }
+        )
+        + "\n"
+    )
+
+
+def _lowest(text: str) -> dict[str, float]:
+    """Return the errors, in %, of a table in CSV."""
+    lines = [line.split(",") for line in text.splitlines() if line.strip()]
+    head = lines[0]
+    error = next(place for place, name in enumerate(head) if "error" in name)
+    return {line[head.index("variant")]: float(line[error]) for line in lines[1:] if line[0] in VARIANTS}
+
+
+if __name__ == "__main__":
+    main()
