@@ -1,0 +1,95 @@
+"""What memory trials take on one node beside the data set, which they share: 1, 2 and 4 of them at once.
+
+    python -m benchmarks.memory [--images N] [--together 1 2 4]
+
+Real runs of `python -m sweep.run` on generated images. While they train, each trial's process is looked at twice a second
+(Linux's `smaps`, by psutil): what it has for itself, and its share of what it maps together with others. Prints the highest
+sums, and beside them what as many processes would take that each held the images for themselves.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+MIB = 2**20
+IMAGE = 3 * 32 * 32 * 4
+"""Bytes of a normalised image, float32."""
+TEST_IMAGES = 2_000
+
+
+def look(process: psutil.Popen) -> list[tuple[int, int, int]]:
+    """Return the own, the shared-out and the resident bytes of each trial's process."""
+    found = []
+    for child in process.children(recursive=True):
+        try:
+            if child.name().startswith("ray::Implic"):
+                memory = child.memory_full_info()
+                found.append((memory.uss, memory.pss, memory.rss))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def measure(together: int, images: int, folder: Path) -> tuple[float, float, float]:
+    """Return the MiB that a trial has for itself, that all have with what they share, and that all map."""
+    rates = [str(0.001 * (1 + number)) for number in range(together)]
+    command = [
+        *(sys.executable, "-m", "sweep.run", "quickstart", "--variants", "all-cnn-c", "--learning-rates", *rates),
+        *(
+            "--train-size",
+            str(images),
+            "--width",
+            "0.05",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "512",
+            "--protocol",
+            "paper",
+        ),
+        *("--output", str(folder), "--name", f"of-{together}", "--max-concurrent", str(together)),
+    ]
+    highest = (0.0, 0.0, 0.0)
+    # A place for each trial, however few cores there are: it is memory that is looked at.
+    variables = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "SWEEP_CACHE": str(folder / "cache"),
+        "RAY_OVERRIDE_JOB_CPUS": "4",
+    }
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables)
+    while process.poll() is None:
+        found = look(process)
+        if len(found) >= together:
+            sums = (max(u for u, _, _ in found), sum(p for _, p, _ in found), sum(r for _, _, r in found))
+            highest = tuple(max(a, b / MIB) for a, b in zip(highest, sums, strict=True))  # type: ignore[assignment]
+        time.sleep(0.5)
+    assert process.returncode == 0, process.stderr.read().decode() if process.stderr else ""
+    return highest
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--together", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    data = (options.images + TEST_IMAGES) * IMAGE / MIB
+    print(f"{options.images:,} images and {TEST_IMAGES:,} to test on are {data:,.0f} MiB")
+    print(
+        "| trials at once | own, MiB each | all, what is shared counted once | all, did each hold it |\n|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for together in options.together:
+            own, shared, resident = measure(together, options.images, Path(folder))
+            print(f"| {together} | {own:,.0f} | {shared:,.0f} | {resident:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""How long commands take that do next to nothing: what anybody waits for before each answer.
+
+    python -m benchmarks.start [--repeats N]
+
+Prints the median and the range of the seconds of each command from its start to its end, and its ratio to an empty Python. The
+commands take turns.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = str(ROOT / "tests" / "records" / "version-5")
+COMMANDS = {
+    "python": ["-c", "pass"],
+    "sweep.run --help": ["-m", "sweep.run", "--help"],
+    "sweep.run with a slip": ["-m", "sweep.run", "--epoks", "3"],
+    "sweep.status of a run": ["-m", "sweep.status", RECORD],
+    "analysis table of a small run": ["-m", "analysis", "table", RECORD],
+    "import torch": ["-c", "import torch"],
+    "import ray.tune, ray.train.torch": ["-c", "import ray.tune, ray.train.torch"],
+    "a driver's imports": ["-c", "import sweep.session"],
+}
+
+
+def main() -> None:
+    """Measure every command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
+    found: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats):
+            for name, words in COMMANDS.items():
+                start = time.perf_counter()
+                done = subprocess.run(
+                    [sys.executable, *words],
+                    capture_output=True,
+                    cwd=folder,
+                    env=os.environ | {"PYTHONPATH": str(ROOT)},
+                )
+                found[name].append(time.perf_counter() - start)
+                assert done.returncode in (0, 2), done.stderr.decode()
+    base = statistics.median(found["python"])
+    print("| command | s | range | x empty Python |\n|---|---|---|---|")
+    for name, seconds in found.items():
+        middle = statistics.median(seconds)
+        print(f"| {name} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {middle / base:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
