@@ -57,12 +57,7 @@ def measure(together: int, images: int, folder: Path) -> tuple[float, float, flo
         *("--output", str(folder), "--name", f"of-{together}", "--max-concurrent", str(together)),
     ]
     highest = (0.0, 0.0, 0.0)
-    # A place for each trial, however few cores there are: it is memory that is looked at.
-    variables = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "SWEEP_CACHE": str(folder / "cache"),
-        "RAY_OVERRIDE_JOB_CPUS": "4",
-    }
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "SWEEP_CACHE": str(folder / "cache")}
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables)
     while process.poll() is None:
         found = look(process)
