@@ -1,10 +1,11 @@
-"""What memory trials take on one node beside the data set, which they share: 1, 2 and 4 of them at once.
+"""What memory trials take on one node beside the data set, which they share: one, two and more at once.
 
-    python -m benchmarks.memory [--images N] [--together 1 2 4]
+    python -m benchmarks.memory [--images N] [--together 1 2]
 
-Real runs of `python -m sweep.run` on generated images. While they train, each trial's process is looked at twice a second
-(Linux's `smaps`, by psutil): what it has for itself, and its share of what it maps together with others. Prints the highest
-sums, and beside them what as many processes would take that each held the images for themselves.
+Real runs of `python -m sweep.run` on generated images. While they train, each trial's process is looked at twice a
+second (Linux's `smaps`, by psutil): what it has for itself, and its share of what it maps together with others. Prints
+the highest sums, and beside them what as many processes would take that shared nothing. A trial takes a core, so there
+must be as many.
 """
 
 import argparse
@@ -77,9 +78,8 @@ def main() -> None:
     options = parser.parse_args()
     data = (options.images + TEST_IMAGES) * IMAGE / MIB
     print(f"{options.images:,} images and {TEST_IMAGES:,} to test on are {data:,.0f} MiB")
-    print(
-        "| trials at once | own, MiB each | all, what is shared counted once | all, did each hold it |\n|---|---|---|---|"
-    )
+    print("| trials at once | own, MiB each | all, what is shared counted once | all, did they share nothing |")
+    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for together in options.together:
             own, shared, resident = measure(together, options.images, Path(folder))

@@ -2,8 +2,8 @@
 
     python -m benchmarks.start [--repeats N]
 
-Prints the median and the range of the seconds of each command from its start to its end, and its ratio to an empty Python. The
-commands take turns.
+Prints the median and the range of the seconds of each command from its start to its end, and its ratio to an empty
+Python. The commands take turns.
 """
 
 import argparse
