@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 import cyclopts
-import filelock
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
@@ -49,22 +48,6 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-
-
-def is_alive(store: Store) -> bool | None:
-    """Return whether a process writes the run now; None where that cannot be told, as in an object store."""
-    lock = Path(store.location) / ".lock"
-    if "://" in store.location:
-        return None
-    try:
-        if not lock.is_file():
-            return False
-        with filelock.FileLock(lock, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
-    except OSError:
-        return None
 
 
 @final
@@ -114,7 +97,7 @@ def read_run(store: Store) -> Run:
     Raises:
         ValueError: there is none, or its record is broken.
     """
-    alive = is_alive(store)
+    alive = store.is_alive()
     document = store.read_study()
     scope = Scope.from_document(document, Path(store.location.partition("?")[0]).name)
     best = store.read_best_epochs(document["study"]["protocol"]) if scope.by_best_epoch else None

@@ -136,9 +136,20 @@ class Store:
         """Which process has taken over from this one, in words; empty while it holds the run, or does not try to."""
         return self._lease.lost_to if self._lease is not None else ""
 
-    def is_alive(self, say: Callable[[str], object] = lambda _: None) -> bool:
-        """Return whether a process writes here now; it may take a while where only its heartbeat can tell."""
-        return Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=True).is_alive(say)
+    def is_alive(self) -> bool | None:
+        """Return whether a process writes here now, at once; None where that cannot be told so fast."""
+        lock = Path(self._root) / _LOCK
+        try:
+            if self._is_local and lock.is_file():
+                with filelock.FileLock(lock, timeout=0):
+                    pass
+            seems = Lease(self._filesystem, f"{self._root}/{LEASE}", self.location).at_a_glance()
+        except filelock.Timeout:
+            return True
+        except OSError:
+            return None
+        # Under a lock that is free, what has a dead process's number on this machine is another one.
+        return False if self._is_local and seems is not None else seems
 
     def _clear(self) -> None:
         """Remove what a killed process has left half written; the files of trials are theirs to replace."""

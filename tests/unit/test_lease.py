@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,8 +157,16 @@ def test_leftovers_of_a_killed_process_are_no_run_and_go(tmp_path: Path) -> None
     assert store.is_empty()
 
 
-def test_whether_a_run_is_alive_can_be_asked(tmp_path: Path) -> None:
-    assert not lease(tmp_path).is_alive(said_nothing)
+def test_a_glance_tells_who_lives_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = lease(tmp_path)
+    assert asking.at_a_glance() is False
     with lease(tmp_path).held(said_nothing):
-        asking = lease(tmp_path, wait=time.sleep, periods=Periods(beat=0.01, silent_for=60))
-        assert asking.is_alive(lambda _: None)
+        assert asking.at_a_glance() is True
+        monkeypatch.setattr("platform.node", lambda: "elsewhere")
+        assert asking.at_a_glance() is None, "only its beats could tell"
+        monkeypatch.undo()
+        with subprocess.Popen(["true"]) as ended:
+            ended.wait()
+        held = json.loads((tmp_path / LEASE).read_text())
+        (tmp_path / LEASE).write_text(json.dumps(held | {"pid": ended.pid}))
+        assert asking.at_a_glance() is False, "it is dead, and was of this machine"

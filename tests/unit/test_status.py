@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import platform
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,14 +52,26 @@ def test_runs_in_a_folder_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_run_that_a_process_writes_is_alive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = run_in(tmp_path, "mine", [row("model-a", 0.1, "running", val_error=0.4)])
-    assert status.is_alive(store) is False
+    assert store.is_alive() is False
     with filelock.FileLock(f"{store.location}/.lock", is_singleton=False):
         # The lock of another file object is held as that of another process.
-        assert status.is_alive(store) is True
+        assert store.is_alive() is True
         assert "mine  cifar10  running, alive, begun" in said(capsys, store.location)
-    assert status.is_alive(store) is False
+    assert store.is_alive() is False
     assert "mine  cifar10  interrupted, no process writes it, begun" in said(capsys, store.location)
     assert not any(line.startswith("running 1") for line in said(capsys, store.location).splitlines())
+
+
+def test_of_a_run_on_another_machine_it_is_not_told_whether_it_is_alive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = run_in(tmp_path, "mine", [row("model-a", 0.1, "running", val_error=0.4)])
+    held = {"token": "a", "host": "elsewhere", "pid": 1, "since": "", "beat": 1, "format": 1}
+    (tmp_path / "mine" / "lease.json").write_text(json.dumps(held))
+    assert store.is_alive() is None
+    assert "not ended, whether a process writes it cannot be told" in said(capsys, store.location)
+    (tmp_path / "mine" / "lease.json").write_text(json.dumps(held | {"host": platform.node(), "pid": os.getpid()}))
+    assert store.is_alive() is False, "its lock is free: another process has its number now"
 
 
 def test_one_run_is_its_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
