@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import Any, final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.aggregate import By, Trial, VariantResult, summarise
 from sweep.document import check_document
-from sweep.salvage import salvage_record
+from sweep.salvage import Salvaged, salvage_record
 from sweep.selection import criterion_column
 from sweep.store import Store
 
@@ -73,9 +74,22 @@ def read_evidence(store: Store) -> Evidence:
     Raises:
         ValueError: there is no run, or no table can be made of it.
     """
+    return evidence_of(store, *read_record(store))
+
+
+def read_record(store: Store) -> tuple[Mapping[str, Any], Salvaged]:
+    """Return a run's study.json and the good rows of its record, of the epochs the columns with errors.
+
+    Raises:
+        ValueError: there is no run, or no table can be made of it.
+    """
     document = store.read_study()
     check_document(document, store.folder("study.json"))
-    record = salvage_record(store)
+    return document, salvage_record(store, ["val_error", "test_error"])
+
+
+def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> Evidence:
+    """Return what `read_record` read as the checks look at it."""
     trials, damages = _of_known_data(record.trials.to_pylist(), document, list(record.damages))
     study = document["study"]
     column = criterion_column(study["protocol"])
@@ -89,10 +103,12 @@ def read_evidence(store: Store) -> Evidence:
         )
     reported = _last_rows(record.epochs) if record.trials_are_lost else []
     evidence = Evidence(document=document, trials=trials, damages=damages, reported=reported)
-    by_epoch = study.get("criterion", "last") != "last"
-    if not by_epoch and all(row["state"] != "stopped" for row in trials):
-        return evidence
-    return replace(evidence, epochs=record.epochs.select(["trial_id", "epoch", column]).to_pylist())
+    epochs = record.epochs.select(["trial_id", "epoch", column])
+    if study.get("criterion", "last") == "last":
+        # A trial is compared with others at the epoch after which it was stopped, and nowhere else.
+        ends = {row["epochs_run"] for row in trials if row["state"] == "stopped"}
+        epochs = epochs.filter(pc.is_in(epochs["epoch"], pa.array(sorted(ends), pa.int64())))
+    return replace(evidence, epochs=epochs.to_pylist())
 
 
 def _of_known_data(

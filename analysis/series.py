@@ -1,17 +1,19 @@
 """What charts show, as plain numbers: the same ones that the table prints. Knows nothing of drawing."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from analysis.aggregate import COUNTED_STATES, Trial, VariantResult
 from analysis.comparison import compare
-from analysis.evidence import Evidence, read_evidence
+from analysis.evidence import Evidence, evidence_of, read_record
 from analysis.published import differences, settings_of
 from analysis.tables import published_of
-from sweep.salvage import salvage_record
 from sweep.selection import HYPERPARAMETERS, criterion_column
 from sweep.store import Store
 
@@ -213,14 +215,47 @@ def read_series(store: Store) -> Series:
     Raises:
         ValueError: there is no run, or its record cannot be read.
     """
-    evidence = read_evidence(store)
-    column = criterion_column(evidence.study["protocol"])
-    table = salvage_record(store).epochs.select(["trial_id", "epoch", column])
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for trial_id, epoch, error in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
-        if error is not None:
-            curves.setdefault(trial_id, []).append((epoch, error))
-    return Series(evidence=evidence, epochs=curves)
+    document, record = read_record(store)
+    evidence = evidence_of(store, document, record)
+    return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study["protocol"])))
+
+
+@final
+class Curves(Mapping[str, Sequence[tuple[int, float]]]):
+    """The learning curves of a run, each made of Python's numbers when it is asked for: all at once take gigabytes."""
+
+    def __init__(self, table: pa.Table, column: str) -> None:
+        """Keep a table of epochs.
+
+        Args:
+            table: in order of `trial_id` and `epoch`.
+            column: the error that the curves are of; epochs without it are left out.
+        """
+        table = table.filter(pc.is_valid(table[column]))
+        self._epochs, self._errors = table["epoch"].to_numpy(), table[column].to_numpy()
+        self._places: dict[str, tuple[int, int]] = {}
+        start = 0
+        for chunk in table["trial_id"].chunks:
+            runs = pc.run_end_encode(chunk, run_end_type=pa.int64())
+            first = start
+            for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+                # A trial's epochs may go on in the next chunk.
+                begin = self._places.get(name, (start,))[0]
+                self._places[name] = (begin, first + end)
+                start = first + end
+
+    def __getitem__(self, trial_id: str) -> list[tuple[int, float]]:
+        """Return epochs and errors of a trial, in order of the epoch."""
+        start, end = self._places[trial_id]
+        return list(zip(self._epochs[start:end].tolist(), self._errors[start:end].tolist(), strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the trials that have an error."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Return how many trials have an error."""
+        return len(self._places)
 
 
 def thinned(curve: Sequence[tuple[int, float]], points: int, kept: Sequence[int] = ()) -> list[tuple[int, float]]:

@@ -45,13 +45,14 @@ def with_checksums(raw: bytes) -> bytes:
     return b"".join((raw[:start], _MARK, struct.pack(f"<{len(sums)}I", *sums), _MARK, raw[start:]))
 
 
-def decode(raw: bytes, schema: pa.Schema, path: str) -> pa.Table:
+def decode(raw: bytes, schema: pa.Schema, path: str, wanted: Sequence[str] | None = None) -> pa.Table:
     """Return the table of a whole file in today's schema.
 
     Args:
         raw: the file.
         schema: of today; columns that came later than the file are null.
         path: names the file in messages.
+        wanted: the columns to return, where their checksums speak for the others; None for all.
 
     Raises:
         ValueError: the file is damaged, lacks a column, or has one of another type.
@@ -59,10 +60,13 @@ def decode(raw: bytes, schema: pa.Schema, path: str) -> pa.Table:
     parquet, damaged = _open(raw, path)
     if damaged:
         raise _damaged(path, ValueError(f"{_words(damaged)} changed since it was written"))
-    return _columns(parquet, schema, schema.names, path)
+    names = schema.names if wanted is None or _MARK not in raw else wanted
+    return _columns(parquet, schema, names, path)
 
 
-def salvage(raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str]) -> tuple[pa.Table, str | None]:
+def salvage(
+    raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str], wanted: Sequence[str] | None = None
+) -> tuple[pa.Table, str | None]:
     """Return what can be read of a file, and a sentence on what cannot, None where it is whole.
 
     A damaged column is null in every row. There are no rows where a column is damaged without which a row says nothing.
@@ -72,9 +76,18 @@ def salvage(raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str]) -> 
         schema: of today.
         path: names the file in messages.
         needed: the columns that a row cannot do without.
+        wanted: the columns to return, in the schema's order; None for all. Of the others only the checksums are looked
+            at, where the file has them.
     """
+    table, said = _salvage(raw, schema, path, needed, wanted)
+    return table.select(wanted) if wanted is not None else table, said
+
+
+def _salvage(
+    raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str], wanted: Sequence[str] | None
+) -> tuple[pa.Table, str | None]:
     try:
-        return decode(raw, schema, path), None
+        return decode(raw, schema, path, wanted), None
     except ValueError as error:
         reason = str(error)
     try:

@@ -4,7 +4,7 @@ Readers for people use this. What writes the record reads it through `Store`, wh
 `sweep.mending` has put back what can be put back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -44,7 +44,12 @@ def _one_of(*names: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
 
 
 def _matches(pattern: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
-    return lambda column: pc.match_substring_regex(column, f"^(?:{pattern})$")
+    def holds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        # Each name once: millions of epochs are of some thousand trials.
+        names = column.unique()
+        return pc.is_in(column, names.filter(pc.match_substring_regex(names, f"^(?:{pattern})$")))
+
+    return holds
 
 
 _ERRORS = tuple(
@@ -84,15 +89,20 @@ class Salvaged:
     trials: pa.Table
     """In order of `trial_id`, each once."""
     epochs: pa.Table
-    """In order of `trial_id` and `epoch`, each once."""
+    """In order of `trial_id` and `epoch`, each once; those of the columns that were asked for."""
     damages: tuple[str, ...]
     """A sentence for each fault: where it is, what it is, and what is missing for it. None of a whole record."""
     trials_are_lost: bool
     """Whether there is a table of trials of which nothing can be read, or none beside epochs that are there."""
 
 
-def salvage_record(store: Store) -> Salvaged:
+def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salvaged:
     """Return what can be read of a run's record.
+
+    Args:
+        store: the run's.
+        columns: of the epochs, which are most of a record, those to read beside `trial_id` and `epoch`; of the others
+            a file's checksums are looked at.
 
     Raises:
         ValueError: the place cannot be read at all.
@@ -101,9 +111,11 @@ def salvage_record(store: Store) -> Salvaged:
     is_there = store.holds("trials.parquet")
     trials, damages = _salvage(store, "trials.parquet", "trials", TRIALS) if is_there else (TRIALS.empty_table(), [])
     lost = bool(damages) and not len(trials)
-    parts = store.each_part(lambda name: _salvage(store, name, "epochs", EPOCHS))
+    wanted = [name for name in EPOCHS.names if name in {"trial_id", "epoch", *columns}]
+
+    parts = store.each_part(lambda name: _salvage(store, name, "epochs", EPOCHS, wanted))
     epochs = _each_once(
-        pa.concat_tables([table for table, _ in parts] or [EPOCHS.empty_table()]), ["trial_id", "epoch"]
+        pa.concat_tables([table for table, _ in parts] or [EPOCHS.empty_table().select(wanted)]), ["trial_id", "epoch"]
     )
     damages += [sentence for _, found in parts for sentence in found]
     if store.holds("decisions.parquet"):
@@ -124,16 +136,12 @@ def salvage_record(store: Store) -> Salvaged:
 def missing_epochs(trials: pa.Table, epochs: pa.Table) -> dict[str, int]:
     """Return how many of the epochs that `epochs_run` counts a trial lacks, by its id, where it lacks some."""
     counted = dict(zip(trials["trial_id"].to_pylist(), trials["epochs_run"].to_pylist(), strict=True))
-    have = dict.fromkeys(counted, 0)
-    grouped = epochs.select(["trial_id", "epoch"])
-    if len(grouped):
-        told = pa.table({"trial_id": list(counted), "told": pa.array(list(counted.values()), pa.int64())})
-        told = told.set_column(0, "trial_id", told["trial_id"].cast(pa.string()))
-        joined = grouped.join(told, "trial_id", join_type="inner", use_threads=False)
-        joined = joined.filter(pc.less_equal(joined["epoch"], joined["told"]))
-        counts = joined.group_by("trial_id", use_threads=False).aggregate([("epoch", "count_distinct")])
-        have |= dict(zip(counts["trial_id"].to_pylist(), counts["epoch_count_distinct"].to_pylist(), strict=True))
-    return {name: run - have[name] for name, run in counted.items() if run > have[name]}
+    once = _each_once(epochs.select(["trial_id", "epoch"]), ["trial_id", "epoch"])
+    names, of_row = _numbered(once["trial_id"])
+    told = np.array([counted.get(name, 0) for name in names], np.int64)
+    held = np.bincount(of_row[once["epoch"].to_numpy() <= told[of_row]], minlength=len(names))
+    have = dict(zip(names, held.tolist(), strict=True))
+    return {name: run - have.get(name, 0) for name, run in counted.items() if run > have.get(name, 0)}
 
 
 def _gaps(store: Store, trials: pa.Table, epochs: pa.Table) -> list[str]:
@@ -150,14 +158,16 @@ def _gaps(store: Store, trials: pa.Table, epochs: pa.Table) -> list[str]:
     ]
 
 
-def _salvage(store: Store, name: str, kind: str, schema: pa.Schema) -> tuple[pa.Table, list[str]]:
-    """Return a file's good rows, and what is wrong with it and with the others."""
+def _salvage(
+    store: Store, name: str, kind: str, schema: pa.Schema, wanted: Sequence[str] | None = None
+) -> tuple[pa.Table, list[str]]:
+    """Return a file's good rows, of some columns or of all, and what is wrong with it and with the others."""
     path = store.folder(name)
     try:
         raw = store.read_file(name)
     except ValueError as error:
-        return schema.empty_table(), [str(error)]
-    table, damage = salvage(raw, schema, path, _NEEDED[kind])
+        return schema.empty_table().select(wanted or schema.names), [str(error)]
+    table, damage = salvage(raw, schema, path, _NEEDED[kind], wanted)
     rows, damages = check_rows(table, kind, path)
     return rows, [damage, *damages] if damage is not None else damages
 
@@ -177,7 +187,11 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
             continue
         values = table[column]
         # Of a null no rule says anything but whether it may be.
-        fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], holds(values))
+        fits = holds(values)
+        if values.null_count:
+            fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], fits)
+        if pc.all(fits, min_count=0).as_py():
+            continue
         wrong = pc.and_(good, pc.invert(fits))
         count = pc.sum(wrong).as_py() or 0
         if count:
@@ -188,11 +202,31 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
                 f"{count} of its {len(table)} rows {'is' if count == 1 else 'are'} left out for it."
             )
         good = pc.and_(good, fits)
-    return table.filter(good), damages
+    return table.filter(good) if damages else table, damages
 
 
 def _each_once(table: pa.Table, keys: list[str]) -> pa.Table:
     """Return the last row of each key, in order of the keys."""
-    numbered = table.append_column("row", pa.array(range(len(table)), pa.int64()))
-    last = numbered.group_by(keys, use_threads=False).aggregate([("row", "max")])["row_max"]
-    return table.take(last).sort_by([(key, "ascending") for key in keys])
+    columns = [
+        _numbered(table[key])[1] if pa.types.is_string(table.schema.field(key).type) else table[key].to_numpy()
+        for key in keys
+    ]
+    order = np.lexsort(columns[::-1])  # by the first key first; rows of the same key stay in their order
+    is_last = np.ones(len(table), bool)
+    is_last[:-1] = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns])
+    rows = order[is_last]
+    is_so_already = len(rows) == len(table) and bool((np.diff(rows) == 1).all())
+    return table if is_so_already else table.take(pa.array(rows))
+
+
+def _numbered(names: pa.ChunkedArray) -> tuple[list[str], np.ndarray[Any, Any]]:
+    """Return the names that there are, in their order, and for each row the place of its own among them."""
+    encoded = names.dictionary_encode().unify_dictionaries()
+    if not encoded.num_chunks:
+        return [], np.empty(0, np.int64)
+    found = np.array(encoded.chunk(0).dictionary.to_pylist(), object)
+    order = np.argsort(found)
+    places = np.empty(len(found), np.int64)
+    places[order] = np.arange(len(found))
+    rows = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
+    return found[order].tolist(), places[rows]
