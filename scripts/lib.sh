@@ -18,14 +18,8 @@ set_up() {
   wanted=$(cat pyproject.toml constraints.txt | cksum)
   if [ ! -f "$venv/installed$1" ] || [ "$(cat "$venv/installed$1")" != "$wanted" ]; then
     say "Installing the project$1 and what it needs (some minutes, about 6 GB with torch's GPU libraries)"
-    # An index that fails for a moment looks to pip like one that lacks a package: it is asked three times.
-    local left=3
-    until "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".$1"; do
-      left=$((left - 1))
-      [ "$left" -gt 0 ] || die "the installation failed; pip's own message stands above. Is a package index reachable?"
-      say "Trying the installation again"
-      sleep "${SET_UP_PAUSE:-10}"
-    done
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".$1" ||
+      die "the installation failed; pip's own message stands above. Is a package index reachable?"
     printf '%s' "$wanted" > "$venv/installed$1"
   fi
 }

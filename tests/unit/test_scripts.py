@@ -57,28 +57,6 @@ def test_a_virtual_environment_that_was_made_by_half_is_made_again(tmp_path: Pat
         assert "the virtual environment could not be made; is the package python3-venv installed?" in done.stderr
 
 
-@pytest.mark.parametrize(("fails", "status"), [(0, 0), (2, 0), (3, 1)])
-def test_an_index_that_fails_for_a_moment_is_asked_again(
-    tmp_path: Path, imitation: Path, monkeypatch: pytest.MonkeyPatch, fails: int, status: int
-) -> None:
-    monkeypatch.setenv("SET_UP_PAUSE", "0")
-    imitation.write_text("#!/bin/sh\nexit 0\n")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    pip = tmp_path / ".venv" / "bin" / "python"
-    pip.write_text(
-        '#!/bin/sh\n[ "$3" = install ] || exit 0\necho tried >> tries\n'
-        f'[ "$(wc -l < tries)" -gt {fails} ] || {{ echo "ERROR: ResolutionImpossible" >&2; exit 1; }}\n'
-    )
-    pip.chmod(0o755)
-    for name in ("pyproject.toml", "constraints.txt"):
-        (tmp_path / name).touch()
-    done = set_up(tmp_path, str(imitation))
-    assert done.returncode == status, done.stderr
-    assert (tmp_path / "tries").read_text().count("tried") == min(fails + 1, 3)
-    assert done.stdout.count("Trying the installation again") == min(fails, 2)
-    assert ("the installation failed; pip's own message stands above" in done.stderr) == bool(status)
-
-
 @pytest.fixture
 def node(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that sets up a node whose packages are there already, in a home of its own."""
