@@ -15,7 +15,7 @@ from tests.e2e.conftest import environment
 
 # A process of its own: the cluster's processes are its children, and its state is not this process's.
 _SERVE = """
-import json, os, sys
+import json, os, socket, sys
 import sweep  # the token's mode
 from sweep.cluster.connect import ensure_token
 from ray.cluster_utils import Cluster
@@ -27,7 +27,12 @@ try:
     for line in sys.stdin:
         command, argument = json.loads(line)
         if command == "add":
+            # A port of its own: beside another Ray, the process that takes jobs would find its usual one taken.
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = dict(dashboard_agent_listen_port=free.getsockname()[1])
             head = dict(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=None) if not nodes else {}
+            head |= port
             nodes.append(cluster.add_node(**argument, **head))
             said = [cluster.address, f"http://{cluster.webui_url}"]
         elif command == "count":

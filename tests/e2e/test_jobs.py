@@ -21,8 +21,12 @@ RAY = Path(sys.executable).with_name("ray")
 def cluster() -> Iterator[Nodes]:
     with nodes({"num_cpus": 1}) as running:
         # The process that takes jobs comes up some seconds after the node.
-        while "No available agent" in ray(running, "submit", "--", "true", expected=None):
+        for _ in range(60):
+            if "No available agent" not in (said := ray(running, "submit", "--", "true", expected=None)):
+                break
             time.sleep(1)
+        else:
+            pytest.fail(f"nothing takes jobs: {said}")
         yield running
 
 
