@@ -1,17 +1,19 @@
 """How long tables and reports of large records take, and how much memory, beside the same by hand from Tune's files.
 
-    python -m benchmarks.analysis [TRIALS ...] [--epochs N] [--no-report] [--peer-up-to N]
+    python -m benchmarks.analysis [TRIALS ...] [--epochs N] [--no-report] [--peer-up-to N] [--repeats N]
+                                  [--claims FILE]
 
 Records of 100, 1,000 and 10,000 trials of 350 epochs are made of drawn numbers, twelve variants under the protocol
 `paper`. Each command is a process of its own, from its start to its end. The peer reads each trial's `result.json`, as
 Ray Tune writes it, with pandas, and takes each variant's lowest error of a last epoch, as the table does; they must
-agree. Prints seconds, peak resident memory, and the ratio.
+agree. Prints the median and range of the seconds, and the peak resident memory; the commands take turns.
 """
 
 import argparse
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import claims
+from benchmarks.claims import Claim
 from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
@@ -27,7 +31,7 @@ VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "stride
 AT_ONCE = 200
 """Trials whose epochs are written as one part, as a driver that runs as many would."""
 
-BY_HAND = """
+SCRIPT = """
 import sys
 from pathlib import Path
 import pandas
@@ -38,6 +42,11 @@ last = last.assign(variant=[config["variant"] for config in last["config"]])
 print(last.groupby("variant")["error"].min().to_json())
 """
 """What a notebook does with Tune's folder."""
+
+BY_HAND = "the same by hand"
+
+Measured = tuple[float, float]
+"""Seconds and peak MiB."""
 
 
 def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str, float]:
@@ -104,29 +113,72 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=350)
     parser.add_argument("--no-report", action="store_true", help="leave the report out")
     parser.add_argument("--peer-up-to", type=int, default=1_000, help="most trials for which Tune's files are made")
+    parser.add_argument("--repeats", type=int, default=3)
+    claims.add_option(parser)
     options = parser.parse_args()
-    print("| trials | epochs' rows | what | s | peak MiB | by hand / ours |\n|---|---|---|---|---|---|")
-    for trials in options.trials:
-        with tempfile.TemporaryDirectory() as folder:
-            here = Path(folder)
-            tune = here / "tune" if trials <= options.peer_up_to else None
-            lowest = make(str(here / "run"), tune, trials, options.epochs)
-            start = f"| {trials:,} | {trials * options.epochs:,} |"
-            table = [sys.executable, "-m", "analysis", "table", str(here / "run"), "--format", "csv"]
-            seconds, memory = measured(table, here / "table")
-            found = _lowest((here / "table").read_text())
-            assert all(abs(found[name] - 100 * error) < 0.006 for name, error in lowest.items()), (found, lowest)
-            print(f"{start} table | {seconds:.2f} | {memory:,.0f} | |", flush=True)
-            if tune is not None:
-                by_hand, its_memory = measured([sys.executable, "-c", BY_HAND, str(tune)], here / "by-hand")
-                theirs = json.loads((here / "by-hand").read_text())
-                assert all(abs(theirs[name] - error) < 1e-9 for name, error in lowest.items()), (theirs, lowest)
-                ratio = by_hand / seconds
-                print(f"{start} table by hand | {by_hand:.2f} | {its_memory:,.0f} | {ratio:.1f} |", flush=True)
-            if not options.no_report:
-                report = [sys.executable, "-m", "analysis", "report", str(here / "run")]
-                seconds, memory = measured(report, here / "said")
-                print(f"{start} report | {seconds:.2f} | {memory:,.0f} | |", flush=True)
+    print("| trials | epochs' rows | what | s | range | peak MiB |\n|---|---|---|---|---|---|")
+    every = {trials: measure(trials, options) for trials in options.trials}
+    claims.keep(options.claims, [claim for trials, found in every.items() for claim in _claims(trials, found, every)])
+
+
+def measure(trials: int, options: argparse.Namespace) -> dict[str, list[Measured]]:
+    """Make a record of so many trials, run each command as often as asked for, and print a row for each."""
+    found: dict[str, list[Measured]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        tune = here / "tune" if trials <= options.peer_up_to else None
+        lowest = make(str(here / "run"), tune, trials, options.epochs)
+        commands = {"table": [sys.executable, "-m", "analysis", "table", str(here / "run"), "--format", "csv"]}
+        if tune is not None:
+            commands[BY_HAND] = [sys.executable, "-c", SCRIPT, str(tune)]
+        if not options.no_report:
+            commands["report"] = [sys.executable, "-m", "analysis", "report", str(here / "run")]
+        for _ in range(options.repeats):
+            for what, command in commands.items():
+                found.setdefault(what, []).append(measured(command, here / what))
+        ours = _lowest((here / "table").read_text())
+        assert all(abs(ours[name] - 100 * error) < 0.006 for name, error in lowest.items()), (ours, lowest)
+        if tune is not None:
+            theirs = json.loads((here / BY_HAND).read_text())
+            assert all(abs(theirs[name] - error) < 1e-9 for name, error in lowest.items()), (theirs, lowest)
+    for what, each in found.items():
+        seconds, memory = [s for s, _ in each], max(m for _, m in each)
+        print(
+            f"| {trials:,} | {trials * options.epochs:,} | {what} | {statistics.median(seconds):.2f} "
+            f"| {min(seconds):.2f} to {max(seconds):.2f} | {memory:,.0f} |",
+            flush=True,
+        )
+    return found
+
+
+def _claims(trials: int, found: dict[str, list[Measured]], every: dict[int, dict[str, list[Measured]]]) -> list[Claim]:
+    """Return what one size claims; limits are the largest size's alone."""
+    largest, smallest = max(every), min(every)
+    most_s, most_mib = {"table": 2.0, "report": 20.0}, 1_000.0
+    made: list[Claim] = []
+    for what in ("table", "report"):
+        if what not in found:
+            continue
+        name, seconds = f"{what} of {trials:,} trials", [s for s, _ in found[what]]
+        limit = most_s[what] if trials == largest else None
+        made.append(Claim(name=f"{name}, start to end", values=seconds, unit="s", target=limit, at_least=False))
+        if trials == largest:
+            memory = [m for _, m in found[what]]
+            made.append(Claim(name=f"{name}, peak memory", values=memory, unit="MiB", target=most_mib, at_least=False))
+        middle = sorted(every)[-2] if len(every) > 2 else None
+        if trials == largest and middle is not None:
+            # What a command takes for a small run is its start; what more rows take, they take each.
+            base = statistics.median(s for s, _ in every[smallest][what])
+            more = statistics.median(s for s, _ in every[middle][what]) - base
+            growth = [(s - base) / more / ((trials - smallest) / (middle - smallest)) for s in seconds]
+            name = f"{what}: time a trial from {middle:,} to {trials:,}, over that from {smallest:,} to {middle:,}"
+            made.append(Claim(name=name, values=growth, unit="x", target=1.1, at_least=False))
+    if BY_HAND in found:
+        ratios = [by_hand / ours for (by_hand, _), (ours, _) in zip(found[BY_HAND], found["table"], strict=True)]
+        made.append(
+            Claim(name=f"table of {trials:,} trials: pandas on Tune's files over ours", values=ratios, unit="x")
+        )
+    return made
 
 
 def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str, Any]:

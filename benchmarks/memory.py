@@ -1,11 +1,11 @@
 """What memory trials take on one node beside the data set, which they share: one, two and more at once.
 
-    python -m benchmarks.memory [--images N] [--together 1 2]
+    python -m benchmarks.memory [--images N] [--together 1 2] [--claims FILE]
 
-Real runs of `python -m sweep.run` on generated images. While they train, each trial's process is looked at twice a
-second (Linux's `smaps`, by psutil): what it has for itself, and its share of what it maps together with others. Prints
-the highest sums, and beside them what as many processes would take that shared nothing. A trial takes a core, so there
-must be as many.
+Real runs of `python -m sweep.run` on generated images, each number of trials once with few images and once with many.
+While they train, each trial's process is looked at twice a second (Linux's `smaps`, by psutil): what it has for itself,
+and its share of what it maps together with others. Prints the highest sums, beside them what as many processes would
+take that shared nothing, and how often the data are held: by what the sum grows from few images to many.
 """
 
 import argparse
@@ -18,11 +18,15 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import claims
+from benchmarks.claims import Claim
+
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
 IMAGE = 3 * 32 * 32 * 4
 """Bytes of a normalised image, float32."""
 TEST_IMAGES = 2_000
+FEW_IMAGES = 5_000
 
 
 def look(process: psutil.Popen) -> list[tuple[int, int, int]]:
@@ -73,17 +77,26 @@ def measure(together: int, images: int, folder: Path) -> tuple[float, float, flo
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=40_000)
     parser.add_argument("--together", type=int, nargs="+", default=[1, 2])
+    claims.add_option(parser)
     options = parser.parse_args()
-    data = (options.images + TEST_IMAGES) * IMAGE / MIB
-    print(f"{options.images:,} images and {TEST_IMAGES:,} to test on are {data:,.0f} MiB")
-    print("| trials at once | own, MiB each | all, what is shared counted once | all, did they share nothing |")
-    print("|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for together in options.together:
-            own, shared, resident = measure(together, options.images, Path(folder))
-            print(f"| {together} | {own:,.0f} | {shared:,.0f} | {resident:,.0f} |", flush=True)
+    print("| trials at once | data, MiB | own, MiB each | all, what is shared counted once | did they share nothing |")
+    print("|---|---|---|---|---|")
+    found: list[Claim] = []
+    for together in options.together:
+        sums = []
+        for images in (FEW_IMAGES, options.images):
+            with tempfile.TemporaryDirectory() as folder:
+                own, shared, resident = measure(together, images, Path(folder))
+            data = (images + TEST_IMAGES) * IMAGE / MIB
+            print(f"| {together} | {data:,.0f} | {own:,.0f} | {shared:,.0f} | {resident:,.0f} |", flush=True)
+            sums.append((data, shared))
+        (few, less), (many, more) = sums
+        times = (more - less) / (many - few)
+        name = f"memory of {together} trials at once: times that the data are held"
+        found.append(Claim(name=name, values=[times], unit="x", target=1.1, at_least=False))
+    claims.keep(options.claims, found)
 
 
 if __name__ == "__main__":

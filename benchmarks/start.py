@@ -1,6 +1,6 @@
 """How long commands take that do next to nothing: what anybody waits for before each answer.
 
-    python -m benchmarks.start [--repeats N]
+    python -m benchmarks.start [--repeats N] [--claims FILE]
 
 Prints the median and the range of the seconds of each command from its start to its end, and its ratio to an empty
 Python. The commands take turns.
@@ -14,6 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import claims
+from benchmarks.claims import Claim
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = str(ROOT / "tests" / "records" / "version-5")
@@ -33,10 +36,11 @@ def main() -> None:
     """Measure every command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    claims.add_option(parser)
+    options = parser.parse_args()
     found: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(repeats):
+        for _ in range(options.repeats):
             for name, words in COMMANDS.items():
                 start = time.perf_counter()
                 done = subprocess.run(
@@ -52,6 +56,25 @@ def main() -> None:
     for name, seconds in found.items():
         middle = statistics.median(seconds)
         print(f"| {name} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {middle / base:.0f} |")
+    small = "analysis table of a small run"
+    claims.keep(
+        options.claims,
+        [
+            *(
+                Claim(name=f"{name}, start to end", values=found[name], unit="s", target=most, at_least=False)
+                for name, most in (("sweep.run --help", 0.5), (small, 1.0))
+            ),
+            # What a command that imports it would take at least; a figure that does not go by the machine.
+            *(
+                Claim(
+                    name=f"import torch over {name}",
+                    values=[a / b for a, b in zip(found["import torch"], found[name], strict=True)],
+                    unit="x",
+                )
+                for name in ("sweep.run --help", small)
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Images per second of training, ours beside the loops that people write by hand.
 
     python -m benchmarks.step [--variants NAME ...] [--images N] [--batch N] [--repeats N] [--loops NAME ...]
+                              [--claims FILE]
 
 Each loop trains the same network on the same generated images, mirrored and shifted, for one epoch that is not counted
 and one that is; the loops take turns, `--repeats` times. Prints the median and the range of each, its ratio to `plain`,
@@ -37,6 +38,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 import trainables.step
+from benchmarks import claims
+from benchmarks.claims import Claim
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import open_dataset, prepare
@@ -214,8 +217,8 @@ def operations(setting: Setting) -> float:
     return float(counted.get_total_flops())
 
 
-def measure(setting: Setting, names: list[str], repeats: int) -> None:
-    """Print the table of one network."""
+def measure(setting: Setting, names: list[str], repeats: int) -> list[Claim]:
+    """Print the table of one network, and return what it claims."""
     loops: dict[str, Callable[[], Epochs]] = {
         "plain": lambda: by_loader(setting, tuned=False),
         "tuned": lambda: by_loader(setting, tuned=True),
@@ -224,10 +227,12 @@ def measure(setting: Setting, names: list[str], repeats: int) -> None:
         "ours": lambda: ours(setting),
     }
     found: dict[str, list[Epochs]] = {name: [] for name in names}
+    peaks = []
     for _ in range(repeats):
+        peaks.append(matrix_rate(setting.device))
         for name in names:
             found[name].append(loops[name]())
-    peak, each = matrix_rate(setting.device), operations(setting)
+    peak, each = statistics.median(peaks), operations(setting)
     rates = {name: [images / seconds for seconds, _, images in epochs] for name, epochs in found.items()}
     base = statistics.median(rates[names[0]])
     print(
@@ -250,6 +255,29 @@ def measure(setting: Setting, names: list[str], repeats: int) -> None:
                 raise SystemExit(
                     f"{name} must train on every image and learn, got {images} images and a loss of {loss}."
                 )
+    return _claims(setting, rates, [each / top for top in peaks])
+
+
+def _claims(setting: Setting, rates: dict[str, list[float]], shares: list[float]) -> list[Claim]:
+    """Return the ratios of our loop; `shares` of the matrix rate, by one image a second, by repeat."""
+    if "ours" not in rates:
+        return []
+    on_gpu = setting.device.type == "cuda"
+    what = f"{setting.variant} on the {'GPU' if on_gpu else 'CPU'}: images/s over the"
+    targets = {"plain": 5.0 if on_gpu else 2.6, "tuned": None if on_gpu else 1.05, "resident": None}
+    found = [
+        Claim(
+            name=f"{what} {peer} loop's",
+            values=[a / b for a, b in zip(rates["ours"], rates[peer], strict=True)],
+            unit="x",
+            target=target,
+        )
+        for peer, target in targets.items()
+        if peer in rates
+    ]
+    share = [100 * rate * one for rate, one in zip(rates["ours"], shares, strict=True)]
+    name = f"{what.split(':')[0]}: of the rate of large bfloat16 matrices"
+    return [*found, Claim(name=name, values=share, unit="%", target=50.0 if on_gpu else 90.0)]
 
 
 def main() -> None:
@@ -261,6 +289,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--loops", nargs="+", default=["plain", "tuned", "ours"])
+    claims.add_option(parser)
     options = parser.parse_args()
     device = torch.device("cuda" if on_gpu else "cpu")
     name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
@@ -273,8 +302,10 @@ def main() -> None:
         os.environ["SWEEP_CACHE"] = cache
         data = open_dataset("shapes", None, options.images)
         assert isinstance(data, Dataset), "shapes are held in memory"
+        found: list[Claim] = []
         for variant in options.variants:
-            measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
+            found += measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
+    claims.keep(options.claims, found)
 
 
 def _statistics(data: Dataset) -> tuple[list[float], list[float]]:

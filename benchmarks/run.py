@@ -1,0 +1,156 @@
+"""Runs the benchmarks of speed and writes what they claim into docs/results.md, or guards their ratios.
+
+    python -m benchmarks.run [NAME ...] [--write]    about an hour on two cores; with names, those alone
+    python -m benchmarks.run --guard                 the cheap ones, two minutes: exit status 1 where a ratio is too low
+
+Each benchmark is a process of its own, one after another, and nothing else should run beside them: the load at the
+start is written down. `--write` replaces what stands in docs/results.md between the two marks. The guard compares
+ratios of two things measured in turns on the same machine, never a time, with `FLOORS`.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import final
+
+import torch
+
+from benchmarks.claims import HEAD, Claim, read
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- what `python -m benchmarks.run --write` writes: begin -->", "<!-- end -->"
+PACKAGES = ("torch", "ray", "optuna", "pyarrow", "pandas", "joblib")
+
+
+@final
+@dataclass(frozen=True)
+class Benchmark:
+    """A module of this folder, and what it is given."""
+
+    module: str
+    options: str = ""
+
+    @property
+    def command(self) -> str:
+        """As anyone may type it."""
+        return f"python -m benchmarks.{self.module} {self.options}".strip()
+
+
+EVERY = (
+    Benchmark("step", "--repeats 5"),
+    Benchmark("overhead", "--trials 12 --repeats 3"),
+    Benchmark("overhead", "--trials 48"),
+    Benchmark("overhead", "--trials 48 --ways ours --epochs 10 --images 4000"),
+    Benchmark("analysis"),
+    Benchmark("record_cost"),
+    Benchmark("start"),
+    Benchmark("memory"),
+    *((Benchmark("packed"),) if torch.cuda.is_available() else ()),
+)
+
+GUARD = (
+    Benchmark("step", "--variants all-cnn-c --images 512 --repeats 3"),
+    Benchmark("start", "--repeats 5"),
+    Benchmark("analysis", "100 --no-report"),
+    Benchmark("record_cost", "1000"),
+)
+
+FLOORS: dict[str, float] = {}
+"""By the claim's name, the lowest ratio that the guard lets pass: three quarters of what docs/results.md gives."""
+
+
+def run(benchmark: Benchmark) -> tuple[str, list[Claim], float]:
+    """Run one, printing as it goes; return what it printed, what it claims and its seconds."""
+    print(f"\n$ {benchmark.command}", flush=True)
+    started, said = time.perf_counter(), []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "claims"
+        words = [sys.executable, "-u", "-m", f"benchmarks.{benchmark.module}", *benchmark.options.split()]
+        process = subprocess.Popen([*words, "--claims", str(file)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            said.append(line)
+        if process.wait():
+            raise SystemExit(f"{benchmark.command} must end with 0, ended with {process.returncode}.")
+        return "".join(said), read(file), time.perf_counter() - started
+
+
+def machine() -> str:
+    """Return this machine and what is installed, in a sentence or two."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout.strip()
+    return (
+        f"{_processor()}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, {versions}; "
+        f"commit {commit or 'unknown'}."
+    )
+
+
+def section(parts: list[tuple[Benchmark, str, list[Claim], float]], head: str) -> str:
+    """Return the part of docs/results.md: all claims first, then what each benchmark printed."""
+    lines = [BEGIN, "", head, "", HEAD]
+    lines += [claim.line() for _, _, found, _ in parts for claim in found]
+    for benchmark, said, _, seconds in parts:
+        # The claims at its end stand above already.
+        table = said.split(HEAD)[0].strip()
+        lines += ["", f"`{benchmark.command}`, {seconds:,.0f} s:", "", table]
+    return "\n".join([*lines, "", END])
+
+
+def guard(found: list[Claim]) -> list[str]:
+    """Return a sentence for each ratio that is too low, or that no benchmark gave."""
+    values = {claim.name: claim.value for claim in found}
+    wrong = [f"'{name}' must be claimed, and no benchmark does: see FLOORS." for name in FLOORS if name not in values]
+    return wrong + [
+        f"{name} must be at least {floor:g} x, got {values[name]:.2f}."
+        for name, floor in FLOORS.items()
+        if name in values and not values[name] >= floor
+    ]
+
+
+def main() -> int:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *sorted({each.module for each in EVERY})])
+    parser.add_argument("--write", action="store_true", help="replace the figures in docs/results.md")
+    parser.add_argument("--guard", action="store_true", help="run the cheap ones and compare ratios")
+    options = parser.parse_args()
+    load, now = os.getloadavg()[0], datetime.now(UTC)
+    if options.guard:
+        wrong = guard([claim for each in GUARD for claim in run(each)[1]])
+        print("\n" + ("\n".join(wrong) if wrong else f"All {len(FLOORS)} ratios are as they should be."))
+        return 1 if wrong else 0
+    chosen = [each for each in EVERY if not options.names or each.module in options.names]
+    parts = [(each, *run(each)) for each in chosen]
+    text = section(parts, f"{now:%Y-%m-%d}, load {load:.2f} at the start: {machine()}")
+    print(f"\n{text}")
+    if options.write:
+        before, rest = RESULTS.read_text(encoding="utf-8").split(BEGIN)
+        RESULTS.write_text(before + text + rest.split(END, 1)[1], encoding="utf-8")
+    return 0
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
