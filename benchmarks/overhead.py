@@ -12,9 +12,12 @@ ways must end with the same training losses, bit for bit.
     guide     Ray Tune over Ray Train's TorchTrainer, as Ray's user guide writes it
     function  Ray Tune over a plain function
     optuna    Optuna in two processes of joblib over a journal
+    syne      Syne Tune's local backend, a process for each trial: only where syne-tune is installed, which brings a
+              second NCCL beside torch's and so has no place on a machine with GPUs
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -30,11 +33,10 @@ from typing import Any, NamedTuple
 from benchmarks import claims
 from benchmarks.claims import Claim
 
-COMMON = """
+WORK = """
 import json, os, sys, time
 sys.path.insert(0, os.environ["ROOT"])
 os.environ["PYTHONPATH"] = os.environ["ROOT"]
-configs, slots, folder, out = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 def work(config, report):
     import torch
@@ -51,6 +53,10 @@ def work(config, report):
     arithmetic = Arithmetic(trial.precision, trial.memory_format)
     started = time.perf_counter()
     train(trial, feed, lambda epoch: report(epoch, time.perf_counter() - started), device=cpu, arithmetic=arithmetic)
+"""
+
+ASKED = """
+configs, slots, folder, out = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 """
 
 GUIDE = """
@@ -123,6 +129,39 @@ if __name__ == "__main__":
     json.dump([one for part in parts for one in part], open(out, "w"))
 """
 
+SYNE_TRIAL = """
+from syne_tune import Reporter
+
+lr, tell, last = float(sys.argv[sys.argv.index("--lr") + 1]), Reporter(), []
+def report(epoch, s):
+    tell(loss=epoch.train_loss, epoch=epoch.epoch)
+    last[:] = [lr, epoch.train_loss, s]
+work(next(config for config in json.loads(os.environ["CONFIGS"]) if config["lr"] == lr), report)
+json.dump(last, open(f"{os.environ['DONE']}/{lr}.json", "w"))
+"""
+"""Syne Tune starts a script anew for each trial."""
+
+SYNE = """
+import pathlib
+import syne_tune
+from syne_tune.backend import LocalBackend
+from syne_tune.optimizer.baselines import RandomSearch
+
+os.environ |= {"CONFIGS": json.dumps(configs), "DONE": folder, "SYNETUNE_FOLDER": folder + "/syne"}
+rates = [config["lr"] for config in configs]
+tuner = syne_tune.Tuner(
+    trial_backend=LocalBackend(entry_point=str(pathlib.Path(__file__).with_name("trial.py")), num_gpus_per_trial=0),
+    scheduler=RandomSearch(
+        {"lr": syne_tune.config_space.choice(rates)}, metrics=["loss"], points_to_evaluate=[{"lr": lr} for lr in rates]
+    ),
+    stop_criterion=syne_tune.StoppingCriterion(max_num_trials_finished=len(rates)),
+    n_workers=slots,
+    sleep_time=0.2,  # its own is 5 s, which is long for trials as short as these
+)
+tuner.run()
+json.dump([json.loads(path.read_text()) for path in pathlib.Path(folder).glob("*.json")], open(out, "w"))
+"""
+
 Losses = dict[float, float]
 """The last training loss by learning rate."""
 
@@ -187,7 +226,8 @@ def by_script(script: str) -> Callable[[Path, int, argparse.Namespace], Done]:
     def run(folder: Path, trials: int, options: argparse.Namespace) -> Done:
         # joblib's processes find their function in a file.
         file, out = folder / "way.py", folder / "losses.json"
-        file.write_text(COMMON + script)
+        file.write_text(WORK + ASKED + script)
+        (folder / "trial.py").write_text(WORK + SYNE_TRIAL)
         (folder / "out").mkdir()
         words = [sys.executable, str(file), json.dumps(configs(trials, options)), str(options.slots)]
         seconds = timed([*words, str(folder / "out"), str(out)])
@@ -227,14 +267,21 @@ def timed(words: list[str]) -> float:
     return seconds
 
 
-WAYS = {"ours": ours, "guide": by_script(GUIDE), "function": by_script(FUNCTION), "optuna": by_script(OPTUNA)}
+WAYS = {
+    "ours": ours,
+    "guide": by_script(GUIDE),
+    "function": by_script(FUNCTION),
+    "optuna": by_script(OPTUNA),
+    "syne": by_script(SYNE),
+}
 
 
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[12, 48])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    installed = [way for way in WAYS if way != "syne" or importlib.util.find_spec("syne_tune")]
+    parser.add_argument("--ways", nargs="+", default=installed, choices=list(WAYS))
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--slots", type=int, default=2)
@@ -266,7 +313,7 @@ def _claims(trials: int, done: dict[str, list[Done]], slots: int) -> list[Claim]
         return []
     each_s = statistics.median(one.trained_s for one in done["ours"]) / trials
     what = f"{trials} trials of {each_s:.1f} s"
-    targets = {"guide": {12: 8.0, 48: 20.0}.get(trials), "function": 1.0, "optuna": 1.0}
+    targets = {"guide": {12: 8.0, 48: 20.0}.get(trials), "function": 1.0, "optuna": 1.0, "syne": 1.0}
     found = [
         Claim(
             name=f"{what}, {slots} at once: {way} over ours",

@@ -5,7 +5,7 @@
 
 Each benchmark is a process of its own, one after another, and nothing else should run beside them: the load at the
 start is written down. `--write` replaces what stands in docs/results.md between the two marks. The guard compares
-ratios of two things measured in turns on the same machine, never a time, with `FLOORS`.
+ratios of two things measured in turns on the same machine, never a time, with `GUARD`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,15 +58,13 @@ EVERY = (
     *((Benchmark("packed"),) if torch.cuda.is_available() else ()),
 )
 
-GUARD = (
-    Benchmark("step", "--variants all-cnn-c --images 512 --repeats 3"),
-    Benchmark("start", "--repeats 5"),
-    Benchmark("analysis", "100 --no-report"),
-    Benchmark("record_cost", "1000"),
-)
-
-FLOORS: dict[str, float] = {}
-"""By the claim's name, the lowest ratio that the guard lets pass: three quarters of what docs/results.md gives."""
+GUARD: dict[Benchmark, dict[str, float]] = {
+    Benchmark("step", "--variants all-cnn-c --images 512 --repeats 3"): {},
+    Benchmark("start", "--repeats 5"): {},
+    Benchmark("analysis", "100 --no-report"): {},
+    Benchmark("record_cost", "1000"): {},
+}
+"""By the claim's name, the lowest ratio that the guard lets pass: three quarters of what was measured."""
 
 
 def run(benchmark: Benchmark) -> tuple[str, list[Claim], float]:
@@ -112,15 +111,25 @@ def section(parts: list[tuple[Benchmark, str, list[Claim], float]], head: str) -
     return "\n".join([*lines, "", END])
 
 
-def guard(found: list[Claim]) -> list[str]:
-    """Return a sentence for each ratio that is too low, or that no benchmark gave."""
+def guard(found: list[Claim], floors: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each ratio that is too low, or that the benchmark does not give."""
     values = {claim.name: claim.value for claim in found}
-    wrong = [f"'{name}' must be claimed, and no benchmark does: see FLOORS." for name in FLOORS if name not in values]
+    wrong = [f"'{name}' must be claimed, and is not: see GUARD." for name in floors if name not in values]
     return wrong + [
         f"{name} must be at least {floor:g} x, got {values[name]:.2f}."
-        for name, floor in FLOORS.items()
+        for name, floor in floors.items()
         if name in values and not values[name] >= floor
     ]
+
+
+def guarded() -> list[str]:
+    """Run the cheap ones, and return a sentence for each ratio that is too low twice in a row."""
+    wrong: list[str] = []
+    for benchmark, floors in GUARD.items():
+        found = guard(run(benchmark)[1], floors)
+        # Once may be somebody else who used the machine.
+        wrong += found and guard(run(benchmark)[1], floors)
+    return wrong
 
 
 def main() -> int:
@@ -132,8 +141,8 @@ def main() -> int:
     options = parser.parse_args()
     load, now = os.getloadavg()[0], datetime.now(UTC)
     if options.guard:
-        wrong = guard([claim for each in GUARD for claim in run(each)[1]])
-        print("\n" + ("\n".join(wrong) if wrong else f"All {len(FLOORS)} ratios are as they should be."))
+        wrong = guarded()
+        print("\n" + ("\n".join(wrong) or f"All {sum(map(len, GUARD.values()))} ratios are as they should be."))
         return 1 if wrong else 0
     chosen = [each for each in EVERY if not options.names or each.module in options.names]
     parts = [(each, *run(each)) for each in chosen]
