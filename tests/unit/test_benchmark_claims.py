@@ -76,3 +76,7 @@ def test_a_ratio_that_falls_once_is_measured_again(
     monkeypatch.setattr(run, "run", lambda _: ("", [Claim(name="a", values=[left.pop(0)], unit="x")], 0.0))
     assert len(run.guarded()) == wrong
     assert not left
+
+
+def test_the_guard_has_a_floor_in_each_benchmark() -> None:
+    assert all(run.GUARD.values())
