@@ -87,8 +87,10 @@ def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # 
 Whole = Annotated[int | None, Parameter(converter=_whole_number)]
 Number = Annotated[float | None, Parameter(converter=_number)]
 Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_multiple=True, negative=())]
-Wholes = Annotated[tuple[int, ...] | None, Parameter(converter=_whole_numbers, consume_multiple=True, negative=())]
-Values = Annotated[tuple[float, ...] | None, Parameter(converter=_values, consume_multiple=True, negative=())]
+# A word that begins with [ is no JSON: cyclopts would end in JSON's own words where it is none.
+_NUMBERS = Parameter(consume_multiple=True, negative=(), json_list=False)
+Wholes = Annotated[tuple[int, ...] | None, _NUMBERS, Parameter(converter=_whole_numbers)]
+Values = Annotated[tuple[float, ...] | None, _NUMBERS, Parameter(converter=_values)]
 
 _ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
 _HEAVY_FIELDS = {item.name for item in fields(HeavyConfig)}

@@ -121,6 +121,15 @@ def test_a_list_without_a_value_is_refused_in_one_line(option: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["--learning-rates", "--weight-decays", "--batch-sizes"])
+def test_a_number_that_begins_like_a_list_is_refused_like_others(option: str) -> None:
+    with pytest.raises(ValueError, match=option[2:]) as caught:
+        applied(option, "[(%")
+    assert "[(%" in str(caught.value)
+    assert "JSON" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
 def test_options_take_the_place_of_the_studys_settings() -> None:
     study = applied(
         "--variants", "model-a", "all-cnn-a", "--learning-rates", "0.2", "0.1", "--epochs", "7", "--width", "0.5",
