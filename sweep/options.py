@@ -247,9 +247,9 @@ class RunOptions:
         if self.data is not None and "://" not in self.data:
             if not self.data.strip():
                 raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
-            given["data"] = _absolute(self.data)
+            given["data"] = _absolute("data", self.data)
         if self.plugins is not None:
-            given["plugins"] = tuple(map(_absolute, self.plugins))
+            given["plugins"] = tuple(_absolute("plugins", each) for each in self.plugins)
         return {name: value for name, value in given.items() if value is not None}
 
     def apply(self, study: Study) -> Study:
@@ -347,7 +347,10 @@ SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0
 known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C."""
 
 
-def _absolute(path: str) -> str:
+def _absolute(what: str, path: str) -> str:
+    from trainables.files import check_path  # it loads pyarrow, for which --help need not wait
+
+    check_path(what, path)  # which of the characters of others no file system takes, Path says in its own words
     return str(Path(os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path.expanduser raises for ~nobody
 
 
