@@ -14,7 +14,6 @@ from sweep.salvage import Salvaged, salvage_record
 from sweep.selection import criterion_column
 from sweep.store import Store
 
-
 COLUMNS = ("val_error", "test_error")
 """Of `epochs`, beside the trial and the epoch: what stands in other columns does not touch a table."""
 
