@@ -176,7 +176,7 @@ def check(what: str, said: str, lowest: dict[str, float]) -> None:
 
 def _claims(trials: int, found: dict[str, list[Measured]], every: dict[int, dict[str, list[Measured]]]) -> list[Claim]:
     """Return what one size claims; limits are those of 10,000 trials."""
-    most_s, most_mib = {"table": 2.0, "report": 20.0}, 1_000.0
+    most_s, most_mib = {"table": 2.0, "report": 20.0}, 1e9 / 2**20
     made: list[Claim] = []
     for what in ("table", "report"):
         if what not in found:
