@@ -76,16 +76,9 @@ def salvage(
         schema: of today.
         path: names the file in messages.
         needed: the columns that a row cannot do without.
-        wanted: the columns to return, in the schema's order; None for all. Of the others only the checksums are looked
-            at, where the file has them.
+        wanted: the columns that are wanted, in the schema's order; None for all. Of a whole file with checksums only
+            these are read. Of any other all are returned, since what stands in one may speak against a row.
     """
-    table, said = _salvage(raw, schema, path, needed, wanted)
-    return table.select(wanted) if wanted is not None else table, said
-
-
-def _salvage(
-    raw: bytes, schema: pa.Schema, path: str, needed: Sequence[str], wanted: Sequence[str] | None
-) -> tuple[pa.Table, str | None]:
     try:
         return decode(raw, schema, path, wanted), None
     except ValueError as error:

@@ -101,8 +101,8 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
 
     Args:
         store: the run's.
-        columns: of the epochs, which are most of a record, those to read beside `trial_id` and `epoch`; of the others
-            a file's checksums are looked at.
+        columns: of the epochs, which are most of a record, those to return beside `trial_id` and `epoch`; of the others
+            a file's checksums are looked at, and their values where it has none.
 
     Raises:
         ValueError: the place cannot be read at all.
@@ -169,6 +169,8 @@ def _salvage(
         return schema.empty_table().select(wanted or schema.names), [str(error)]
     table, damage = salvage(raw, schema, path, _NEEDED[kind], wanted)
     rows, damages = check_rows(table, kind, path)
+    if wanted is not None:
+        rows = rows.select(wanted)
     return rows, [damage, *damages] if damage is not None else damages
 
 
