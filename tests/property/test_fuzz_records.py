@@ -224,6 +224,19 @@ def test_odd_contents(seed: int, run: Path, capsys: pytest.CaptureFixture[str], 
         assert status or not damages
 
 
+@pytest.mark.parametrize("vouched", [True, False])
+def test_what_no_table_reads_counts_where_no_checksum_vouches_for_it(
+    vouched: bool, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "epochs/part-00000001.parquet"
+    sink = io.BytesIO()
+    table = pa.Table.from_pylist([row | {"train_error": 2.0} for row in rows()[name]], schema=EPOCHS)
+    pq.write_table(table, sink)
+    write(run, whole() | {name: with_checksums(sink.getvalue()) if vouched else sink.getvalue()})
+    assert salvage_record(Store(str(run))).damages
+    assert shown(run, capsys) == (0 if vouched else 1)
+
+
 def test_every_cut_of_a_file_is_noticed() -> None:
     file = whole()["epochs/part-00000000.parquet"]
     for length in range(0, len(file), 7):
