@@ -26,6 +26,7 @@ from typing import final
 import torch
 
 from benchmarks.claims import HEAD, Claim, read
+from trainables.hardware import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results.md"
@@ -106,10 +107,7 @@ def machine() -> str:
         text=True,
         cwd=ROOT,
     ).stdout.strip()
-    return (
-        f"{_processor()}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, {versions}; "
-        f"commit {commit or 'unknown'}."
-    )
+    return f"{processor()}{gpu}; Python {platform.python_version()}, {versions}; commit {commit or 'unknown'}."
 
 
 def section(parts: list[tuple[Benchmark, str, list[Claim], float]], head: str) -> str:
@@ -168,13 +166,6 @@ def main() -> int:
         before, rest = RESULTS.read_text(encoding="utf-8").split(BEGIN)
         RESULTS.write_text(before + text + rest.split(END, 1)[1], encoding="utf-8")
     return 0
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

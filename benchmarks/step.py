@@ -20,7 +20,6 @@ import argparse
 import itertools
 import math
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -48,7 +47,7 @@ from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import open_dataset, prepare
 from trainables.data.source import Dataset
 from trainables.feed import MemoryFeed
-from trainables.hardware import choose_arithmetic
+from trainables.hardware import choose_arithmetic, processor
 from trainables.loop import train
 
 SHIFT = 5
@@ -327,8 +326,8 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     options.images = options.images or (50_000 if on_gpu else 1_536)
     options.loops = options.loops or (loops if on_gpu else ["plain", "tuned", "ours"])
-    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
-    print(f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {options.images:,} images")
+    name = torch.cuda.get_device_name(device) if on_gpu else processor()
+    print(f"{name}, torch {torch.__version__}, {options.images:,} images")
     warnings.simplefilter("ignore", UserWarning)
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as cache:

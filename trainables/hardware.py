@@ -69,7 +69,7 @@ def choose_arithmetic(config: TrialConfig, device: torch.device) -> Arithmetic:
         return candidates[0]
     key = {
         "version": _VERSION,
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "width": config.architecture.width,
@@ -155,7 +155,8 @@ def _probe(arithmetic: Arithmetic, config: TrialConfig, device: torch.device) ->
     return step
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of this machine's processor, and how many cores it has."""
     info = Path("/proc/cpuinfo")
     names = (
         [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
