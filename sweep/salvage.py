@@ -75,7 +75,10 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "decisions": (_IDS, ("epoch", "at least 1", _within(1, _LARGEST)), ("verdict", "text", _matches("[^\x00-\x1f]*"))),
 }
 _MUST_BE_KNOWN = {
-    "trials": ("trial_id", "phase", "state", "dataset", "augmentation", "variant", "lr", "seed", "epochs_run"),
+    "trials": (
+        *("trial_id", "phase", "dataset", "augmentation", "variant", "lr", "seed"),
+        *("state", "epochs_run", "epochs_budget"),
+    ),
     "epochs": ("trial_id", "epoch"),
     "decisions": ("trial_id", "epoch", "verdict"),
 }

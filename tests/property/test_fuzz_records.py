@@ -237,6 +237,16 @@ def test_what_no_table_reads_counts_where_no_checksum_vouches_for_it(
     assert shown(run, capsys) == (0 if vouched else 1)
 
 
+def test_a_stopped_trial_without_a_budget_is_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trials = [row | {"epochs_budget": None if row["state"] == "stopped" else 2} for row in rows()["trials.parquet"]]
+    missing = sum(row["epochs_budget"] is None for row in trials)
+    assert missing
+    write(run, whole() | {"trials.parquet": encode(trials, TRIALS)})
+    assert any("whose epochs_budget is at least 1, got None" in damage for damage in check(run).damages)
+    assert len(check(run).trials) == len(trials) - missing
+    assert shown(run, capsys) == 1
+
+
 def test_every_cut_of_a_file_is_noticed() -> None:
     file = whole()["epochs/part-00000000.parquet"]
     for length in range(0, len(file), 7):
