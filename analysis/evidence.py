@@ -14,6 +14,9 @@ from sweep.salvage import Salvaged, salvage_record
 from sweep.selection import criterion_column
 from sweep.store import Store
 
+COLUMNS = ("val_error", "test_error")
+"""Of `epochs`, beside the trial and the epoch: what stands in other columns does not touch a table."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def read_record(store: Store) -> tuple[Mapping[str, Any], Salvaged]:
     """
     document = store.read_study()
     check_document(document, store.folder("study.json"))
-    return document, salvage_record(store, ["val_error", "test_error"])
+    return document, salvage_record(store, COLUMNS)
 
 
 def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> Evidence:

@@ -3,14 +3,14 @@
     python -m benchmarks.memory [--images N] [--together 1 2] [--claims FILE]
 
 Real runs of `python -m sweep.run` on generated images, each number of trials once with few images and once with many.
-While they train, each trial's process is looked at twice a second (Linux's `smaps`, by psutil): what it has for itself,
-and its share of what it maps together with others. Prints the highest sums, beside them what as many processes would
-take that shared nothing, and how often the data are held: by what the sum grows from few images to many.
+The data lie in the cache already. Each trial's process is looked at twice a second (Linux's `smaps`, by psutil): what
+it has for itself, and its share of what it maps together with others. Prints the highest sums, beside them what as many
+processes would take that shared nothing, and how often the data are held: by what the sum grows from few images to
+many.
 """
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,8 +42,15 @@ def look(process: psutil.Popen) -> list[tuple[int, int, int]]:
     return found
 
 
-def measure(together: int, images: int, folder: Path) -> tuple[float, float, float]:
-    """Return the MiB that a trial has for itself, that all have with what they share, and that all map."""
+def measure(together: int, images: int, folder: Path, looks: int = 3) -> tuple[float, float, float]:
+    """Return the MiB that a trial has for itself, that all have with what they share, and that all map.
+
+    Args:
+        together: trials.
+        images: to train on.
+        folder: for the record and the cache.
+        looks: how often all trials must have been seen at once at least.
+    """
     rates = [str(0.001 * (1 + number)) for number in range(together)]
     command = [
         *(sys.executable, "-m", "sweep.run", "quickstart", "--variants", "all-cnn-c", "--learning-rates", *rates),
@@ -59,18 +66,23 @@ def measure(together: int, images: int, folder: Path) -> tuple[float, float, flo
             "--protocol",
             "paper",
         ),
-        *("--output", str(folder), "--name", f"of-{together}", "--max-concurrent", str(together)),
+        *("--output", str(folder), "--name", f"of-{together}-{looks}", "--max-concurrent", str(together)),
+        *("--gpus-per-trial", "0"),
     ]
     highest = (0.0, 0.0, 0.0)
     variables = os.environ | {"PYTHONPATH": str(ROOT), "SWEEP_CACHE": str(folder / "cache")}
-    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables)
+    seen = 0
+    with (folder / "said").open("w") as said:
+        process = psutil.Popen(command, stdout=said, stderr=said, env=variables)
     while process.poll() is None:
         found = look(process)
-        if len(found) >= together:
+        if len(found) == together:
+            seen += 1
             sums = (max(u for u, _, _ in found), sum(p for _, p, _ in found), sum(r for _, _, r in found))
             highest = tuple(max(a, b / MIB) for a, b in zip(highest, sums, strict=True))  # type: ignore[assignment]
         time.sleep(0.5)
-    assert process.returncode == 0, process.stderr.read().decode() if process.stderr else ""
+    assert process.returncode == 0, (folder / "said").read_text()
+    assert seen >= looks, f"{together} trials must be at work at once, which was seen {seen} times"
     return highest
 
 
@@ -88,6 +100,7 @@ def main() -> None:
         sums = []
         for images in (FEW_IMAGES, options.images):
             with tempfile.TemporaryDirectory() as folder:
+                measure(1, images, Path(folder), looks=0)
                 own, shared, resident = measure(together, images, Path(folder))
             data = (images + TEST_IMAGES) * IMAGE / MIB
             print(f"| {together} | {data:,.0f} | {own:,.0f} | {shared:,.0f} | {resident:,.0f} |", flush=True)

@@ -1,6 +1,7 @@
 """How fast several trials train that share one device, beside one after another: the learning rates of one variant.
 
     python -m benchmarks.packed [--variant NAME] [--width F] [--images N] [--epochs N] [--together 1 2 4]
+                                [--claims FILE]
 
 Each trial is a process of its own, as a trial of a run is with `--gpus-per-trial 0.25`. They begin their second epoch
 together; from then on images are counted until the last of them ends. Prints images per second of all of them, and the
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 import torch.multiprocessing as processes
 
+from benchmarks import claims
+from benchmarks.claims import Claim
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import open_dataset, prepare
 from trainables.data.source import Dataset
@@ -82,18 +85,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000 if torch.cuda.is_available() else 300)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--together", type=int, nargs="+", default=[1, 2, 4])
+    claims.add_option(parser)
     options = parser.parse_args()
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{options.variant}, width {options.width:g}, on one {name}, {os.cpu_count()} cores")
     print("| trials at once | images/s of all | ratio |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["SWEEP_CACHE"] = cache
-        base = None
+        base, found = None, []
         for together in options.together:
             options.at_once = together
             rate = throughput(options)
             base = base or rate
             print(f"| {together} | {rate:,.0f} | {rate / base:.2f} |", flush=True)
+            if together > 1:
+                what = f"{together} trials of {options.variant} at once on one {name}: images/s over one alone's"
+                found.append(Claim(name=what, values=[rate / base], unit="x"))
+    claims.keep(options.claims, found)
 
 
 if __name__ == "__main__":

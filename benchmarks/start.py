@@ -31,6 +31,14 @@ COMMANDS = {
     "a driver's imports": ["-c", "import sweep.session"],
 }
 
+EXPECTED = {
+    "sweep.run --help": (0, "--learning-rates"),
+    "sweep.run with a slip": (2, "--epochs"),
+    "sweep.status of a run": (0, "strided-cnn-a"),
+    "analysis table of a small run": (0, "strided-cnn-a"),
+}
+"""Exit status, and a word that is printed; of others 0."""
+
 
 def main() -> None:
     """Measure every command."""
@@ -50,7 +58,9 @@ def main() -> None:
                     env=os.environ | {"PYTHONPATH": str(ROOT)},
                 )
                 found[name].append(time.perf_counter() - start)
-                assert done.returncode in (0, 2), done.stderr.decode()
+                status, word = EXPECTED.get(name, (0, ""))
+                assert done.returncode == status, f"{name}: {done.stderr.decode()}"
+                assert word in (done.stdout + done.stderr).decode(), f"{name}: {done.stdout.decode()}"
     base = statistics.median(found["python"])
     print("| command | s | range | x empty Python |\n|---|---|---|---|")
     for name, seconds in found.items():

@@ -87,8 +87,10 @@ def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # 
 Whole = Annotated[int | None, Parameter(converter=_whole_number)]
 Number = Annotated[float | None, Parameter(converter=_number)]
 Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_multiple=True, negative=())]
-Wholes = Annotated[tuple[int, ...] | None, Parameter(converter=_whole_numbers, consume_multiple=True, negative=())]
-Values = Annotated[tuple[float, ...] | None, Parameter(converter=_values, consume_multiple=True, negative=())]
+# A word that begins with [ is no JSON: cyclopts would end in JSON's own words where it is none.
+_NUMBERS = Parameter(consume_multiple=True, negative=(), json_list=False)
+Wholes = Annotated[tuple[int, ...] | None, _NUMBERS, Parameter(converter=_whole_numbers)]
+Values = Annotated[tuple[float, ...] | None, _NUMBERS, Parameter(converter=_values)]
 
 _ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
 _HEAVY_FIELDS = {item.name for item in fields(HeavyConfig)}
@@ -245,9 +247,9 @@ class RunOptions:
         if self.data is not None and "://" not in self.data:
             if not self.data.strip():
                 raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
-            given["data"] = _absolute(self.data)
+            given["data"] = _absolute("data", self.data)
         if self.plugins is not None:
-            given["plugins"] = tuple(map(_absolute, self.plugins))
+            given["plugins"] = tuple(_absolute("plugins", each) for each in self.plugins)
         return {name: value for name, value in given.items() if value is not None}
 
     def apply(self, study: Study) -> Study:
@@ -345,7 +347,10 @@ SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0
 known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C."""
 
 
-def _absolute(path: str) -> str:
+def _absolute(what: str, path: str) -> str:
+    from trainables.files import check_path  # it loads pyarrow, for which --help need not wait
+
+    check_path(what, path)  # which of the characters of others no file system takes, Path says in its own words
     return str(Path(os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path.expanduser raises for ~nobody
 
 

@@ -154,6 +154,28 @@ def test_parquet_in_hugging_faces_layout(seed: int, fast: Path, another: Callabl
         assert set(split.labels.tolist()) <= set(range(10))
 
 
+@pytest.mark.parametrize(
+    ("column", "names", "read"),
+    [
+        (
+            "img",
+            ("cifar10/train-00000-of-00001", "cifar10/test-00000-of-00001"),
+            lambda at: CIFAR10.read(str(at), None),
+        ),
+        ("image", ("train-00000-of-00001", "val-00000-of-00001"), lambda at: index_images(LOCAL, str(at))),
+    ],
+)
+def test_a_column_whose_name_is_no_text(
+    column: str, names: tuple[str, ...], read: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({column: pa.array([{"bytes": b"", "path": None}], STRUCT), "label": [0]}), sink)
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.parquet").write_bytes(sink.getvalue().replace(b"label", b"la\xe2el"))
+    assert "must be a whole Parquet file" in str(refused(lambda: read(tmp_path)))
+
+
 @examples(100, 0.15)
 @given(seed=seeds())
 def test_parquet_of_a_streamed_set(seed: int, fast: Path, another: Callable[[], None]) -> None:

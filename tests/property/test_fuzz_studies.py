@@ -56,7 +56,7 @@ def several(value: Any, draws: random.Random) -> Any:
     return value
 
 
-@examples(300, 0.3)
+@examples(300, 0.45)
 @given(seed=seeds())
 def test_a_study_with_other_values(seed: int, another: Callable[[], None]) -> None:
     another()
@@ -73,7 +73,7 @@ def test_a_study_with_other_values(seed: int, another: Callable[[], None]) -> No
         refused(lambda: TrialConfig.from_dict(plain.get("base")))  # type: ignore[arg-type]
 
 
-@examples(200, 0.3)
+@examples(200, 0.44)
 @given(seed=seeds())
 def test_a_damaged_file(seed: int, fast: Path, another: Callable[[], None]) -> None:
     another()
@@ -156,7 +156,7 @@ def begun(line: list[str]) -> Study | None:
     return options.apply(STUDIES[name or "cifar10"]())
 
 
-@examples(200, 0.4)
+@examples(200, 0.1)  # each takes some 25 ms, a study file 2
 @given(seed=seeds())
 def test_a_command_line(seed: int, another: Callable[[], None]) -> None:
     another()

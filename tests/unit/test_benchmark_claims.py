@@ -27,7 +27,10 @@ def test_the_median_is_set_against_the_target(
 
 
 def test_claims_are_read_as_they_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = [Claim(name="a", values=[1.0], unit="s", target=2.0, at_least=False), Claim(name="b", values=[3.0], unit="x")]
+    made = [
+        Claim(name="a", values=[1.0], unit="s", target=2.0, at_least=False),
+        Claim(name="b", values=[3.0], unit="x"),
+    ]
     claims.keep(tmp_path / "claims", made[:1])
     claims.keep(tmp_path / "claims", made[1:])
     assert claims.read(tmp_path / "claims") == made
@@ -35,11 +38,12 @@ def test_claims_are_read_as_they_were_kept(tmp_path: Path, capsys: pytest.Captur
     assert claims.read(tmp_path / "none") == []
 
 
-def test_the_guard_names_each_ratio_that_fell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "FLOORS", {"a": 2.0, "b": 2.0, "c": 1.0, "d": 1.0})
-    found = [Claim(name=name, values=[value], unit="x") for name, value in (("a", 2.0), ("b", 1.5), ("c", float("nan")))]
-    assert run.guard(found) == [
-        "'d' must be claimed, and no benchmark does: see FLOORS.",
+def test_the_guard_names_each_ratio_that_fell() -> None:
+    found = [
+        Claim(name=name, values=[value], unit="x") for name, value in (("a", 2.0), ("b", 1.5), ("c", float("nan")))
+    ]
+    assert run.guard(found, {"a": 2.0, "b": 2.0, "c": 1.0, "d": 1.0}) == [
+        "'d' must be claimed, and is not: see GUARD.",
         "b must be at least 2 x, got 1.50.",
         "c must be at least 1 x, got nan.",
     ]
@@ -61,3 +65,18 @@ def test_results_have_the_place_that_is_written() -> None:
     text = run.RESULTS.read_text(encoding="utf-8")
     assert text.count(run.BEGIN) == text.count(run.END) == 1
     assert text.index(run.BEGIN) < text.index(run.END)
+
+
+@pytest.mark.parametrize(("seen", "wrong"), [([1.0, 2.0], 0), ([1.0, 1.9], 1), ([2.0], 0)])
+def test_a_ratio_that_falls_once_is_measured_again(
+    seen: list[float], wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list(seen)
+    monkeypatch.setattr(run, "GUARD", {run.Benchmark("start"): {"a": 2.0}})
+    monkeypatch.setattr(run, "run", lambda _: ("", [Claim(name="a", values=[left.pop(0)], unit="x")], 0.0))
+    assert len(run.guarded()) == wrong
+    assert not left
+
+
+def test_the_guard_has_a_floor_in_each_benchmark() -> None:
+    assert all(run.GUARD.values())

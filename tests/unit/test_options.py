@@ -121,6 +121,23 @@ def test_a_list_without_a_value_is_refused_in_one_line(option: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["--data", "--plugins"])
+@pytest.mark.parametrize("path", ["a\ud800", "a\x00", "x" * 5000], ids=ascii)
+def test_a_path_that_no_file_system_has_is_refused(option: str, path: str) -> None:
+    with pytest.raises(ValueError, match=f"^{option[2:]} must be at most 4000 characters") as caught:
+        applied(option, path)
+    assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("option", ["--learning-rates", "--weight-decays", "--batch-sizes"])
+def test_a_number_that_begins_like_a_list_is_refused_like_others(option: str) -> None:
+    with pytest.raises(ValueError, match=option[2:]) as caught:
+        applied(option, "[(%")
+    assert "[(%" in str(caught.value)
+    assert "JSON" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
 def test_options_take_the_place_of_the_studys_settings() -> None:
     study = applied(
         "--variants", "model-a", "all-cnn-a", "--learning-rates", "0.2", "0.1", "--epochs", "7", "--width", "0.5",

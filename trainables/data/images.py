@@ -204,7 +204,7 @@ def _read_labels(filesystem: pafs.FileSystem, path: str) -> tuple[np.ndarray[Any
             raise ValueError(f"The column image of {path} must be a struct with a field bytes, got {kind}.")
         column = file.read(columns=["label"])["label"]
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
         raise ValueError(
             f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
         ) from error

@@ -129,7 +129,7 @@ def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa
         if not pa.types.is_integer(label_type):
             raise ValueError(f"The column {label_column} of {path} must hold whole numbers, got {label_type}.")
         table = file.read(columns=["img", label_column])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
         raise ValueError(
             f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
         ) from error
