@@ -138,8 +138,12 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
 
 def missing_epochs(trials: pa.Table, epochs: pa.Table) -> dict[str, int]:
     """Return how many of the epochs that `epochs_run` counts a trial lacks, by its id, where it lacks some."""
+    return _missing(trials, _each_once(epochs.select(["trial_id", "epoch"]), ["trial_id", "epoch"]))
+
+
+def _missing(trials: pa.Table, once: pa.Table) -> dict[str, int]:
+    """As `missing_epochs`, of epochs that are there once each."""
     counted = dict(zip(trials["trial_id"].to_pylist(), trials["epochs_run"].to_pylist(), strict=True))
-    once = _each_once(epochs.select(["trial_id", "epoch"]), ["trial_id", "epoch"])
     names, of_row = _numbered(once["trial_id"])
     told = np.array([counted.get(name, 0) for name in names], np.int64)
     held = np.bincount(of_row[once["epoch"].to_numpy() <= told[of_row]], minlength=len(names))
@@ -148,7 +152,7 @@ def missing_epochs(trials: pa.Table, epochs: pa.Table) -> dict[str, int]:
 
 
 def _gaps(store: Store, trials: pa.Table, epochs: pa.Table) -> list[str]:
-    missing = missing_epochs(trials, epochs)
+    missing = _missing(trials, epochs)
     if not missing:
         return []
     first = next(iter(missing))
@@ -186,7 +190,7 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
         path: names the file in the sentences.
     """
     damages: list[str] = []
-    good = pa.chunked_array([np.ones(len(table), bool)])
+    good: pa.ChunkedArray | None = None
     for column, must, holds in _RULES[kind]:
         if column not in table.column_names:  # the rules on errors are those of two tables
             continue
@@ -197,7 +201,7 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
             fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], fits)
         if pc.all(fits, min_count=0).as_py():
             continue
-        wrong = pc.and_(good, pc.invert(fits))
+        wrong = pc.invert(fits) if good is None else pc.and_(good, pc.invert(fits))
         count = pc.sum(wrong).as_py() or 0
         if count:
             place = pc.index(wrong, True).as_py()
@@ -206,7 +210,7 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
                 f"{path} must hold rows whose {column} is {must}, got {shown(got)} in row {place}; "
                 f"{count} of its {len(table)} rows {'is' if count == 1 else 'are'} left out for it."
             )
-        good = pc.and_(good, fits)
+        good = fits if good is None else pc.and_(good, fits)
     return table.filter(good) if damages else table, damages
 
 
