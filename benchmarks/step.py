@@ -66,9 +66,13 @@ class Setting:
     device: torch.device
 
     def network(self) -> nn.Module:
-        """Return it newly made, on its device."""
+        """Return it newly made, on its device, with torch's own dropout as people write it."""
         torch.manual_seed(0)
-        return build(self.variant, ArchitectureConfig(class_relu=False), self.data.num_classes).to(self.device)
+        network = build(self.variant, ArchitectureConfig(class_relu=False), self.data.num_classes)
+        for name, module in list(network.named_children()):
+            if isinstance(module, nn.Dropout):
+                setattr(network, name, nn.Dropout(module.p))
+        return network.to(self.device)
 
     def wait(self) -> None:
         """Return once the device has done all that it was given."""

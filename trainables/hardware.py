@@ -24,7 +24,7 @@ CLEARLY_FASTER = 1.1
 """What must be gained before float32 or channels_last is given up: less is within the timings' noise, and a choice made
 by noise would differ from one measurement to the next."""
 
-_VERSION = 2
+_VERSION = 3
 """Part of the cache's key: raise it when the measurement or the choice changes."""
 
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from trainables.dropout import WordDropout
 from trainables.pooling import PNormPool2d
 
 
@@ -64,7 +65,7 @@ def network(layers: list[Layer], in_channels: int = 3) -> nn.Sequential:
             case PNormPool():
                 modules.append(PNormPool2d(layer.kernel, layer.stride, layer.p))
             case Dropout():
-                modules.append(nn.Dropout(layer.probability))
+                modules.append(WordDropout(layer.probability))
     return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 

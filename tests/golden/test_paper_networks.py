@@ -7,6 +7,7 @@ from torch import nn
 from search_spaces import paper
 from trainables.architectures import VARIANTS, build, count_parameters, network
 from trainables.config import ArchitectureConfig
+from trainables.dropout import WordDropout
 from trainables.imagenet import IMAGE_SIDE, imagenet_layers
 
 # Exact counts with biases, computed from the paper's layer lists, for 10 and for 100 classes.
@@ -63,7 +64,7 @@ def test_the_class_layer_has_a_relu_only_where_asked(class_relu: bool) -> None:
 @pytest.mark.parametrize(("strided_dropout", "layers"), [(True, 3), (False, 1)])
 def test_dropout_after_strided_layers_is_a_choice(strided_dropout: bool, layers: int) -> None:
     model = build("strided-cnn-c", ArchitectureConfig(width=0.1, strided_dropout=strided_dropout), 10)
-    assert sum(isinstance(module, nn.Dropout) for module in model) == layers
+    assert sum(isinstance(module, WordDropout) for module in model) == layers
 
 
 def test_strided_b_strides_its_1x1_convolutions() -> None:
@@ -98,7 +99,7 @@ def test_the_imagenet_network_has_the_papers_sizes_and_under_10_million_paramete
 
 def test_the_imagenet_network_drops_out_after_its_ninth_convolution_only() -> None:
     model = network(imagenet_layers(ArchitectureConfig(width=0.05), 1000))
-    kinds = [type(module) for module in model if isinstance(module, nn.Conv2d | nn.Dropout)]
-    assert kinds.index(nn.Dropout) == 9
-    assert kinds.count(nn.Dropout) == 1
+    kinds = [type(module) for module in model if isinstance(module, nn.Conv2d | WordDropout)]
+    assert kinds.index(WordDropout) == 9
+    assert kinds.count(WordDropout) == 1
     assert kinds.count(nn.Conv2d) == 12
