@@ -216,6 +216,8 @@ def read_series(store: Store) -> Series:
         ValueError: there is no run, or its record cannot be read.
     """
     document, record = read_record(store)
+    # Arrow keeps what it has freed, of a large record more than the record itself, and charts need as much again.
+    pa.default_memory_pool().release_unused()
     evidence = evidence_of(store, document, record)
     return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study["protocol"])))
 
@@ -228,17 +230,18 @@ class Curves(Mapping[str, Sequence[tuple[int, float]]]):
         """Keep a table of epochs.
 
         Args:
-            table: in order of `trial_id` and `epoch`.
+            table: in order of `trial_id`, a dictionary, and `epoch`.
             column: the error that the curves are of; epochs without it are left out.
         """
-        table = table.filter(pc.is_valid(table[column]))
+        if table[column].null_count:
+            table = table.filter(pc.is_valid(table[column]))
         self._epochs, self._errors = table["epoch"].to_numpy(), table[column].to_numpy()
         self._places: dict[str, tuple[int, int]] = {}
         start = 0
         for chunk in table["trial_id"].chunks:
-            runs = pc.run_end_encode(chunk, run_end_type=pa.int64())
-            first = start
-            for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            runs = pc.run_end_encode(chunk.indices, run_end_type=pa.int64())
+            names, first = chunk.dictionary.take(runs.values).to_pylist(), start
+            for name, end in zip(names, runs.run_ends.to_pylist(), strict=True):
                 # A trial's epochs may go on in the next chunk.
                 begin = self._places.get(name, (start,))[0]
                 self._places[name] = (begin, first + end)

@@ -92,7 +92,7 @@ class Salvaged:
     trials: pa.Table
     """In order of `trial_id`, each once."""
     epochs: pa.Table
-    """In order of `trial_id` and `epoch`, each once; those of the columns that were asked for."""
+    """In order of `trial_id`, here a dictionary, and `epoch`, each once; those of the columns that were asked for."""
     damages: tuple[str, ...]
     """A sentence for each fault: where it is, what it is, and what is missing for it. None of a whole record."""
     trials_are_lost: bool
@@ -114,13 +114,8 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
     is_there = store.holds("trials.parquet")
     trials, damages = _salvage(store, "trials.parquet", "trials", TRIALS) if is_there else (TRIALS.empty_table(), [])
     lost = bool(damages) and not len(trials)
-    wanted = [name for name in EPOCHS.names if name in {"trial_id", "epoch", *columns}]
-
-    parts = store.each_part(lambda name: _salvage(store, name, "epochs", EPOCHS, wanted))
-    epochs = _each_once(
-        pa.concat_tables([table for table, _ in parts] or [EPOCHS.empty_table().select(wanted)]), ["trial_id", "epoch"]
-    )
-    damages += [sentence for _, found in parts for sentence in found]
+    epochs, found = _salvage_epochs(store, [name for name in EPOCHS.names if name in {"trial_id", "epoch", *columns}])
+    damages += found
     if store.holds("decisions.parquet"):
         damages += _salvage(store, "decisions.parquet", "decisions", DECISIONS)[1]
     single = _each_once(trials, ["trial_id"])
@@ -163,6 +158,25 @@ def _gaps(store: Store, trials: pa.Table, epochs: pa.Table) -> list[str]:
         f"{sum(missing.values())} fewer: they are missing of {len(missing)} of {len(run)} trials, "
         f"{missing[first]} of {run[first]} of {first} among them."
     ]
+
+
+def _salvage_epochs(store: Store, wanted: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Return the good rows of all parts of the epochs, each once, and what is wrong with the parts."""
+
+    def read(name: str) -> tuple[pa.Table, list[str]]:
+        table, damages = _salvage(store, name, "epochs", EPOCHS, wanted)
+        return _with_short_names(table), damages
+
+    parts = store.each_part(read)
+    none = _with_short_names(EPOCHS.empty_table().select(wanted))
+    epochs = _each_once(pa.concat_tables([table for table, _ in parts] or [none]), ["trial_id", "epoch"])
+    return epochs, [sentence for _, damages in parts for sentence in damages]
+
+
+def _with_short_names(epochs: pa.Table) -> pa.Table:
+    """Return epochs with each `trial_id` kept once and a number for it in each row, most of which it would take."""
+    names = epochs["trial_id"].dictionary_encode()
+    return epochs.set_column(epochs.schema.get_field_index("trial_id"), "trial_id", names)
 
 
 def _salvage(
@@ -217,13 +231,14 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
 def _each_once(table: pa.Table, keys: list[str]) -> pa.Table:
     """Return the last row of each key, in order of the keys."""
     columns = [
-        _numbered(table[key])[1] if pa.types.is_string(table.schema.field(key).type) else table[key].to_numpy()
+        table[key].to_numpy() if pa.types.is_integer(table.schema.field(key).type) else _numbered(table[key])[1]
         for key in keys
     ]
     order = np.lexsort(columns[::-1])  # by the first key first; rows of the same key stay in their order
     is_last = np.ones(len(table), bool)
     is_last[:-1] = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns])
     rows = order[is_last]
+    del columns, order  # together as large as a table of millions of rows, of which a second one is made now
     is_so_already = len(rows) == len(table) and bool((np.diff(rows) == 1).all())
     return table if is_so_already else table.take(pa.array(rows))
 
@@ -235,7 +250,7 @@ def _numbered(names: pa.ChunkedArray) -> tuple[list[str], np.ndarray[Any, Any]]:
         return [], np.empty(0, np.int64)
     found = np.array(encoded.chunk(0).dictionary.to_pylist(), object)
     order = np.argsort(found)
-    places = np.empty(len(found), np.int64)
-    places[order] = np.arange(len(found))
+    places = np.empty(len(found), np.int32)
+    places[order] = np.arange(len(found), dtype=np.int32)
     rows = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
     return found[order].tolist(), places[rows]

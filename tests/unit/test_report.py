@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
+from analysis.canvas import Canvas, Chart
+from analysis.drawn import draw_for_paper, draw_for_screen
 from analysis.figures import Curve, draw_curves
 from sweep.store import Store
 from tests.reported import SCRIPT, make_run, trial
@@ -252,6 +255,21 @@ def test_figures_for_a_paper(run: Store, capsys: pytest.CaptureFixture[str]) -> 
     before = {file: file.read_bytes() for file in written}
     assert main(["figures", run.location]) == 0
     assert {file: file.read_bytes() for file in written} == before
+
+
+def test_garbage_is_collected_again_after_a_chart() -> None:
+    seen = []
+
+    def draw(canvas: Canvas) -> None:
+        seen.append(gc.isenabled())
+        raise ValueError("nothing to draw")
+
+    chart = Chart(name="none", title="None", text="", height=lambda _: 1.0, draw=draw)
+    for drawn in (lambda: draw_for_screen(chart, 1.0), lambda: draw_for_paper(chart, "svg")):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            drawn()
+        assert gc.isenabled()
+    assert seen == [False, False]
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])

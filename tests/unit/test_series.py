@@ -5,7 +5,8 @@ import pytest
 
 from analysis.evidence import Evidence
 from analysis.series import Series, read_series, thinned, verdicts
-from tests.reported import document, make_run, seeds, trial
+from sweep.store import Store
+from tests.reported import curve, document, make_run, seeds, trial
 
 
 def series(trials: list[dict[str, Any]], *variants: str, **study: Any) -> Series:
@@ -62,6 +63,21 @@ def test_a_long_curve_is_thinned_to_points_that_were_measured() -> None:
     # Either side of the drop.
     assert {200, 201} <= {epoch for epoch, _ in thin}
     assert thinned(curve[:20], 20) == curve[:20]
+
+
+@pytest.mark.parametrize("order", [("t0000", "t0001"), ("t0001", "t0000")])
+def test_curves_go_on_from_part_to_part(tmp_path: Path, order: tuple[str, str]) -> None:
+    store = Store(str(tmp_path))
+    store.write_study(document("model-c"))
+    store.write_trials([trial(0, epochs_run=3), trial(1, epochs_run=3)])
+    first, last = curve(order[0], [0.5, 0.4, 0.3, 0.2]), curve(order[1], [0.9, 0.8, 0.7])
+    last[1]["test_error"] = None
+    for part in (first[:1], first[1:] + last[:1], last[1:], first[3:]):
+        store.append_epochs(part)
+    read = read_series(store)
+    assert list(read.epochs) == ["t0000", "t0001"]
+    assert read.epochs[order[0]] == [(1, 0.5), (2, 0.4), (3, 0.3), (4, 0.2)]
+    assert read.epochs[order[1]] == [(1, 0.9), (3, 0.7)]
 
 
 def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
