@@ -200,13 +200,15 @@ def _growth(what: str, every: dict[int, dict[str, list[Measured]]]) -> list[Clai
     """Return how much more each further trial takes in large records than in small ones, if that can be told."""
     small, middle, large = sorted(every)[-3:]
     taken = {trials: [s for s, _ in every[trials][what]] for trials in (small, middle, large)}
-    if min(taken[middle]) - max(taken[small]) < 0.5 * statistics.median(taken[small]):
+    if min(taken[middle]) <= max(taken[small]):
         print(f"\nWhat {what} takes for {middle:,} trials is too near to its start to tell how it grows.")
         return []
-    first = (statistics.median(taken[middle]) - statistics.median(taken[small])) / (middle - small)
-    then = [(s - statistics.median(taken[middle])) / (large - middle) for s in taken[large]]
+    ratios = [
+        (last - between) / (large - middle) / ((between - first) / (middle - small))
+        for first, between, last in zip(taken[small], taken[middle], taken[large], strict=True)
+    ]
     name = f"{what}: time of each trial from {middle:,} to {large:,}, over that from {small:,} to {middle:,}"
-    return [Claim(name=name, values=[each / first for each in then], unit="x", target=1.2, at_least=False)]
+    return [Claim(name=name, values=ratios, unit="x", target=1.2, at_least=False)]
 
 
 def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str, Any]:

@@ -81,28 +81,31 @@ def ended(number: int) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS.names) | known
 
 
-def cost(rows: int) -> float:
-    """Return the driver's seconds for each trial beside `rows` that have ended."""
+def cost(rows: int) -> tuple[float, float]:
+    """Return the driver's seconds for each trial beside `rows` that have ended, and those of each report alone."""
     recorded = {row["trial_id"]: row for row in map(ended, range(rows))}
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(f"{folder}/{JOURNAL}", STUDY, recorded.values(), [])
         store = Store(folder)
         recorder = Recorder(store, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock)
-        started = time.perf_counter()
+        started, reporting = time.perf_counter(), 0.0
         for number in range(rows, rows + TRIALS):
             trial: Any = Trial(number)
             recorder.on_trial_start(0, [], trial)
             for epoch in range(1, EPOCHS + 1):
-                recorder.on_trial_result(0, [], trial, _report(epoch))
+                report, since = _report(epoch), time.perf_counter()
+                recorder.on_trial_result(0, [], trial, report)
+                # What is waiting is written here where it is time, a trial's begin and end with it.
                 recorder.on_step_end(0, [])
+                reporting += time.perf_counter() - since
             recorder.on_trial_complete(0, [], trial)
             clock.added += EVERY_S
         recorder.close()
         seconds = time.perf_counter() - started
         assert store.read_trials().num_rows == rows + TRIALS, "each trial has its row"
         assert store.read_epochs().num_rows == TRIALS * EPOCHS, "each epoch has its row"
-    return seconds / TRIALS
+    return seconds / TRIALS, reporting / TRIALS / EPOCHS
 
 
 def _report(epoch: int) -> dict[str, Any]:
@@ -124,22 +127,29 @@ def main() -> None:
     pause = sweep.recorder.PAUSE_PER_FLUSH
     found: list[Claim] = []
     for rows in options.rows:
-        at_once, ours = [], []
+        at_once, ours, reports = [], [], []
         for _ in range(options.repeats):
             sweep.recorder.PAUSE_PER_FLUSH = 0.0
-            at_once.append(cost(rows))
+            at_once.append(cost(rows)[0])
             sweep.recorder.PAUSE_PER_FLUSH = pause
-            ours.append(cost(rows))
+            seconds, report = cost(rows)
+            ours.append(seconds)
+            reports.append(report)
         first, second = statistics.median(at_once), statistics.median(ours)
         print(f"{rows:12,}   {1000 * first:19.1f}   {1000 * second:16.1f}   {first / second:5.1f}", flush=True)
         beside = f"beside {rows:,} trials that have ended"
         found += [
             Claim(
-                name=f"the record {beside}: driver's time a report, the trial's begin and end in it",
-                values=[1000 * seconds / EPOCHS for seconds in ours],
+                name=f"the record {beside}: driver's time a report",
+                values=[1000 * seconds for seconds in reports],
                 unit="ms",
                 target=1.0,
                 at_least=False,
+            ),
+            Claim(
+                name=f"the record {beside}: driver's time a trial of {EPOCHS} reports, from begin to end",
+                values=[1000 * seconds for seconds in ours],
+                unit="ms",
             ),
             Claim(
                 name=f"the record {beside}: each change written at once over ours",

@@ -176,7 +176,7 @@ def measure(setting: Setting, profile: Path | None = None) -> dict[str, float]:
         head_node_args={
             "num_cpus": 0,
             "include_dashboard": True,
-            "dashboard_port": _free_port(),
+            "dashboard_port": free_port(),
             "object_store_memory": STORE_BYTES,
         },
     )
@@ -201,7 +201,8 @@ def measure(setting: Setting, profile: Path | None = None) -> dict[str, float]:
         simulated.shutdown()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
     # Where a cluster is simulated Ray takes no other port for its dashboard when the usual one is in use.
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
