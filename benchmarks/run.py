@@ -159,13 +159,20 @@ def main() -> int:
         print("\n" + ("\n".join(wrong) or f"All {sum(map(len, GUARD.values()))} ratios are as they should be."))
         return 1 if wrong else 0
     chosen = [each for each in EVERY if not options.names or each.module in options.names]
-    parts = [(each, *run(each)) for each in chosen]
+    parts, failed = [], []
+    for each in chosen:
+        try:
+            parts.append((each, *run(each)))
+        except SystemExit as error:
+            # What the others found would be lost, an hour of it.
+            failed.append(str(error))
     text = section(parts, head)
     print(f"\n{text}")
     if options.write:
         before, rest = RESULTS.read_text(encoding="utf-8").split(BEGIN)
         RESULTS.write_text(before + text + rest.split(END, 1)[1], encoding="utf-8")
-    return 0
+    print(*failed, sep="\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

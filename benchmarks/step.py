@@ -6,7 +6,7 @@
 Each loop trains the same network on the same generated images, mirrored and shifted, for one epoch that is not counted
 and one that is; the loops take turns, `--repeats` times. Prints the median and the range of each, its ratio to the
 first loop, its share of the rate at which this device multiplies large matrices in bfloat16, and its training loss in
-that epoch; a loop that left images out or learned nothing ends it.
+that epoch; a loop that left images out, that came to another loss, or that learned nothing in 100 steps ends it.
 
     plain     DataLoader with two processes, torchvision's transforms image by image, torch's usual arithmetic
     tuned     the same with channels_last, pinned memory, a fused optimiser, and of several numbers of processes kept
@@ -279,7 +279,7 @@ def measure(setting: Setting, names: list[str], repeats: int) -> list[Claim]:
         )
     whole = len(setting.data.train) // setting.batch * setting.batch
     # In a few steps nothing is learned, but the loops must come to much the same.
-    learned = math.log(setting.data.num_classes) if whole >= 10 * setting.batch else math.inf
+    learned = math.log(setting.data.num_classes) if whole >= 100 * setting.batch else math.inf
     first = found[names[0]][0][1]
     for name, epochs in found.items():
         for _, loss, images in epochs:
