@@ -1,6 +1,6 @@
 """What surrounds the training: the same trials by this project, and by the ways in which people run them today.
 
-    python -m benchmarks.overhead [--trials 12 48] [--ways NAME ...] [--epochs N] [--images N]
+    python -m benchmarks.overhead [--trials 12 48] [--ways NAME ...] [--without NAME ...] [--epochs N] [--images N]
                                   [--repeats N] [--share PERCENT] [--claims FILE]
 
 Every trial is the same small network on the same generated images at a learning rate of its own, two trials at once,
@@ -174,6 +174,9 @@ tuner.run()
 json.dump([json.loads(path.read_text()) for path in pathlib.Path(folder).glob("*.json")], open(out, "w"))
 """
 
+LIMIT_S = 3600
+"""After which a way is taken for one that never ends."""
+
 Losses = dict[float, float]
 """The last training loss by learning rate."""
 
@@ -277,7 +280,10 @@ def timed(words: list[str], **more: str) -> float:
     if words[1] == "-m":
         variables.pop("RAY_AUTH_MODE")  # ours has it on
     start = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, env=variables)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, env=variables, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{' '.join(words)[:80]} must end within {LIMIT_S / 60:.0f} minutes, and did not.") from None
     seconds = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{words[1]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -301,6 +307,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[12, 48])
     installed = [way for way in WAYS if way != "syne" or importlib.util.find_spec("syne_tune")]
     parser.add_argument("--ways", nargs="+", default=installed, choices=list(WAYS))
+    parser.add_argument("--without", nargs="+", default=[], choices=list(WAYS), help="ways to leave out")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--slots", type=int, default=2)
@@ -308,6 +315,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, help="%% of the slots' time that should be training, claimed of ours")
     claims.add_option(parser)
     options = parser.parse_args()
+    options.ways = [way for way in options.ways if way not in options.without]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["SWEEP_CACHE"] = cache
         timed([sys.executable, "-c", WORK + FILL, json.dumps(configs(1, options))])
