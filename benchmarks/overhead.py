@@ -249,7 +249,7 @@ def by_script(script: str, **variables: str) -> Callable[[Path, int, argparse.Na
         (folder / "trial.py").write_text(WORK + SYNE_TRIAL)
         (folder / "out").mkdir()
         words = [sys.executable, str(file), json.dumps(configs(trials, options)), str(options.slots)]
-        seconds = timed([*words, str(folder / "out"), str(out)], **variables)
+        seconds = timed([*words, str(folder / "out"), str(out)], folder, **variables)
         found = json.loads(out.read_text())
         return Done(seconds, sum(s for _, _, s in found), {lr: loss for lr, loss, _ in found})
 
@@ -268,8 +268,8 @@ def configs(trials: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [base | {"lr": lr} for lr in rates(trials)]
 
 
-def timed(words: list[str], **more: str) -> float:
-    """Run a command and return its seconds."""
+def timed(words: list[str], folder: Path | None = None, **more: str) -> float:
+    """Run a command, in a folder where it may leave what it likes, and return its seconds."""
     variables = os.environ | {
         "ROOT": str(Path(__file__).resolve().parents[1]),
         "RAY_AUTH_MODE": "disabled",
@@ -281,7 +281,7 @@ def timed(words: list[str], **more: str) -> float:
         variables.pop("RAY_AUTH_MODE")  # ours has it on
     start = time.perf_counter()
     try:
-        done = subprocess.run(words, capture_output=True, text=True, env=variables, timeout=LIMIT_S)
+        done = subprocess.run(words, capture_output=True, text=True, env=variables, timeout=LIMIT_S, cwd=folder)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"{' '.join(words)[:80]} must end within {LIMIT_S / 60:.0f} minutes, and did not.") from None
     seconds = time.perf_counter() - start
