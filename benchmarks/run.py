@@ -63,7 +63,7 @@ EVERY = (
 
 GUARD: dict[Benchmark, dict[str, float]] = {
     Benchmark("step", "--device cpu --variants all-cnn-c --images 512 --repeats 3"): {
-        "all-cnn-c on the CPU: images/s over the plain loop's": 2.3,
+        "all-cnn-c on the CPU: images/s over the plain loop's": 2.0,
         "all-cnn-c on the CPU: images/s over the tuned loop's": 0.85,
     },
     Benchmark("start", "--repeats 5"): {
@@ -74,10 +74,11 @@ GUARD: dict[Benchmark, dict[str, float]] = {
         "table of 100 trials: by pandas from Tune's files, over ours": 1.2,
     },
     Benchmark("record_cost", "1000"): {
-        "the record beside 1,000 trials that have ended: each change written at once over ours": 1.7,
+        "the record beside 1,000 trials that have ended: each change written at once over ours": 1.3,
     },
 }
-"""By the claim's name, the lowest ratio that the guard lets pass: three quarters of what was measured."""
+"""By the claim's name, the lowest ratio that the guard lets pass: three quarters of what was measured, or less where
+processors differ: one without bfloat16 gains less over the plain loop."""
 
 
 def run(benchmark: Benchmark) -> tuple[str, list[Claim], float]:
