@@ -5,7 +5,7 @@
 Beside 100, 1,000 and 10,000 trials that have ended, `TRIALS` more begin, report `EPOCHS` times and end, a report every
 `EVERY_S` seconds of a clock of their own, to which the time that the record takes is added. Prints ours, the same with
 every begin and end written at once, and their ratio; and what a report adds, by what trials of three times as many
-take more: at that pace, at which writing fills the twentieth of the driver's time that it may take, and as fast as the
+take more: at that pace, at which writing fills the fortieth of the driver's time that it may take, and as fast as the
 driver can. No Ray is started.
 """
 

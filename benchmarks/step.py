@@ -225,6 +225,15 @@ def ours(setting: Setting, *, recorded: bool = True) -> Epochs:
     return last.train_s, last.train_loss, last.train_images
 
 
+def generated(images: int) -> Dataset:
+    """Return so many generated images, and leave no file of them."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["SWEEP_CACHE"] = cache
+        data = open_dataset("shapes", None, images)
+    assert isinstance(data, Dataset), "shapes are held in memory"
+    return data
+
+
 def matrix_rate(device: torch.device) -> float:
     """Return the floating-point operations per second of a large bfloat16 matrix product, the best of twelve."""
     side = 8192 if device.type == "cuda" else 2048
@@ -334,13 +343,9 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {options.images:,} images")
     warnings.simplefilter("ignore", UserWarning)
     torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["SWEEP_CACHE"] = cache
-        data = open_dataset("shapes", None, options.images)
-        assert isinstance(data, Dataset), "shapes are held in memory"
-        found: list[Claim] = []
-        for variant in options.variants:
-            found += measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
+    data, found = generated(options.images), list[Claim]()
+    for variant in options.variants:
+        found += measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
     claims.keep(options.claims, found)
 
 

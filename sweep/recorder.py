@@ -19,9 +19,9 @@ from trainables.config import TrialConfig
 FLUSH_AFTER_S = 10.0
 """Epochs wait at most this long for the next report before they are written."""
 
-PAUSE_PER_FLUSH = 19.0
+PAUSE_PER_FLUSH = 39.0
 """A trial that begins or ends is written at once, unless the last write is less long ago than this many times what it
-took: writing takes a twentieth of the driver's time, however many trials there are and however slow the disk."""
+took: writing takes a fortieth of the driver's time, however many trials there are and however slow the disk."""
 
 MERGE_AFTER_PARTS = 64
 """Parts of the epochs' table that may lie beside each other."""
