@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack
 
 from sweep.differences import StudyDiffers
+from sweep.garbage import leave_to_the_system, loading
 from sweep.options import parse
 from sweep.study_file import StudyFile, check_named
 
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with ExitStack() as stack:
+            settle = stack.enter_context(loading())
             try:
                 parsed = parse(arguments)
                 if parsed is None:
@@ -37,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             except KeyboardInterrupt:
                 print("Interrupted before the first trial; nothing new was recorded.", file=sys.stderr)
                 return INTERRUPTED
+            settle()
             outcome = prepared if isinstance(prepared, str) else session.execute(prepared)
     except KeyboardInterrupt:
         # While the table was printed or Ray shut down: all that there was to record is recorded.
@@ -44,5 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     return {"all ended": OK, "some failed": SOME_FAILED, "interrupted": INTERRUPTED}[outcome]
 
 
+def command() -> int:
+    """Be a process that does this and nothing else."""
+    leave_to_the_system()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -117,6 +117,8 @@ class Prepared:
     """With the name that was given or made up."""
     console: Console
     interruption: Interruption
+    leave_cluster: Callable[[], None]
+    """Lets go of the cluster: the Ray that was started here ends."""
 
 
 def prepare(study_name: str | None, options: RunOptions, arguments: list[str], stack: ExitStack) -> Prepared | Outcome:
@@ -161,7 +163,8 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         address = found.address
         console.print(f"Joining the Ray cluster at {address}, named by {found.by}.", highlight=False, markup=False)
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
-    cluster = this_machine() if address is None else stack.enter_context(connect(address))
+    joined = stack.enter_context(ExitStack())
+    cluster = this_machine() if address is None else joined.enter_context(connect(address))
     recorded: dict[str, dict[str, Any]] = {}
     if run is not None:
         store = run.store
@@ -192,7 +195,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     if run is not None:
         check_same(plan, run.document)
     if address is None and not options.dry_run:
-        plan = plan_on(cluster=stack.enter_context(connect(None)))
+        plan = plan_on(cluster=joined.enter_context(connect(None)))
     show_plan(plan, store.location, console, ended=_count_ended(recorded.values()))
     if run is not None:
         show_notes(_notes(run, plan, recorded, options), console)
@@ -218,7 +221,13 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         )
         _write_study(store, document, options)
     return Prepared(
-        plan=plan, store=store, recorded=recorded, options=options, console=console, interruption=interruption
+        plan=plan,
+        store=store,
+        recorded=recorded,
+        options=options,
+        console=console,
+        interruption=interruption,
+        leave_cluster=joined.close,
     )
 
 
@@ -302,7 +311,7 @@ def execute(prepared: Prepared) -> Outcome:
     if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
-    _show_table(store, prepared.console)
+    _show_table(store, prepared.console, prepared.leave_cluster)
     if states["failed"]:
         say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
@@ -426,8 +435,9 @@ def _resume_command(prepared: Prepared) -> str:
     )
 
 
-def _show_table(store: Store, console: Console) -> None:
+def _show_table(store: Store, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
     # A process of its own: analysis knows the record, and nothing here knows analysis.
     console.print()
     sys.stdout.flush()
-    subprocess.run([sys.executable, "-m", "analysis", "table", store.location], check=False)
+    with subprocess.Popen([sys.executable, "-m", "analysis", "table", store.location]):
+        meanwhile()

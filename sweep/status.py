@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sweep.garbage import leave_to_the_system
 from sweep.grid import Facts, draw, printable
 from sweep.records import FINAL_STATES
 from sweep.screen import Events, Screen, Trials, in_background, is_live
@@ -326,4 +327,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_to_the_system()
     sys.exit(main())

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_command_that_is_completed_is_installed() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {COMMAND: "sweep.run:main"}
+    assert scripts == {COMMAND: "sweep.run:command"}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
