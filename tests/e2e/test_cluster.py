@@ -126,3 +126,20 @@ def test_an_address_where_nothing_answers_is_refused(sweep: Sweep, tmp_path: Pat
     assert "address must be that of a running Ray cluster, got '127.0.0.1:1'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+# The table is printed while Ray shuts down, and a large one takes longer than that.
+BESIDE = """
+import subprocess, sys
+from sweep.cluster.connect import connect
+waiting = [sys.executable, "-c", "import sys; print('the table', sys.stdin.read())"]
+with connect(None):
+    table = subprocess.Popen(waiting, stdin=subprocess.PIPE, text=True)
+table.communicate("after Ray")
+sys.exit(table.returncode)
+"""
+
+
+def test_what_was_started_beside_ray_outlives_its_shutdown() -> None:
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout) == (0, "the table after Ray\n"), done.stderr
