@@ -439,5 +439,17 @@ def _show_table(store: Store, console: Console, meanwhile: Callable[[], None] = 
     # A process of its own: analysis knows the record, and nothing here knows analysis.
     console.print()
     sys.stdout.flush()
-    with subprocess.Popen([sys.executable, "-m", "analysis", "table", store.location]):
-        meanwhile()
+    words = [sys.executable, "-m", "analysis", "table", store.location]
+    # Ctrl-C is for this process alone: the table's would end in a traceback while its modules are loaded.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        table = subprocess.Popen(words)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with table:
+        try:
+            meanwhile()
+            table.wait()
+        except KeyboardInterrupt:
+            table.kill()
+            raise

@@ -170,3 +170,35 @@ def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) ->
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     rows = Store(str(tmp_path / "early")).read_trials().to_pylist()
     assert [row["state"] for row in rows] == ["completed", "completed"]
+
+
+# Ctrl-C in a terminal, which reaches the whole group, while Ray would shut down and the table is on its way.
+AT_THE_TABLE = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from sweep.session import _show_table
+from sweep.store import Store
+
+def press_while_it_loads():
+    (table,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    while "pyarrow" not in Path(f"/proc/{table}/maps").read_text():
+        pass
+    os.killpg(0, signal.SIGINT)
+
+try:
+    _show_table(Store(sys.argv[1]), Console(), press_while_it_loads)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_while_the_table_is_made_ends_it_without_a_word(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_TABLE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (130, "", "")
