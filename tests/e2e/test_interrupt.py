@@ -180,6 +180,9 @@ from rich.console import Console
 from sweep.session import _show_table
 from sweep.store import Store
 
+# Whoever starts tests in a shell's background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def press_while_it_loads():
     (table,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     while "pyarrow" not in Path(f"/proc/{table}/maps").read_text():
