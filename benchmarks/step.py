@@ -24,7 +24,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -225,13 +226,14 @@ def ours(setting: Setting, *, recorded: bool = True) -> Epochs:
     return last.train_s, last.train_loss, last.train_images
 
 
-def generated(images: int) -> Dataset:
-    """Return so many generated images, and leave no file of them."""
+@contextmanager
+def generated(images: int) -> Iterator[Dataset]:
+    """Give so many generated images, in a cache of their own, which holds the choice of arithmetic too."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["SWEEP_CACHE"] = cache
         data = open_dataset("shapes", None, images)
-    assert isinstance(data, Dataset), "shapes are held in memory"
-    return data
+        assert isinstance(data, Dataset), "shapes are held in memory"
+        yield data
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -343,9 +345,10 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {options.images:,} images")
     warnings.simplefilter("ignore", UserWarning)
     torch.set_num_threads(os.cpu_count() or 1)
-    data, found = generated(options.images), list[Claim]()
-    for variant in options.variants:
-        found += measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
+    found: list[Claim] = []
+    with generated(options.images) as data:
+        for variant in options.variants:
+            found += measure(Setting(data, variant, options.batch, device), options.loops, options.repeats)
     claims.keep(options.claims, found)
 
 

@@ -104,10 +104,11 @@ def measure(variant: str, batch: int, repeats: int) -> list[Claim]:
 
 def print_operators(variant: str, batch: int) -> None:
     """Print the `OPERATORS` in which training computes longest."""
-    setting = Setting(generated(IMAGES), variant, batch, torch.device("cpu"))
-    ours(setting)  # torch's libraries choose their kernels
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
-        ours(setting)
+    with generated(IMAGES) as data:
+        setting = Setting(data, variant, batch, torch.device("cpu"))
+        ours(setting)  # torch's libraries choose their kernels
+        with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
+            ours(setting)
     found = sorted(profiled.key_averages(), key=lambda each: -each.self_cpu_time_total)
     whole = sum(each.self_cpu_time_total for each in found)
     print(f"\n{variant}, two epochs of {IMAGES:,} images\n| operator | calls | share of the time |\n|---|---|---|")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Thing:
-    """An object that may hold itself, which only a search finds to be garbage."""
+    """An object that holds itself, which only a search finds to be garbage."""
 
     def __init__(self) -> None:
         self.itself = self
