@@ -1,7 +1,7 @@
 """Python's search for garbage, kept away from what stays for good.
 
-Torch and Ray make half a million objects as they are loaded, hardly one of them garbage. Looking through them again and again took
-a quarter of the time that loading took; looking through them a last time, as Python ends, two seconds.
+Torch and Ray make half a million objects as they are loaded, hardly one of them garbage. Looking through them again and
+again took a quarter of the time that loading took; looking through them a last time, as Python ends, two seconds.
 """
 
 import atexit
