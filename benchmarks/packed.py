@@ -43,7 +43,7 @@ def trial(number: int, options: argparse.Namespace, ready: Barrier, times: Any) 
         lr=LEARNING_RATES[number % len(LEARNING_RATES)] / 100,  # low enough for every network and width to go on
         epochs=1 + options.epochs,
         drops=(),
-        test_at_end=True,
+        evaluate_every=None,
         augmentation="flip-shift",
         preprocessing="standardise",
         architecture=ArchitectureConfig(width=options.width, class_relu=False),

@@ -204,7 +204,7 @@ def ours(setting: Setting, *, recorded: bool = True) -> Epochs:
         batch_size=setting.batch,
         epochs=2,
         drops=(),
-        test_at_end=True,
+        evaluate_every=None,
         augmentation="flip-shift",
         preprocessing="standardise",
         architecture=ArchitectureConfig(class_relu=False),

@@ -60,7 +60,7 @@ def confirmations(
                     batch_size=int(batch_size),
                     seed=study.base.seed + FIRST_FRESH_SEED + number,
                     held_out=0.0,
-                    test_at_end=True,
+                    evaluate_every=None,
                     averaged_at=(),
                 )
     return found

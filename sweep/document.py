@@ -8,7 +8,7 @@ from trainables.fields import shown
 
 _NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
-_SEEDS = {"type": ["integer", "null"], "minimum": 1, "maximum": 2**53}
+_SEEDS = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e300}
 _DIMENSION = {
     "type": "object",

@@ -31,14 +31,23 @@ TOPICS: dict[str, tuple[str, ...]] = {
         *("learning_rates", "weight_decays", "batch_sizes", "search", "trials_per_cell", "warm_start"),
         *("early_stopping", "first_rung", "reduction_factor"),
     ),
-    "How the error comes about": ("protocol", "validation", "criterion", "confirm_top", "seeds", "seed"),
+    "How the error comes about": (
+        "protocol",
+        "validation",
+        "evaluate_every",
+        "criterion",
+        "confirm_top",
+        "seeds",
+        "seed",
+    ),
     "Training": (
-        *("epochs", "iterations", "train_size", "batch_size", "weight_decay", "warmup_epochs", "preprocessing"),
+        *("epochs", "iterations", "train_size", "batch_size", "weight_decay", "warmup_epochs", "momentum"),
+        *("momentum_form", "bias_lr_factor", "bias_weight_decay", "max_grad_norm", "preprocessing"),
         *("canvas", "precision", "memory_format"),
     ),
     "Networks": (
         *("width", "input_dropout", "dropout", "strided_dropout", "class_relu", "head_padding", "leaky_slope"),
-        "initialisation",
+        *("initialisation", "initialisation_std"),
     ),
     "The augmentation heavy": (
         *("rotation", "min_scale", "max_scale", "translation", "brightness", "contrast", "saturation", "hue"),

@@ -18,6 +18,7 @@ from trainables.config import (
     HeavyConfig,
     Initialisation,
     MemoryFormat,
+    MomentumForm,
     Precision,
     Preprocessing,
     TrialConfig,
@@ -147,6 +148,16 @@ class RunOptions:
     """Images per step, over all workers of a trial."""
     weight_decay: Number = None
     """Coefficient of the weights in the gradient."""
+    momentum: Number = None
+    """Momentum of SGD."""
+    momentum_form: MomentumForm | None = None
+    """Where the learning rate stands in SGD: pytorch outside the velocity, caffe inside it."""
+    bias_lr_factor: Number = None
+    """Factor on the learning rate of biases."""
+    bias_weight_decay: bool | None = None
+    """Weight decay on biases too."""
+    max_grad_norm: Number = None
+    """Largest norm of the gradient over all parameters, to which a longer one is scaled down."""
     warmup_epochs: Number = None
     """Epochs over which the learning rate rises from 0."""
     preprocessing: Preprocessing | None = None
@@ -176,8 +187,8 @@ class RunOptions:
     seed: Whole = None
     """First seed of the trials, and the search's seed."""
     seeds: Whole = None
-    """Under the protocol holdout, trials that confirm each choice, 3 by default; under paper, trials per point of the
-    grid, 1 by default."""
+    """Under the protocol holdout, trials that confirm each selected configuration, 3 by default, 0 to read no test
+    error; under paper, trials per point of the grid, 1 by default."""
 
     width: Number = None
     """Factor on every layer's channels."""
@@ -194,7 +205,9 @@ class RunOptions:
     leaky_slope: Number = None
     """Slope below zero of large-all-cnn's ReLUs."""
     initialisation: Initialisation | None = None
-    """How weights start."""
+    """How weights are initialised."""
+    initialisation_std: Number = None
+    """Standard deviation of the weights with the initialisation normal."""
 
     search: str | None = None
     """How each variant's hyperparameters are chosen: grid, tpe, random, or a sampler of Optuna's by its class name,
@@ -218,6 +231,8 @@ class RunOptions:
     test error once; paper: the lowest test error of all trials."""
     validation: Number = None
     """Share of each class's training images that holdout holds out in its search."""
+    evaluate_every: Whole = None
+    """Epochs from one measurement of the errors to the next; those of the last epoch are always measured."""
     criterion: Criterion | None = None
     """Which epoch decides in the search of holdout: last, or best-epoch, which is optimistic."""
     confirm_top: Whole = None
@@ -331,8 +346,8 @@ def command_line(*, everything: bool = False) -> cyclopts.App:
 
         Args:
             study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
-                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling; the file may be followed by :NAME;
-                default: cifar10 where there is a GPU, else quickstart.
+                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, recipe; the file may be followed by
+                :NAME; default: cifar10 where there is a GPU, else quickstart.
             options: what differs from the study.
         """
         return study, options

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import nn
 
+from sweep import recipes as _recipes  # noqa: F401 - registers its study
 from sweep.cluster.connect import Cluster
 from sweep.driver import Placement
 from sweep.search import rehearse
@@ -18,6 +19,7 @@ from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, co
 from trainables.data.images import CROP
 from trainables.data.source import IMAGE_SHAPE
 from trainables.feed import check_share
+from trainables.recipe import network_of
 
 MAX_WORKERS = 10_000
 """Workers of a trial: a guard against a slip of the finger."""
@@ -89,7 +91,7 @@ def check_study(study: Study) -> dict[str, int]:
     counts = {}
     for cell in study.cells():
         _check_source(cell)
-        VARIANTS[cell.variant]
+        VARIANTS[network_of(cell.variant)]
         num_classes = count_classes(cell.dataset, cell.data)
         with torch.device("meta"):
             model = _built(cell.variant, cell.architecture, num_classes)

@@ -12,6 +12,7 @@ from sweep.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_o
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
 from trainables.fields import check_names, check_types, listed, shown
+from trainables.recipe import Recipe, check_recipes, with_recipe
 from trainables.registry import Registry
 
 Protocol = Literal["holdout", "paper"]
@@ -44,7 +45,7 @@ class EarlierPoint:
     """A completed trial of an earlier run, as far as a search may know it."""
 
     cell: str
-    """Data set, augmentation and variant, as `TrialConfig.cell`."""
+    """As `TrialConfig.cell`."""
     lr: float
     weight_decay: float
     batch_size: int
@@ -64,10 +65,8 @@ class WarmStart:
 
     run: str
     """The earlier run's folder or URI."""
-
     points: tuple[EarlierPoint, ...]
     """Its completed trials that lie in the study's cells and space."""
-
     skipped: int
     """Its completed trials that do not."""
 
@@ -89,7 +88,6 @@ class Study:
 
     datasets: tuple[str, ...]
     """Names of data sets; with `augmentations` and `variants` they span the cells."""
-
     augmentations: tuple[Augmentation, ...] = ("none",)
     """Augmentations to train with."""
 
@@ -103,8 +101,9 @@ class Study:
     """What all trials share: its data set, augmentation, variant and learning rate are placeholders."""
 
     seeds: int | None = None
-    """Under `holdout`, trials that confirm each chosen configuration, 3 by default; under `paper`, trials per point of
-    a grid, 1 by default, seeded `base.seed`, `base.seed` + 1, and so on."""
+    """Under `holdout`, trials that confirm each selected configuration, 3 by default, 0 for a run that never reads a
+    test error; under `paper`, trials per point of a grid, 1 by default, seeded `base.seed`, `base.seed` + 1, and so on.
+    """
 
     weight_decays: Dimension | None = None
     """What weight decays each cell may try; None is `base`'s alone."""
@@ -145,6 +144,9 @@ class Study:
     confirm_top: int = 1
     """How many configurations of each cell `holdout` confirms, the best ones on the held-out images."""
 
+    recipes: tuple[Recipe, ...] = ()
+    """What variants such as `model-c.NAME` are trained by instead of `base`'s settings."""
+
     def __post_init__(self) -> None:
         check_types(self)
         # What a slip in a file of a user's own makes of them: a string is a sequence of names of one letter each.
@@ -170,9 +172,13 @@ class Study:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(getattr(self, name))}.")
+        check_recipes(self.recipes, searched=self.dimensions)
+        for variant in self.variants:
+            with_recipe(replace(self.base, variant=variant), self.recipes)
         self._check_rungs()
-        if self.seeds is not None and not 1 <= self.seeds <= MAX_TRIALS:
-            raise ValueError(f"seeds must be at least 1 and at most {MAX_TRIALS}, got {self.seeds}.")
+        fewest = 0 if self.protocol == "holdout" else 1
+        if self.seeds is not None and not fewest <= self.seeds <= MAX_TRIALS:
+            raise ValueError(f"seeds must be at least {fewest} and at most {MAX_TRIALS}, got {self.seeds}.")
         self._check_protocol()
         self._check_dimensions()
         if self.search == "grid":
@@ -183,7 +189,7 @@ class Study:
                 )
             if self.trials_per_cell is not None:
                 raise ValueError(
-                    f"trials_per_cell must be left out for the grid search, which tries each of its points, "
+                    "trials_per_cell must be left out for the grid search, which tries each of its points, "
                     f"got {self.trials_per_cell}."
                 )
         else:
@@ -213,9 +219,8 @@ class Study:
             raise ValueError(f"batch_sizes must be whole numbers, got {self.batch_sizes}.")
         for name, dimension in self.dimensions.items():
             if self.search == "grid" and not isinstance(dimension, Choice):
-                raise ValueError(
-                    f"The grid search must have listed {DIMENSIONS[name].replace('_', ' ')}, got {dimension}."
-                )
+                words = DIMENSIONS[name].replace("_", " ")
+                raise ValueError(f"The grid search must have listed {words}, got {dimension}.")
             ends = dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
             for value in ends:
                 field: dict[str, Any] = {name: int(value) if name == "batch_size" else value}
@@ -224,8 +229,7 @@ class Study:
     @property
     def dimensions(self) -> dict[str, Dimension]:
         """What a cell searches, by the field of a trial's configuration."""
-        found = {name: getattr(self, where) for name, where in DIMENSIONS.items()}
-        return {name: dimension for name, dimension in found.items() if dimension is not None}
+        return {name: getattr(self, where) for name, where in DIMENSIONS.items() if getattr(self, where) is not None}
 
     def _check_protocol(self) -> None:
         if not 0 < self.validation <= 0.5:
@@ -244,8 +248,8 @@ class Study:
 
     @property
     def confirm_seeds(self) -> int:
-        """Trials that confirm each chosen configuration; 0 where the protocol has no such phase."""
-        return (self.seeds or CONFIRM_SEEDS) if self.protocol == "holdout" else 0
+        """Trials that confirm each selected configuration; 0 where there is no such phase."""
+        return (CONFIRM_SEEDS if self.seeds is None else self.seeds) if self.protocol == "holdout" else 0
 
     @property
     def confirmed_per_cell(self) -> int:
@@ -261,6 +265,11 @@ class Study:
             )
         if self.first_rung is not None and not 1 <= self.first_rung <= last:
             raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
+        if self.base.evaluate_every != 1 and (self.early_stopping != "none" or self.criterion == "best-epoch"):
+            raise ValueError(
+                "evaluate_every must be 1 where early stopping or the criterion best-epoch goes by the errors of "
+                f"epochs, got {self.base.evaluate_every}."
+            )
         if not 2 <= self.eta <= MAX_TRIALS:
             raise ValueError(
                 f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
@@ -294,7 +303,7 @@ class Study:
         averaged_at = self.rungs if self.early_stopping == "halving" else ()
         shared = replace(self.base, held_out=held_out, averaged_at=averaged_at)
         return [
-            replace(shared, dataset=dataset, augmentation=augmentation, variant=variant)
+            with_recipe(replace(shared, dataset=dataset, augmentation=augmentation, variant=variant), self.recipes)
             for dataset, augmentation, variant in product(self.datasets, self.augmentations, self.variants)
         ]
 
@@ -327,6 +336,7 @@ class Study:
             )
             plain["warm_start"] = WarmStart(**{**earlier, "points": points})
         plain["base"] = TrialConfig.from_dict(plain["base"])
+        plain["recipes"] = tuple(map(Recipe.from_dict, listed("recipes", plain.get("recipes", ()))))
         for name in ("datasets", "augmentations", "variants"):
             if name in plain:
                 plain[name] = listed(name, plain[name])

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, final
 
+from sweep import recipes as _recipes  # noqa: F401 - registers its study
 from sweep.studies import STUDIES, Study
 from trainables.registry import check_name, load_plugins, module_name
 

@@ -14,6 +14,7 @@ from trainables.imagenet import imagenet_layers
 from trainables.initialisation import initialise
 from trainables.large import large_layers
 from trainables.layers import Conv, Dropout, Layer, MaxPool, PNormPool, network, scaled
+from trainables.recipe import network_of
 from trainables.registry import Registry
 
 BASES = ("a", "b", "c")
@@ -121,15 +122,16 @@ def register_variant(name: str) -> Callable[[Builder], Builder]:
 
 
 def build(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
-    """Return the network of a registered variant, its weights started as `options` says.
+    """Return the network of a registered variant, its weights initialised as `options` says.
 
-    The caller seeds torch: the same seed gives the same weights.
+    The caller seeds torch: the same seed gives the same weights. A recipe in the variant's name, as in
+    `model-c.glorot`, is not looked at: its settings are in `options` already.
 
     Raises:
         ValueError: the variant is unknown, or the width leaves a layer without channels.
     """
-    model = VARIANTS[variant](options, num_classes)
-    initialise(model, options.initialisation)
+    model = VARIANTS[network_of(variant)](options, num_classes)
+    initialise(model, options.initialisation, options.initialisation_std)
     return model
 
 

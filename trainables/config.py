@@ -7,7 +7,8 @@ from typing import Any, Literal, Self, get_args
 
 from trainables.fields import check_names, check_types, listed, shown
 
-Initialisation = Literal["he", "xavier-caffe", "glorot", "normal-0.05", "pytorch"]
+Initialisation = Literal["he", "xavier-caffe", "glorot", "normal", "pytorch"]
+MomentumForm = Literal["pytorch", "caffe"]
 Augmentation = Literal["none", "flip-shift", "crop-flip", "heavy"]
 Preprocessing = Literal["gcn-zca", "standardise"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -58,6 +59,10 @@ class ArchitectureConfig:
     initialisation: Initialisation = "he"
     """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
 
+    initialisation_std: float = 0.05
+    """Standard deviation of the weights with the initialisation `normal`; 0.05 stands in the Caffe configuration that
+    Network in Network's authors published."""
+
     def __post_init__(self) -> None:
         check_types(self)
         _check("width", self.width, 0 < self.width <= MAX_WIDTH, f"above 0 and at most {MAX_WIDTH}")
@@ -67,6 +72,8 @@ class ArchitectureConfig:
         _check("leaky_slope", self.leaky_slope, 0 <= self.leaky_slope < 1, "at least 0 and below 1")
         _check("head_padding", self.head_padding, self.head_padding in (0, 1), "0 or 1")
         _check_choice("initialisation", self.initialisation, get_args(Initialisation))
+        std = self.initialisation_std
+        _check("initialisation_std", std, 0 < std <= 10, "above 0 and at most 10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +159,9 @@ class TrialConfig:
     """Share of the training images, of each class alike, on which errors are measured instead of on the test images,
     which are then not looked at; 0 trains on all."""
 
-    test_at_end: bool = False
-    """Whether errors are measured after the last epoch only."""
+    evaluate_every: int | None = 1
+    """Epochs from one measurement of the errors to the next; those of the last epoch are measured always, and with None
+    these alone."""
 
     averaged_at: tuple[int, ...] = ()
     """Epochs after which the error of weights averaged over about an epoch is measured too. It changes nothing else."""
@@ -170,8 +178,23 @@ class TrialConfig:
     momentum: float = 0.9
     """Momentum of SGD, not Nesterov's."""
 
+    momentum_form: MomentumForm = "pytorch"
+    """Where the learning rate stands: `pytorch` scales the velocity by it (v = m v + g, w -= lr v), `caffe`, with which
+    the paper's networks were trained, has it inside (v = m v + lr g, w -= v). They differ after a change of the rate
+    only: with `caffe` the old rate's velocity dies away over some steps."""
+
     weight_decay: float = 0.001
     """Coefficient of w in the gradient, as torch.optim.SGD means it; the paper's lambda."""
+
+    bias_lr_factor: float = 1.0
+    """Factor on the learning rate of biases; many of Caffe's published configurations have 2."""
+
+    bias_weight_decay: bool = True
+    """Whether biases decay like weights; in many of Caffe's published configurations they do not."""
+
+    max_grad_norm: float | None = None
+    """Largest norm of the gradient over all parameters together, to which a longer one is scaled down; None scales
+    none."""
 
     batch_size: int = 128
     """Images per step over all workers; the paper does not say, reproductions use 128 or 256."""
@@ -205,13 +228,18 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("lr", "drop_factor"):
+        for name in ("lr", "drop_factor", "bias_lr_factor"):
             value = getattr(self, name)
             _check(name, value, math.isfinite(value) and value > 0, "a finite number above 0")
         for name in ("weight_decay", "warmup_epochs"):
             value = getattr(self, name)
             _check(name, value, math.isfinite(value) and value >= 0, "a finite number of at least 0")
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
+        if self.max_grad_norm is not None:
+            holds = math.isfinite(self.max_grad_norm) and self.max_grad_norm > 0
+            _check("max_grad_norm", self.max_grad_norm, holds, "a finite number above 0")
+        if self.evaluate_every is not None:
+            _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "at least 1")
         for name in ("batch_size", "epochs"):
             _check(name, getattr(self, name), 1 <= getattr(self, name) <= 10**6, "at least 1 and at most 1000000")
         if self.iterations is not None:
@@ -220,9 +248,7 @@ class TrialConfig:
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
         if self.canvas is not None:
             _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
-        within = all(1 <= epoch <= self.epochs for epoch in self.averaged_at) and not (
-            self.averaged_at and self.test_at_end
-        )
+        within = all(1 <= epoch <= self.epochs and self.is_evaluated(epoch) for epoch in self.averaged_at)
         _check("averaged_at", self.averaged_at, within, f"epochs with an error, from 1 to {self.epochs}")
         if self.train_size is not None:
             _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
@@ -232,6 +258,7 @@ class TrialConfig:
         _check("drops", self.drops, in_order, "rising fractions of the epochs, above 0 and at most 1")
         _check_choice("augmentation", self.augmentation, get_args(Augmentation))
         _check_choice("preprocessing", self.preprocessing, get_args(Preprocessing))
+        _check_choice("momentum_form", self.momentum_form, get_args(MomentumForm))
         _check_choice("precision", self.precision, get_args(Precision))
         _check_choice("memory_format", self.memory_format, get_args(MemoryFormat))
         if self.augmentation == "heavy" and self.preprocessing != "standardise":
@@ -249,6 +276,10 @@ class TrialConfig:
     def drop_epochs(self) -> tuple[int, ...]:
         """Epochs, counted from 1, after which the learning rate falls; twice the same one where there are few."""
         return tuple(round(drop * self.epochs) for drop in self.drops)
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Return whether the errors are measured after an epoch, counted from 1."""
+        return epoch == self.epochs or (self.evaluate_every is not None and epoch % self.evaluate_every == 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold; `from_dict` reads them back."""

@@ -18,6 +18,7 @@ from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig, learning_rate
 from trainables.feed import Feed
 from trainables.hardware import Arithmetic
+from trainables.optimiser import make_optimiser
 from trainables.report import EpochReport, State
 from trainables.state import TrainingState, generators, optimiser_state
 from trainables.step import TOP, Step, tally_of
@@ -80,9 +81,7 @@ def train(
     if start is not None:
         model.load_state_dict(dict(start.weights))
     wrapped = ranks.wrap(model)
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    optimiser = make_optimiser(model, config)
     average = WeightAverage(model, feed.steps_per_epoch) if config.averaged_at else None
     torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
     unlearned = 0
@@ -99,9 +98,9 @@ def train(
         model,
         wrapped,
         optimiser,
+        config,
         device=device,
         arithmetic=arithmetic,
-        batch_size=config.batch_size,
         workers=ranks.size,
     )
 
@@ -119,7 +118,7 @@ def train(
         train_loss, train_error, _, train_images = _means(ranks.add_up(step.tally))
         train_s = time.perf_counter() - started
 
-        measured = not config.test_at_end or epoch == config.epochs
+        measured = config.is_evaluated(epoch)
         evaluated, spread = evaluate(model, feed.test_batches() if measured else (), device, arithmetic)
         _, error, top5_error, images = _means(ranks.add_up(evaluated))
         averaged_error = None
@@ -135,8 +134,8 @@ def train(
         state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
         if reason:
             error = top5_error = DIVERGED_ERROR
-        is_validation = config.held_out > 0
-        is_test = not is_validation and (measured or bool(reason))
+        has_error = measured or bool(reason)
+        is_validation, is_test = has_error and config.held_out > 0, has_error and config.held_out == 0
         reports.append(
             EpochReport(
                 epoch=epoch,
@@ -149,8 +148,8 @@ def train(
                 averaged_error=averaged_error,
                 error=error if is_validation or is_test else train_error,
                 train_images=train_images,
-                val_images=images if is_validation else 0,
-                test_images=0 if is_validation else images,
+                val_images=images if config.held_out else 0,
+                test_images=0 if config.held_out else images,
                 epoch_s=time.perf_counter() - started,
                 train_s=train_s,
                 state=state,

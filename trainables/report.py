@@ -22,16 +22,17 @@ class EpochReport:
     train_error: float
     """Share of training images misclassified, measured like `train_loss`."""
     val_error: float | None
-    """Share of held-out images misclassified, dropout off, after the epoch; None where none are held out."""
+    """Share of held-out images misclassified, dropout off, after the epoch; None where none are held out, or where the
+    errors were not measured after this epoch."""
     test_error: float | None
-    """Share of test images misclassified, likewise; None where images are held out, or it is read at the end only."""
+    """Share of test images misclassified, likewise; None where images are held out, or after such an epoch."""
     test_top5_error: float | None
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
     averaged_error: float | None = None
     """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
     error: float
-    """What the search minimises: `val_error` where there is one, else `test_error`, else, where no choice hangs on it,
-    `train_error`."""
+    """What the search minimises: `val_error` where there is one, else `test_error`, else, since no choice hangs on such
+    an epoch, `train_error`."""
     train_images: int
     """Images counted in `train_error`, over all workers."""
     val_images: int

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from trainables.config import TrialConfig
 from trainables.feed import Batch
 from trainables.hardware import Arithmetic
+from trainables.optimiser import rescale_velocity
 
 TOP = 5
 """A class among this many of the likeliest is a hit for the top-5 error."""
@@ -54,10 +56,10 @@ class Step:
         model: nn.Module,
         wrapped: nn.Module,
         optimiser: torch.optim.Optimizer,
+        config: TrialConfig,
         *,
         device: torch.device,
         arithmetic: Arithmetic,
-        batch_size: int,
         workers: int,
     ) -> None:
         """Begin with nothing recorded.
@@ -65,19 +67,21 @@ class Step:
         Args:
             model: the network.
             wrapped: the same as it is called; another one where workers share a batch.
-            optimiser: SGD of the network, its state restored if it is to be; on a GPU it becomes the fused one.
+            optimiser: what `make_optimiser` made of the network, its state restored if it is to be; on a GPU it becomes
+                the fused one.
+            config: the trial's. A step of its batch size is worth recording.
             device: of all of it.
             arithmetic: of the forward pass.
-            batch_size: images of a step that is worth recording.
             workers: of the trial.
         """
         self.tally = torch.zeros(4, dtype=torch.float64, device=device)
         """See `tally_of`; the sum since it was last set to zero, in place."""
         self._wrapped, self._optimiser, self._device, self._arithmetic = wrapped, optimiser, device, arithmetic
-        self._batch_size, self._workers = batch_size, workers
+        self._config, self._workers = config, workers
+        self._parameters = list(model.parameters())
         self._is_to_record = device.type == "cuda" and workers == 1 and can_be_recorded(model)
-        # A recorded step reads the learning rate from where it was recorded, so it lives on the GPU.
-        self._lr = torch.zeros((), device=device) if device.type == "cuda" else None
+        # A recorded step reads the learning rates from where they were recorded, so they live on the GPU.
+        self._rates = [torch.zeros((), device=device) for _ in optimiser.param_groups] if device.type == "cuda" else []
         for group in optimiser.param_groups:
             group["fused"] = True if device.type == "cuda" else None
         self._done = 0
@@ -87,7 +91,7 @@ class Step:
     def __call__(self, batch: Batch, lr: float) -> None:
         """Take one step at a learning rate, and add what it saw to the tally."""
         self._set(lr)
-        if not self._is_to_record or len(batch.labels) != self._batch_size:
+        if not self._is_to_record or len(batch.labels) != self._config.batch_size:
             self._compute(batch.images, batch.labels, batch.whole)
             return
         self._done += 1
@@ -105,8 +109,11 @@ class Step:
         self._replay()
 
     def _set(self, lr: float) -> None:
-        for group in self._optimiser.param_groups:
-            group["lr"] = lr if self._lr is None else self._lr.fill_(lr)
+        if self._config.momentum_form == "caffe":
+            rescale_velocity(self._optimiser, lr)
+        for number, group in enumerate(self._optimiser.param_groups):
+            rate = lr * group["lr_factor"]
+            group["lr"] = self._rates[number].fill_(rate) if self._rates else rate
 
     def _compute(self, images: torch.Tensor, labels: torch.Tensor, whole: int) -> None:
         with self._arithmetic.autocast(self._device):
@@ -115,6 +122,8 @@ class Step:
         self._optimiser.zero_grad(set_to_none=True)
         # The workers' gradients are averaged: this factor makes the average that of the whole batch.
         torch.autograd.backward(loss * (self._workers / whole))
+        if self._config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
         self._optimiser.step()
         self.tally += tally_of(logits, labels, loss)
 

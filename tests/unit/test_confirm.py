@@ -54,7 +54,7 @@ def test_the_best_of_each_cell_is_trained_again_on_all_images_with_fresh_seeds()
     assert (model.variant, model.lr, model.weight_decay, model.batch_size) == ("model-c", 0.01, 0.001, 32)
     assert (all_cnn.variant, all_cnn.lr, all_cnn.weight_decay, all_cnn.batch_size) == ("all-cnn-c", 0.1, 0.01, 64)
     for config in found.values():
-        assert (config.held_out, config.test_at_end, config.epochs) == (0.0, True, 5)
+        assert (config.held_out, config.evaluate_every, config.epochs) == (0.0, None, 5)
     assert [config.seed for config in found.values()] == [10_000, 10_000, 10_001, 10_001]
 
 

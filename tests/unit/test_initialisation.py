@@ -14,9 +14,9 @@ DEVIATIONS = {
     "he": math.sqrt(2 / FAN_IN),
     "xavier-caffe": math.sqrt(1 / FAN_IN),
     "glorot": math.sqrt(2 / (FAN_IN + FAN_OUT)),
-    "normal-0.05": 0.05,
+    "normal": 0.05,
 }
-NORMAL = ("he", "normal-0.05")
+NORMAL = ("he", "normal")
 
 
 @pytest.mark.parametrize("name", DEVIATIONS)

@@ -344,7 +344,7 @@ def test_the_test_error_is_read_once_where_the_end_is_all_that_counts(monkeypatc
 
     every = run(trial(epochs=3))
     monkeypatch.setattr(MemoryFeed, "test_batches", noting)
-    reports = run(trial(epochs=3, test_at_end=True))
+    reports = run(trial(epochs=3, evaluate_every=None))
     assert len(looked) == 1
     assert [r.test_error for r in reports] == [None, None, every[-1].test_error]
     assert [r.test_images for r in reports] == [0, 0, 11]
@@ -353,6 +353,6 @@ def test_the_test_error_is_read_once_where_the_end_is_all_that_counts(monkeypatc
 
 
 def test_a_trial_that_diverges_before_the_end_has_the_worst_error() -> None:
-    reports = run(trial(lr=1e6, epochs=3, test_at_end=True))
+    reports = run(trial(lr=1e6, epochs=3, evaluate_every=None))
     assert reports[-1].state == "diverged"
     assert reports[-1].test_error == reports[-1].error == 1.0

@@ -46,8 +46,8 @@ def test_a_network_that_was_trained_on_all_images_comes_before_one_of_the_search
     run.write_study(study)
     searched = {"test_error": None, "val_error": 0.3}
     better = config("all-cnn-c", lr=0.02, held_out=0.1)
-    second = config("all-cnn-c", lr=0.02, seed=10_001, test_at_end=True)
-    first = config("all-cnn-c", lr=0.02, seed=10_000, test_at_end=True)
+    second = config("all-cnn-c", lr=0.02, seed=10_001, evaluate_every=None)
+    first = config("all-cnn-c", lr=0.02, seed=10_000, evaluate_every=None)
     for name, trial in (("better", better), ("second", second), ("first", first)):
         save(run, name, trial)
     search = [

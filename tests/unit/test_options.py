@@ -75,7 +75,7 @@ def test_arguments_that_cannot_be_understood_are_refused_in_one_line(arguments: 
         (["--epochs", "0"], "epochs must be at least 1 and at most 1000000, got 0."),
         (["--width", "0"], "width must be above 0 and at most 64, got 0.0."),
         (["--width", "nan"], "width must be above 0 and at most 64, got nan."),
-        (["--seeds", "0"], "seeds must be at least 1 and at most 10000, got 0."),
+        (["--seeds", "-1"], "seeds must be at least 0 and at most 10000, got -1."),
         (["--seed", "-1"], "seed must be at least 0 and below 4294967296, got -1."),
         (["--train-size", "0"], "train_size must be at least 1, got 0."),
         (["--batch-size", "0"], "batch_size must be at least 1 and at most 1000000, got 0."),

@@ -178,7 +178,8 @@ def test_points_per_cell() -> None:
         ({"validation": 0.6}, "validation must be above 0 and at most 0.5, got 0.6."),
         ({"validation": math.nan}, "validation must be above 0 and at most 0.5, got nan."),
         ({"confirm_top": 0}, "confirm_top must be at least 1 and at most 10000, got 0."),
-        ({"seeds": 0}, "seeds must be at least 1 and at most 10000, got 0."),
+        ({"seeds": -1}, "seeds must be at least 0 and at most 10000, got -1."),
+        ({"protocol": "paper", "seeds": 0}, "seeds must be at least 1 and at most 10000, got 0."),
         (
             {"learning_rates": LogUniform(0.1, 0.2)},
             "The grid search must have listed learning rates, got log-uniform [0.1, 0.2].",

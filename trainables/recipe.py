@@ -1,0 +1,119 @@
+"""A recipe: settings of training and of the network under a name, which replace those of a trial.
+
+A study that compares recipes names its variants `NETWORK.RECIPE`, such as `model-c.glorot`. Each is a cell of its own:
+it is searched, stopped early and shown like any other variant.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, final
+
+from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.fields import check_names, shown
+from trainables.registry import check_name
+
+SEPARATOR = "."
+
+TRAINING = (
+    *("momentum", "momentum_form", "weight_decay", "bias_lr_factor", "bias_weight_decay", "max_grad_norm"),
+    *("batch_size", "warmup_epochs"),
+)
+"""Fields of `TrialConfig` that a recipe may set. What a study decides for all of its trials alike, such as epochs, data
+and seeds, is none of a recipe's."""
+
+NETWORK = tuple(item.name for item in fields(ArchitectureConfig))
+"""Fields of `ArchitectureConfig`, all of which a recipe may set."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings under a name.
+
+    Raises:
+        ValueError: the name is none, or there is no such setting.
+    """
+
+    name: str
+    """Lower-case letters, digits and hyphens."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Values by the names in `TRAINING` and `NETWORK`."""
+
+    def __post_init__(self) -> None:
+        check_name("recipe", self.name)
+        known = (*TRAINING, *NETWORK)
+        if not isinstance(self.settings, Mapping):
+            raise ValueError(f"settings of the recipe {self.name} must be values by name, got {shown(self.settings)}.")
+        unknown = [name for name in self.settings if name not in known]
+        if unknown:
+            raise ValueError(
+                f"settings of the recipe {self.name} must be among {', '.join(known)}, got {shown(unknown[0])}."
+            )
+
+    def applied_to(self, config: TrialConfig) -> TrialConfig:
+        """Return a trial's configuration with these settings in place of its own.
+
+        Raises:
+            ValueError: a value does not hold.
+        """
+        network = {name: value for name, value in self.settings.items() if name in NETWORK}
+        training = {name: value for name, value in self.settings.items() if name in TRAINING}
+        try:
+            return replace(config, architecture=replace(config.architecture, **network), **training)
+        except ValueError as error:
+            raise ValueError(f"In the recipe {self.name}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """Return the recipe that `dataclasses.asdict` made plain values of.
+
+        Raises:
+            ValueError: a name is unknown or missing, or a value does not hold.
+        """
+        return cls(**check_names(cls, values, "A recipe"))
+
+
+def network_of(variant: str) -> str:
+    """Return the network's part of a variant's name: `model-c` of `model-c.glorot`."""
+    return variant.partition(SEPARATOR)[0]
+
+
+def with_recipe(config: TrialConfig, recipes: Sequence[Recipe]) -> TrialConfig:
+    """Return a trial's configuration with the settings of the recipe that its variant names, if it names one.
+
+    Raises:
+        ValueError: there is no recipe of that name, or one of its values does not hold.
+    """
+    _, separator, name = config.variant.partition(SEPARATOR)
+    if not separator:
+        return config
+    for recipe in recipes:
+        if recipe.name == name:
+            return recipe.applied_to(config)
+    known = ", ".join(recipe.name for recipe in recipes)
+    raise ValueError(
+        f"The variant {shown(config.variant)[1:-1]} must name one of the study's recipes, "
+        + (f"{known}." if recipes else "got it in a study that has none; leave the part after the dot out.")
+    )
+
+
+def check_recipes(recipes: object, *, searched: Container[str]) -> None:
+    """Refuse what are no recipes of a study.
+
+    Args:
+        recipes: the study's.
+        searched: fields of `TrialConfig` that the study searches.
+
+    Raises:
+        ValueError: two have the same name, or one sets what is searched.
+    """
+    if not isinstance(recipes, tuple) or not all(isinstance(recipe, Recipe) for recipe in recipes):
+        raise ValueError(f"recipes must be a tuple of Recipe, got {shown(recipes)}.")
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise ValueError(f"recipes must have different names, got {', '.join(names)}.")
+    for recipe in recipes:
+        for name in recipe.settings:
+            if name in searched:
+                raise ValueError(f"The recipe {recipe.name} must not set {name}, which the study searches.")
