@@ -14,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
+from sweep.deadline import Deadline, PunctualSearcher
 from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.extension import reopened
@@ -34,22 +35,22 @@ from trainables.registry import read_plugins
 
 @final
 class StopWhen(ray.tune.Stopper):  # type: ignore[misc]
-    """Ends all trials once a condition holds: how an interruption reaches Ray Tune."""
+    """Stops all trials once a condition holds, and each of them in time: how an interruption reaches Ray Tune."""
 
-    def __init__(self, condition: Callable[[], bool]) -> None:
-        self._condition = condition
+    def __init__(self, condition: Callable[[], bool], deadline: Deadline) -> None:
+        self._condition, self._deadline = condition, deadline
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: see Recorder."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Tune's signature
-        """Return whether this trial ends."""
-        return self._condition()
+        """Return whether this trial stops."""
+        return self._condition() or self._deadline.stops(result["config"]["cell"], result)
 
     def stop_all(self) -> bool:
-        """Return whether all trials end."""
-        return self._condition()
+        """Return whether all trials stop."""
+        return self._condition() or self._deadline.is_over
 
 
 def run_trials(
@@ -65,6 +66,7 @@ def run_trials(
     on_trouble: Callable[[OSError | None], None] = lambda _: None,
     trackers: Trackers | None = None,
     on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    deadline: Deadline | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -81,10 +83,16 @@ def run_trials(
         on_trouble: called with the reason when the record cannot be written, and with None once it can again.
         trackers: other tools that are told of epochs and ends.
         on_row: called with a trial's row when it begins, after each epoch, and when it ends.
+        deadline: when to have stopped; trials that have no time left are pending then.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
     study = plan.study
+    ends = Deadline() if deadline is None else deadline
+    ends.learn(recorded.values())
+
+    def is_cut_off() -> bool:
+        return is_interrupted() or ends.is_near
 
     def run(
         searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, Mapping[str, Any]]
@@ -92,7 +100,7 @@ def run_trials(
         recorder = Recorder(
             store,
             recorded=rows,
-            is_interrupted=is_interrupted,
+            is_interrupted=is_cut_off,
             on_end=on_end,
             on_loss=on_loss,
             on_change=on_change,
@@ -113,7 +121,8 @@ def run_trials(
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
         losses = LossScheduler(scheduler, searcher)
         with metrics.kept_shown():
-            _tune(plan, store, searcher, losses, recorder, is_interrupted, on_wait, trainable)
+            stop = StopWhen(is_interrupted, ends)
+            _tune(plan, store, PunctualSearcher(searcher, ends), losses, recorder, stop, on_wait, trainable)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
@@ -140,7 +149,7 @@ def run_trials(
     if len(search_ended(rows)) < plan.search_trials:
         best = best_epochs() if recorded else None
         rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped), recorded)
-    if not study.confirm_seeds or is_interrupted() or len(search_ended(rows)) < plan.search_trials:
+    if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
     metrics.plan(planned_trials(study, rows, wanted))
@@ -160,7 +169,7 @@ def _tune(
     searcher: Searcher,
     scheduler: TrialScheduler,
     recorder: Recorder,
-    is_interrupted: Callable[[], bool],
+    stop: StopWhen,
     on_wait: Callable[[int, int], None],
     trainable: Callable[[dict[str, Any]], None] | None,
 ) -> None:
@@ -202,7 +211,7 @@ def _tune(
             name=execution,
             storage_path=state,
             verbose=0,
-            stop=StopWhen(is_interrupted),
+            stop=stop,
             callbacks=[recorder, Waiting(on_wait)],
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),

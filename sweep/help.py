@@ -52,7 +52,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "The augmentation heavy": (
         *("rotation", "min_scale", "max_scale", "translation", "brightness", "contrast", "saturation", "hue"),
     ),
-    "Where it runs": ("workers_per_trial", "gpus_per_trial", "max_concurrent", "address"),
+    "Where it runs": ("workers_per_trial", "gpus_per_trial", "max_concurrent", "time_limit", "address"),
 }
 """All options by topic; one that stands in none comes last, under a topic of its own."""
 

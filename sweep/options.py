@@ -1,6 +1,7 @@
 """The command line's options, from one typed configuration class."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -79,6 +80,14 @@ def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG
         return float(tokens[0].value)
     except ValueError:
         raise ValueError(f"it must be a number, got {tokens[0].value[:40]!r}.") from None
+
+
+def _duration(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
+    said = tokens[0].value
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", said)
+    if match is None or not float(match[1]):
+        raise ValueError(f"it must be a number of seconds, minutes or hours such as 90s, 11m or 2h, got {said[:40]!r}.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # noqa: ARG001
@@ -250,6 +259,9 @@ class RunOptions:
     address: str | None = None
     """HOST:PORT of a running Ray cluster's head, auto for the one that Ray finds, or local to start Ray here; default:
     the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
+    time_limit: Annotated[float | None, Parameter(converter=_duration)] = None
+    """Time that this command may take, such as 90s, 11m or 2h: before it is over trials stop after their epoch, and the
+    command ends with status 75; --resume does what is left."""
     plugins: Words = None
     """Python files that register variants, data sets or studies of your own."""
     log: Words = None
@@ -359,7 +371,7 @@ _HELP = """Train every architecture variant of a study at every learning rate, k
 
 An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
 SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a
-known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C."""
+known state, 1 when some failed, 2 for bad input, 75 when time ran out, 130 after Ctrl-C."""
 
 
 def _absolute(what: str, path: str) -> str:

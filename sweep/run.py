@@ -1,9 +1,11 @@
 """`python -m sweep.run [STUDY] [options]`: run a study and print its table.
 
-Exit status 0 when every planned trial ended in a known state, 1 when some failed, 2 for bad input, 130 after Ctrl-C.
+Exit status 0 when every planned trial ended in a known state, 1 when some failed, 2 for bad input, 75 when time ran out
+and --resume has more to do, 130 after Ctrl-C.
 """
 
 import sys
+import time
 from contextlib import ExitStack
 
 from sweep.differences import StudyDiffers
@@ -11,11 +13,13 @@ from sweep.garbage import leave_to_the_system, loading
 from sweep.options import parse
 from sweep.study_file import StudyFile, check_named
 
-OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, SOME_FAILED, BAD_INPUT, OUT_OF_TIME, INTERRUPTED = 0, 1, 2, 75, 130
+"""75 is EX_TEMPFAIL of sysexits.h: the same command, given again, will do more."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    started = time.monotonic()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with ExitStack() as stack:
@@ -29,8 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
                     check_named(study_name, may_come=bool(options.plugins) or options.resume)
                 # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
                 from sweep import session
+                from sweep.deadline import Deadline
 
-                prepared = session.prepare(study_name, options, arguments, stack)
+                deadline = Deadline()
+                if options.time_limit is not None:
+                    deadline.end_within(options.time_limit - (time.monotonic() - started))
+                prepared = session.prepare(study_name, options, arguments, deadline, stack)
             except ValueError as error:
                 print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
                 if isinstance(error, StudyDiffers):
@@ -44,7 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         # While the table was printed or Ray shut down: all that there was to record is recorded.
         return INTERRUPTED
-    return {"all ended": OK, "some failed": SOME_FAILED, "interrupted": INTERRUPTED}[outcome]
+    return {
+        "all ended": OK,
+        "some failed": SOME_FAILED,
+        "interrupted": INTERRUPTED,
+        "out of time": OUT_OF_TIME,
+    }[outcome]
 
 
 def command() -> int:

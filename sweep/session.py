@@ -23,6 +23,7 @@ from sweep.cluster.probe import check_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.cluster.watch import ClusterLostError, cluster_watched
 from sweep.confirm import planned_trials
+from sweep.deadline import Deadline
 from sweep.display import Progress, show_notes, show_plan
 from sweep.execution import run_trials
 from sweep.extension import reopened
@@ -43,6 +44,7 @@ from sweep.resumption import (
 )
 from sweep.salvage import salvage_record
 from sweep.screen import Look, Trials, View, shown
+from sweep.signals import Interruption
 from sweep.standing import Scope
 from sweep.store import Store, run_location
 from sweep.studies import Study
@@ -53,45 +55,7 @@ from trainables.config import TrialConfig
 from trainables.files import why
 from trainables.registry import load_plugins
 
-Outcome = Literal["all ended", "some failed", "interrupted"]
-
-
-@final
-class Interruption:
-    """Whether the user asked for the end: with Ctrl-C, or with the signal that `ray job stop` sends."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self.descriptor = 2
-        """Where a first signal is answered."""
-        self.view: View | None = None
-        """What shows the run, while it is shown."""
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        """Return whether it was asked for."""
-        return self.is_set
-
-    def listen(self) -> None:
-        """From now on take the first signal as a request; a second one raises KeyboardInterrupt."""
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in self._before:
-            signal.signal(number, self._note)
-
-    def stop_listening(self) -> None:
-        """Leave signals to whom they belonged before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _note(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's signature
-        if self.is_set:
-            raise KeyboardInterrupt
-        self.is_set = True
-        # To a descriptor, since the signal may have come in the middle of a print; what reads it may have had its own
-        # Ctrl-C.
-        with suppress(OSError):
-            os.write(self.descriptor, b"Stopping the trials and closing the record: some seconds.\n")
+Outcome = Literal["all ended", "some failed", "interrupted", "out of time"]
 
 
 @final
@@ -117,17 +81,21 @@ class Prepared:
     """With the name that was given or made up."""
     console: Console
     interruption: Interruption
+    deadline: Deadline
     leave_cluster: Callable[[], None]
     """Lets go of the cluster: the Ray that was started here ends."""
 
 
-def prepare(study_name: str | None, options: RunOptions, arguments: list[str], stack: ExitStack) -> Prepared | Outcome:
+def prepare(
+    study_name: str | None, options: RunOptions, arguments: list[str], deadline: Deadline, stack: ExitStack
+) -> Prepared | Outcome:
     """Check everything, print the plan and begin the record; how it ended where nothing is to be run.
 
     Args:
         study_name: what was named on the command line.
         options: the rest of it.
         arguments: the command line as it was typed.
+        deadline: when all has to have ended.
         stack: what must be given back at the end: the cluster and the run's folder.
 
     Raises:
@@ -197,11 +165,13 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
     if address is None and not options.dry_run:
         plan = plan_on(cluster=joined.enter_context(connect(None)))
     show_plan(plan, store.location, console, ended=_count_ended(recorded.values()))
+    if options.time_limit is not None:
+        show_notes([("time limit", f"trials stop after their epoch, by {deadline.training_ends_at:%H:%M:%S}")], console)
     if run is not None:
         show_notes(_notes(run, plan, recorded, options), console)
     if options.dry_run:
         return "all ended"
-    interruption = Interruption()
+    interruption = Interruption(deadline)
     stack.callback(interruption.stop_listening)
     if run is None:
         stack.enter_context(store.locked(console.print))
@@ -227,6 +197,7 @@ def prepare(study_name: str | None, options: RunOptions, arguments: list[str], s
         options=options,
         console=console,
         interruption=interruption,
+        deadline=deadline,
         leave_cluster=joined.close,
     )
 
@@ -287,6 +258,7 @@ def execute(prepared: Prepared) -> Outcome:
                 on_trouble=progress.record_troubled,
                 trackers=trackers,
                 on_row=view.trials.update,
+                deadline=prepared.deadline,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
@@ -311,12 +283,30 @@ def execute(prepared: Prepared) -> Outcome:
     if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
+    if prepared.deadline.is_near and missing:
+        return _out_of_time(prepared, rows, missing)
     _show_table(store, prepared.console, prepared.leave_cluster)
     if states["failed"]:
         say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
         say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
+
+
+def _out_of_time(prepared: Prepared, rows: Iterable[Mapping[str, Any]], missing: int) -> Outcome:
+    say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
+    before = sum(row["epochs_run"] for row in prepared.recorded.values())
+    epochs = sum(row["epochs_run"] for row in rows) - before
+    if not epochs and not prepared.interruption.is_terminated:
+        # With status 75 whatever starts the run again would do so for ever.
+        say(
+            f"No epoch ended within the time limit. Everything is saved; {missing} trials are left. "
+            f"Resume with a longer --time-limit: {_resume_command(prepared)}"
+        )
+        return "some failed"
+    why_now = "Stopped by SIGTERM" if prepared.interruption.is_terminated else "Out of time"
+    say(f"{why_now}. Everything is saved; {missing} trials are left. Resume with: {_resume_command(prepared)}")
+    return "out of time"
 
 
 def _lost(prepared: Prepared, reason: str) -> str:

@@ -5,13 +5,19 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sweep.run import OUT_OF_TIME
 from sweep.store import Store
 from tests.dashboard import check_shown
 from tests.e2e.conftest import command, environment, without_times
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
 
 STUDY = (
     *("quickstart", "--train-size", "400", "--epochs", "8", "--width", "0.1"),
@@ -51,9 +57,9 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment())
 
 
-def go_on(said: str) -> list[str]:
+def go_on(said: str, before: str = "Go on with: ") -> list[str]:
     """Return the arguments of the command that an interrupted run names."""
-    arguments = shlex.split(said.split("Go on with: ")[1].splitlines()[0])
+    arguments = shlex.split(said.split(before)[1].splitlines()[0])
     # `python` where that is the environment's own, else its path: the command works as it is printed.
     assert arguments[0] in ("python", sys.executable)
     assert arguments[1:4] == ["-m", "sweep.run", "--resume"]
@@ -162,6 +168,54 @@ def test_trials_put_aside_come_to_the_same_record_interrupted_or_not_one_at_a_ti
     (completed,) = (row["trial_id"] for row in stores[0].read_trials().to_pylist() if row["state"] == "completed")
     assert completed == best["trial_id"]
     check_shown(tmp_path / "cut")
+
+
+def test_a_terminated_run_is_resumed_until_its_record_is_that_of_an_undisturbed_one(tmp_path: Path) -> None:
+    study = (*STUDY, "--learning-rates", "0.01", "0.001", "--seeds", "1")
+    again = [sys.executable, str(ROOT / "scripts" / "begin-or-resume"), "cut", *study]
+    variables = environment() | {"SWEEP_OUTPUT": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    process = subprocess.Popen(again, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+    assert process.stdout is not None
+    store = Store(str(tmp_path / "cut"))
+    while not any(row["epochs_run"] for row in _rows(store)):  # in the midst of the first trial
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate()
+    assert process.returncode == OUT_OF_TIME, said + errors
+    assert "SIGTERM: trials stop after this epoch" in errors
+    assert "Stopped by SIGTERM. Everything is saved; " in said
+    rows = _rows(store)
+    assert {"pending"} <= {row["state"] for row in rows} <= {"pending", "completed"}
+    trained = store.read_epochs().to_pylist()
+
+    done = subprocess.run(again, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = store.read_epochs().to_pylist()
+    assert all(epoch in kept for epoch in trained)
+    whole = run(command(tmp_path, *study, "--name", "whole")[1:])
+    assert whole.returncode == 0
+    assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
+
+
+def test_a_time_limit_too_short_for_an_epoch_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [*command(tmp_path, *GRID, "--name", "none"), "--time-limit", "1s"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert said.returncode == 1, said.stdout + said.stderr
+    assert "No epoch ended within the time limit. Everything is saved; 2 trials are left. Resume with a" in said.stdout
+    assert Store(str(tmp_path / "none")).read_trials().num_rows == 0
+    resumed = run([*go_on(said.stdout, "--time-limit: "), "--time-limit", "2h"])
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "trials stop after their epoch, by " in resumed.stdout
+    assert {row["state"] for row in _rows(Store(str(tmp_path / "none")))} == {"completed"}
+
+
+def _rows(store: Store) -> list[dict[str, Any]]:
+    return store.read_trials().to_pylist() if store.exists() else []
 
 
 def test_a_run_interrupted_before_its_first_trial_goes_on_too(tmp_path: Path) -> None:

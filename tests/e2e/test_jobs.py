@@ -85,7 +85,7 @@ def test_a_stopped_job_closes_its_record_and_can_be_gone_on_with(cluster: Nodes,
         time.sleep(0.5)
     assert "long" in ray(cluster, "stop", "long")
     said = ray(cluster, "logs", "long")
-    assert "Interrupted; the record is whole. Go on with: " in said
+    assert "Stopped by SIGTERM. Everything is saved; 2 trials are left. Resume with: " in said
     assert "Traceback" not in said
     store = Store(str(tmp_path / "cut"))
     (row, *others) = store.read_trials().to_pylist()
@@ -93,7 +93,7 @@ def test_a_stopped_job_closes_its_record_and_can_be_gone_on_with(cluster: Nodes,
     assert (row["state"], row["reason"]) == ("pending", f"interrupted after epoch {row['epochs_run']}")
     assert 1 <= row["epochs_run"] < 60
     # What it says works, as the next job.
-    again = said.split("Go on with: ")[1].splitlines()[0].split()
+    again = said.split("Resume with: ")[1].splitlines()[0].split()
     said = submit(cluster, "again", *again)
     assert "2 trials, 120 epochs" in said
     assert [row["state"] for row in store.read_trials().to_pylist()] == ["completed", "completed"]

@@ -1,6 +1,7 @@
 """What the scripts say where the machine lacks something, and how a node is set up."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,11 +127,15 @@ def test_a_node_is_not_set_up_by_half(
     assert not (tmp_path / ".sweep_env").exists()
 
 
+FOR_REAL = f'case "$1" in -c | */begin-or-resume) exec {sys.executable} "$@" ;; esac'
+"""What an imitation of Python leaves to the real one: the script itself, and its look at the run's folder."""
+
+
 def begin_or_resume(output: Path, *arguments: str) -> list[str]:
     """Run the script with an imitation of `python -m sweep.run`, and return what that was called with."""
     imitation = output.parent / "bin" / "python"
     imitation.parent.mkdir(exist_ok=True)
-    imitation.write_text(f'#!/bin/sh\n[ "$1" = - ] && exec {sys.executable} "$@"\nprintf "%s\\n" "$@"\n')
+    imitation.write_text(f'#!/bin/sh\n{FOR_REAL}\nprintf "%s\\n" "$@"\n')
     imitation.chmod(0o755)
     path = f"{imitation.parent}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -149,7 +154,71 @@ def test_a_job_that_is_submitted_again_goes_on_with_its_run(tmp_path: Path) -> N
     Store(str(output / "table3")).write_study({})
     assert begin_or_resume(output, "table3", "cifar10", "--epochs", "2") == [*begun, "--resume"]
     assert begin_or_resume(output, "table4") == ["-m", "sweep.run", "--name", "table4"]
-    assert begin_or_resume(output) == ["error: scripts/begin-or-resume must have the run's name, got nothing.\n"]
+    assert begin_or_resume(output) == ["error: scripts/begin-or-resume needs the name of the run.\n"]
     (said,) = begin_or_resume(output, "../table3")
     assert said.startswith("error: name must")
     assert "Traceback" not in said
+
+
+ROUNDS = """#!/bin/sh
+{for_real}
+echo "$@" >> calls
+trap 'echo terminated >> calls; exit 75' TERM
+[ "$(grep -c sweep.run calls)" = 3 ] && exit {last}
+[ {waits} = yes ] && {{ echo ready; sleep 60 & wait; }}
+exit 75
+"""
+
+
+def commands_of(folder: Path, last: int = 0, *, waits: bool = False) -> dict[str, str]:
+    """Put imitations of Python and Slurm into a folder, and return an environment in which they are found.
+
+    `python -m sweep.run` notes its arguments in the file `calls` and ends with status 75; the third time with `last`.
+    """
+    imitation = ROUNDS.format(for_real=FOR_REAL, last=last, waits="yes" if waits else "no")
+    for name, text in {"python": imitation, "scontrol": '#!/bin/sh\necho "scontrol $@" >> calls\n'}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    path = f"{folder}:{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "SWEEP_OUTPUT": str(folder), "PYTHONPATH": str(ROOT), "SLURM_JOB_ID": "17"}
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 130])
+def test_a_run_that_is_out_of_time_is_resumed_until_it_ends_otherwise(tmp_path: Path, last: int) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts" / "begin-or-resume", "table3", "cifar10"], cwd=tmp_path, env=commands_of(tmp_path, last)
+    )
+    assert done.returncode == last
+    assert calls(tmp_path) == ["-m sweep.run cifar10 --name table3"] * 3
+
+
+@pytest.mark.parametrize(
+    ("script", "asks_slurm"), [("scripts/begin-or-resume", False), ("clusters/slurm.sh", True)], ids=["plain", "slurm"]
+)
+def test_sigterm_is_passed_on_and_ends_the_rounds(tmp_path: Path, script: str, asks_slurm: bool) -> None:
+    process = subprocess.Popen(
+        [ROOT / script, "table3", "cifar10"],
+        cwd=tmp_path,
+        env=commands_of(tmp_path, waits=True),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    process.stdout.close()
+    requeued = ["scontrol requeue 17"] if asks_slurm else []
+    assert calls(tmp_path) == ["-m sweep.run cifar10 --name table3", "terminated", *requeued]
+
+
+def test_a_job_that_is_done_is_not_put_back_into_the_queue(tmp_path: Path) -> None:
+    assert subprocess.run(["bash", "-n", ROOT / "clusters" / "slurm.sh"]).returncode == 0
+    environment = commands_of(tmp_path, last=0)
+    assert subprocess.run([ROOT / "clusters" / "slurm.sh", "table3"], cwd=tmp_path, env=environment).returncode == 0
+    assert calls(tmp_path) == ["-m sweep.run --name table3"] * 3
