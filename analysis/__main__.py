@@ -1,4 +1,4 @@
-"""`python -m analysis table RUN... | report RUN | figures RUN | list DIR | published | shift RUN | features RUN`."""
+"""`python -m analysis table | report | figures | reproduction | list | published | shift | features`."""
 
 import atexit
 import gc
@@ -17,7 +17,9 @@ from analysis.checks import findings
 from analysis.comparison import compare as compared
 from analysis.evidence import read_evidence
 from analysis.formats import render
+from analysis.output import write_between
 from analysis.published import PAPER
+from analysis.reproduction import BEGIN, END, state_of
 from analysis.side_by_side import run_names, side_by_side
 from analysis.tables import (
     comparison_notes,
@@ -31,7 +33,7 @@ from analysis.tables import (
     table_rows,
 )
 from sweep.records import FINAL_STATES
-from sweep.store import Store
+from sweep.store import Store, runs_in
 
 OK, DAMAGED, BAD_INPUT = 0, 1, 2
 
@@ -143,6 +145,35 @@ def published(*, format: Format = "markdown") -> None:
         format: how the table is written.
     """
     print(render(published_rows(), [f"Source: {PAPER}, through transcriptions of it and papers that cite it."], format))
+
+
+@app.command
+def reproduction(*runs: str, format: Format = "markdown", write: Names = ()) -> int:
+    """Print a row per network of the paper: its error, ours, and how ours came about, or "not run".
+
+    Args:
+        runs: runs, or folders that hold runs, as folders or URIs; a network's row is the first run's that has it.
+        format: how the table is written; csv leaves out the remarks below it.
+        write: documents in which the table replaces what stands between its two marks; it is then not printed.
+    """
+    if write and format != "markdown":
+        raise ValueError(f"format must be markdown where the table is written into a document, got {format!r}.")
+    stores, remarks = [], []
+    for run in runs:
+        found = [store] if (store := Store(run)).exists() else runs_in(store)
+        stores += found
+        remarks += [] if found else [f"No run lies in {run}."]
+    names = run_names([store.location for store in stores]) if stores else []
+    evidences = {name: read_evidence(store) for name, store in zip(names, stores, strict=True)}
+    damages = [damage for evidence in evidences.values() for damage in evidence.damages]
+    rows, notes_below = state_of(evidences)
+    text = render(rows, [*damages, *notes_below, *remarks], format)
+    for document in write:
+        write_between(document, BEGIN, END, text)
+        print(document)
+    if not write:
+        print(text)
+    return _said(damages)
 
 
 @app.command(name="list")

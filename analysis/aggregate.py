@@ -48,6 +48,8 @@ class VariantResult:
     errors: tuple[float, ...]
     """Test errors of the chosen configuration in order of their seeds, of completed trials, after their last
     epoch: under `holdout` those of the phase `confirm`, under `paper` those of the search."""
+    trials: tuple[Trial, ...] = ()
+    """The trials that have these errors."""
     validation_error: float | None
     """What the choice was made by under `holdout`, the mean over the seeds of the search; None under `paper`."""
     lost_seeds: int
@@ -142,6 +144,7 @@ def _result(
     dataset, augmentation, variant, value = key
     chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
     reported = _reported(trials, choice, study["protocol"])
+    measured = [row for row in reported if row["state"] == "completed" and row["test_error"] is not None]
     own = {trial["trial_id"] for trial in trials}
     seen = [candidate.error for candidate in choice if candidate.trial_id in own]
     parameters = [trial["num_parameters"] for trial in trials if trial["num_parameters"] is not None]
@@ -157,9 +160,8 @@ def _result(
             name: frozenset(trial[name] for trial in trials if trial["phase"] == "search") for name in HYPERPARAMETERS
         },
         seed=value if by == "seed" else None,
-        errors=tuple(
-            row["test_error"] for row in reported if row["state"] == "completed" and row["test_error"] is not None
-        ),
+        errors=tuple(row["test_error"] for row in measured),
+        trials=tuple(measured),
         validation_error=statistics.fmean(seen) if seen and study["protocol"] == "holdout" else None,
         lost_seeds=sum(row["state"] in FINAL_STATES - {"completed"} for row in reported),
         chosen=tuple(candidate.trial_id for candidate in choice),

@@ -31,6 +31,10 @@ _TEXT_COLUMNS = {
     "difference is",
     "state",
     "trial",
+    "network",
+    "data",
+    "device",
+    "run",
 }
 
 # Characters for private use: what tabulate escapes cannot come out as one of these.

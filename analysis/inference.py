@@ -72,6 +72,11 @@ def binomial_standard_error(error: float, images: int) -> float:
     return math.sqrt(error * (1 - error) / images)
 
 
+def binomial_half_width(error: float, images: int) -> float:
+    """Return half of the interval that the draw of so many independent test images gives an error, a fraction."""
+    return statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * binomial_standard_error(error, images)
+
+
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two orders, 1 where they agree and -1 where opposite; None where one is all ties."""
     if min(len({*first}), len({*second})) < 2:

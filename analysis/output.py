@@ -31,6 +31,23 @@ def write_file(folder: Path, name: str, data: bytes) -> Path:
     return file
 
 
+def write_between(document: str, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two marks in a text file, each on a line of its own, by a paragraph or several.
+
+    Raises:
+        ValueError: the file cannot be read or written, or has not each mark once, in their order.
+    """
+    file = Path(document)
+    try:
+        before, mark, rest = file.read_text(encoding="utf-8").partition(begin)
+        _, last, after = rest.partition(end)
+        if not mark or not last or begin in rest:
+            raise ValueError(f"{document} needs a place for the table: one line {begin} and below it one {end}.")
+        file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{document} cannot be rewritten ({error}).") from error
+
+
 def report_file(output: str) -> tuple[Path, str]:
     """Return the folder and name of a file that a user named; nothing is made yet.
 

@@ -23,7 +23,8 @@ class Published:
     """Who is compared, as the paper names it."""
     dataset: str
     augmentation: str
-    """`none`, `flip-shift`, or `heavy`: scaled, rotated and colour-shifted too, each method in its own way."""
+    """`none`, `flip-shift`, `crop-flip`, or `heavy`: scaled, rotated and colour-shifted too, each method in its own
+    way."""
     variant: str | None = None
     """Our name of the same network, where we have it."""
     parameters: str = ""
@@ -77,7 +78,11 @@ def _others(dataset: str, augmentation: str, table: str, *rows: tuple[str, float
     ]
 
 
-OURS = {"ALL-CNN-C": "all-cnn-c", "Large ALL-CNN": "large-all-cnn"}
+OURS = {
+    "ALL-CNN-C": "all-cnn-c",
+    "Large ALL-CNN": "large-all-cnn",
+    "Upscaled ALL-CNN-B": "imagenet-all-cnn-b",
+}
 """Our names of the paper's networks outside its Table 3."""
 
 SEVERAL, ONE, MEMORY = get_args(Confidence)
@@ -120,7 +125,7 @@ PUBLISHED: tuple[Published, ...] = (
         ("Fractional max-pooling (100 tests)", 3.47, MEMORY),
     ),
     *_others(
-        *("imagenet", "flip-shift", ""),
+        *("imagenet", "crop-flip", ""),
         ("Upscaled ALL-CNN-B", 41.2, SEVERAL),
         ("Krizhevsky et al. 2012", 40.7, SEVERAL),
     ),
@@ -130,11 +135,7 @@ PUBLISHED: tuple[Published, ...] = (
 PAPER_ERRORS: dict[tuple[str, str, str], Published] = {
     (entry.dataset, entry.augmentation, entry.variant): entry for entry in PUBLISHED if entry.variant is not None
 }
-"""The paper's own errors by data set, augmentation and variant. All training images and full width; all but the Large
-ALL-CNN's, of which it says no more, after 350 epochs at the best of four learning rates."""
-
-PAPER_TRAIN_IMAGES = 50_000
-"""Training images of CIFAR-10 and CIFAR-100, all of which the paper trained on."""
+"""The paper's own errors by data set, augmentation and variant: its sixteen networks, each as `settings_of` says."""
 
 PAPER_SETTINGS: dict[str, Any] = {
     "learning_rates": {0.25, 0.1, 0.05, 0.01},
@@ -152,12 +153,35 @@ PAPER_SETTINGS: dict[str, Any] = {
     "class_relu": True,
     "head_padding": 0,
     "canvas": None,
+    "training images": 50_000,
 }
-"""What the paper states of its recipe (its section 3), under the names that study.json has. What it leaves open, batch
-size and initialisation among it, cannot differ from it."""
+"""What the paper states of its recipe on CIFAR (its section 3), under the names that study.json has, all but the number
+of images. What it leaves open, batch size and initialisation among it, cannot differ from it."""
 
-LARGE_SETTINGS: dict[str, Any] = {"canvas": 126, "width": 1.0, "input_dropout": 0.0, "dropout": 0.5}
+LARGE_SETTINGS: dict[str, Any] = {
+    "canvas": 126,
+    "width": 1.0,
+    "input_dropout": 0.0,
+    "dropout": 0.5,
+    "training images": 50_000,
+}
 """The same for the Large ALL-CNN: its layers, and the size of the images. How it was trained the paper does not say."""
+
+IMAGENET_SETTINGS: dict[str, Any] = {
+    "learning_rates": {0.01},
+    "early_stopping": "none",
+    "iterations": 450_000,
+    "batch_size": 64,
+    "drops": [200 / 450, 400 / 450],
+    "drop_factor": 0.1,
+    "warmup_epochs": 0.0,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "width": 1.0,
+    "dropout": 0.5,
+    "training images": 1_281_167,
+}
+"""The same for the network on ImageNet: one rate, and no word on preprocessing or a ReLU on the class layer."""
 
 
 def published_error(dataset: str, augmentation: str, variant: str, protocol: str) -> Published | None:
@@ -167,7 +191,8 @@ def published_error(dataset: str, augmentation: str, variant: str, protocol: str
 
 def settings_of(entry: Published) -> dict[str, Any]:
     """Return what the paper states of the recipe behind one of its own errors."""
-    return LARGE_SETTINGS if entry.variant == OURS["Large ALL-CNN"] else PAPER_SETTINGS
+    other = {OURS["Large ALL-CNN"]: LARGE_SETTINGS, OURS["Upscaled ALL-CNN-B"]: IMAGENET_SETTINGS}
+    return other.get(entry.variant or "", PAPER_SETTINGS)
 
 
 def differences(study: Mapping[str, Any], train_images: int, settings: Mapping[str, Any] = PAPER_SETTINGS) -> list[str]:
@@ -178,18 +203,19 @@ def differences(study: Mapping[str, Any], train_images: int, settings: Mapping[s
         train_images: number of training images.
         settings: what the paper states of its recipe.
     """
-    decays = study.get("weight_decays")
     ours = {
         **study,
         **study["base"],
         **study["base"]["architecture"],
         "learning_rates": _searched(study["learning_rates"]),
+        "training images": train_images,
     }
-    if decays is not None:
-        ours["weight_decay"] = _searched(decays)
+    for name, searched in (("weight_decay", "weight_decays"), ("batch_size", "batch_sizes")):
+        if study.get(searched) is not None:
+            values = _searched(study[searched])
+            ours[name] = values if len(values) > 1 else next(iter(values))
     # What a run was too old to have an option for was as in the paper.
     pairs = [(name, ours.get(name, theirs), theirs) for name, theirs in settings.items()]
-    pairs.append(("training images", train_images, PAPER_TRAIN_IMAGES))
     return [f"{name} {_plain(mine)} (paper: {_plain(theirs)})" for name, mine, theirs in pairs if mine != theirs]
 
 

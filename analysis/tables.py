@@ -24,6 +24,11 @@ ERRORS_ARE = {
 }
 """By protocol."""
 
+LARGE_NOTE = (
+    "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch size, weight "
+    "decay, preprocessing and the strengths of the augmentation are the study's own."
+)
+
 
 def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> list[Row]:
     """Return a row of text per result, errors in percent; all rows have the same columns in the same order.
@@ -282,10 +287,7 @@ def _comparability(published: Sequence[Published], study: Mapping[str, Any], tra
         if different:
             found.append(f"Not comparable with the paper's {number}: {', '.join(different)}.")
         if settings is LARGE_SETTINGS:
-            found.append(
-                "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch "
-                "size, weight decay, preprocessing and the strengths of the augmentation are the study's own."
-            )
+            found.append(LARGE_NOTE)
     return found
 
 

@@ -414,9 +414,9 @@ def runs_in(folder: Store) -> list[Store]:
     try:
         found = folder._filesystem.get_file_info(selector)
     except FileNotFoundError:
-        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r}.") from None
+        raise ValueError(f"There is no folder {folder.location!r}: name an existing folder or URI.") from None
     except OSError as error:
-        raise ValueError(f"DIR must be an existing folder or URI, got {folder.location!r} ({why(error)}).") from error
+        raise ValueError(f"The folder {folder.location!r} cannot be read: {why(error)}.") from error
     names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
     stores = (Store(_inside(folder.location, name)) for name in names)
     return [store for store in stores if store.exists()]

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import app as analysis
+from analysis.__main__ import main
+from analysis.reproduction import BEGIN, END
 from sweep.options import parse
 from sweep.studies import STUDIES
 
@@ -163,3 +165,23 @@ def test_the_readmes_tree_names_every_module() -> None:
         file.relative_to(ROOT).as_posix() for file in names if not re.search(rf"\b{re.escape(file.name)}\b", readme)
     ]
     assert not missing
+
+
+STATES = ("README.md", "docs/reproduction/README.md")
+
+
+@pytest.mark.parametrize("document", STATES)
+def test_the_state_of_the_reproduction_is_what_the_committed_runs_give(
+    document: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["reproduction", "docs/reproduction/runs"]) == 0
+    table = capsys.readouterr().out
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert text.count(BEGIN) == 1
+    stands = text.partition(BEGIN)[2].partition(END)[0]
+    assert stands.strip() == table.strip(), f"python -m analysis reproduction docs/reproduction/runs --write {document}"
+
+
+def test_the_readme_begins_with_the_state_of_the_reproduction() -> None:
+    assert BEGIN in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:20]

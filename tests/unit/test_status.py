@@ -183,7 +183,7 @@ def test_markup_in_a_name_is_shown_as_text(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["{folder}/none"], "DIR must be an existing folder or URI, got '{folder}/none'."),
+        (["{folder}/none"], "There is no folder '{folder}/none': name an existing folder or URI."),
         ([" "], "DIR must be a folder or a URI, got ' '."),
         (["{folder}", "more"], "The command line must hold one DIR and then options, got 'more' besides."),
         (
