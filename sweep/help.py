@@ -28,7 +28,8 @@ TOPICS: dict[str, tuple[str, ...]] = {
     ),
     "What is compared": ("datasets", "augmentations", "variants"),
     "How it is searched": (
-        *("learning_rates", "weight_decays", "batch_sizes", "search", "trials_per_cell", "warm_start"),
+        *("learning_rates", "weight_decays", "batch_sizes", "rates_from", "search", "trials_per_cell"),
+        "warm_start",
         *("early_stopping", "first_rung", "reduction_factor"),
     ),
     "How the error comes about": (

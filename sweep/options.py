@@ -223,6 +223,9 @@ class RunOptions:
     such as CmaEsSampler."""
     trials_per_cell: Whole = None
     """Trials of each variant under another search than the grid; default: as many as the study's grid has."""
+    rates_from: str | None = None
+    """Folder or URI of an earlier run: train at the learning rate that it selected for the same variant, and search
+    none. The paper trained on CIFAR-100 at CIFAR-10's rate."""
     warm_start: str | None = None
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
     early_stopping: EarlyStopping | None = None

@@ -44,6 +44,7 @@ from sweep.resumption import (
 )
 from sweep.salvage import salvage_record
 from sweep.screen import Look, Trials, View, shown
+from sweep.selected_rates import with_selected_rates
 from sweep.signals import Interruption
 from sweep.standing import Scope
 from sweep.store import Store, run_location
@@ -110,6 +111,9 @@ def prepare(
         raise ValueError(
             "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
         )
+    if options.rates_from is not None and (options.resume or options.learning_rates is not None):
+        besides = "--resume, whose run has its rates" if options.resume else "--learning-rates"
+        raise ValueError(f"rates_from must be left out beside {besides}, got {options.rates_from}.")
     file = StudyFile.named_by(study_name)
     if not options.resume or file is not None:
         load_plugins(options.plugins or ())
@@ -147,6 +151,8 @@ def prepare(
     else:
         study = _choose_study(named, options, cluster, console)
         options, store = _new_run(study, options)
+        if options.rates_from is not None:
+            study = with_selected_rates(study, options.rates_from)
         if options.warm_start is not None:
             study = warm_started(study, options.warm_start)
     placement: dict[str, Any] = {
