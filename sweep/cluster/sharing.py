@@ -1,6 +1,7 @@
 """Have trials that share a GPU compute on it at the same time: NVIDIA's MPS on each node with GPUs, while a run lasts.
 
-Each such node has an actor that owns a keeper, see `sweep.cluster.mps`. It ends with the driver, and the keeper with it.
+Each such node has an actor that owns a keeper, see `sweep.cluster.mps`. The actor ends with the driver, and the
+keeper with the actor.
 """
 
 import contextlib
@@ -52,9 +53,8 @@ class Sharing:
 
     @property
     def way(self) -> Way | None:
-        """How trials share the GPUs of the nodes that have answered; None where none has."""
-        ways: set[Way] = {"mps" if answer.pipe else "time-slicing" for answer in self._answers.values()}
-        return "mps on some nodes" if len(ways) > 1 else next(iter(ways), None)
+        """How trials share the GPUs of the nodes that have answered."""
+        return way_of(self._answers.values())
 
     def look(self, wait_s: float = 0.0) -> None:
         """Find or start a daemon on each node that has GPUs and has not been asked, and say what came of it.
@@ -80,7 +80,10 @@ class Sharing:
                 if node in up:
                     new[node] = Answer(pipe="", started=False, reason=f"{type(error).__name__} on the way to the node")
         self._answers |= new
-        self._tell(new.values())
+        for sentence in sentences(new.values()):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                self._say(f"{'MPS':>15}  {sentence}")
 
     def end(self) -> None:
         """End the daemons that were started."""
@@ -88,18 +91,23 @@ class Sharing:
         if ended:
             ray.wait(ended, num_returns=len(ended), timeout=END_WITHIN_S)
 
-    def _tell(self, answers: Iterable[Answer]) -> None:
-        for (started, reason), count in Counter((answer.started, answer.reason) for answer in answers).items():
-            nodes = f"{count} node" if count == 1 else f"{count} nodes"
-            if reason:
-                sentence = f"not used on {nodes}: {reason}; trials that share a GPU there take turns"
-            elif started:
-                sentence = f"started on {nodes}: trials that share a GPU compute at the same time"
-            else:
-                sentence = f"already runs on {nodes} and is used: trials that share a GPU compute at the same time"
-            if sentence not in self._said:
-                self._said.add(sentence)
-                self._say(f"{'MPS':>15}  {sentence}")
+
+def way_of(answers: Iterable[Answer]) -> Way | None:
+    """Return how trials share GPUs on nodes that gave these answers; None where there are none."""
+    ways: set[Way] = {"mps" if answer.pipe else "time-slicing" for answer in answers}
+    return "mps on some nodes" if len(ways) > 1 else next(iter(ways), None)
+
+
+def sentences(answers: Iterable[Answer]) -> Iterator[str]:
+    """Yield what to say of the nodes that gave these answers, those that gave the same one together."""
+    for (started, reason), count in Counter((answer.started, answer.reason) for answer in answers).items():
+        nodes = f"{count} node" if count == 1 else f"{count} nodes"
+        if reason:
+            yield f"not used on {nodes}: {reason}; trials that share a GPU there take turns"
+        elif started:
+            yield f"started on {nodes}: trials that share a GPU compute at the same time"
+        else:
+            yield f"runs already on {nodes} and is used: trials that share a GPU compute at the same time"
 
 
 @contextlib.contextmanager
@@ -137,6 +145,7 @@ def join_mps() -> bool:
     """
     context = ray.get_runtime_context()
     folder = folder_of(context.get_node_id(), context.get_job_id())
-    if not torch.cuda.is_initialized() and (pipe := pipe_in(folder, JOIN_WITHIN_S)):
+    has_used_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if not has_used_cuda and (pipe := pipe_in(folder, JOIN_WITHIN_S)):
         os.environ[VARIABLE] = pipe
     return os.environ.get(VARIABLE, "").startswith(folder)
