@@ -29,8 +29,9 @@ LOOK_EVERY_S = 2.0
 JOIN_WITHIN_S = 15.0
 """How long a trial waits for MPS on a node that has just joined."""
 
-END_WITHIN_S = 10.0
-"""How long a run waits for the daemons to end; they do in any case."""
+END_WITHIN_S = 8.0
+"""How long a run waits for the daemons to end, which they do in any case; less than a lost cluster leaves it, see
+`sweep.cluster.watch`."""
 
 Way = Literal["mps", "time-slicing", "mps on some nodes"]
 
@@ -134,7 +135,7 @@ def mps_on_nodes(say: Callable[[str], object]) -> Iterator[Sharing]:
     finally:
         over.set()
         if thread.ident is not None:
-            thread.join(END_WITHIN_S)
+            thread.join(LOOK_EVERY_S)
         sharing.end()
 
 

@@ -128,6 +128,7 @@ def test_an_interrupted_run_leaves_no_daemon_and_says_how_its_gpus_were_shared(c
     assert not pipe.parent.exists()
 
 
+@pytest.mark.cluster
 def test_a_node_that_joins_has_a_daemon_and_none_outlives_a_killed_driver(cluster: Nodes) -> None:
     driver = started([sys.executable, "-c", DRIVER, cluster.address])
     assert driver.stdout is not None
