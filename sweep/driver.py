@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol, Self, final
@@ -15,10 +16,19 @@ import ray.train
 import ray.tune
 from ray.exceptions import RayActorError
 from ray.train import PreemptionError, WorkerGroupError
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from sweep.faults import NodeLostError, ProcessDiedError, TrialMemoryError, is_node_death, sizes_told
+from sweep.cluster.sharing import join_mps
+from sweep.faults import (
+    NodeLostError,
+    ProcessDiedError,
+    SharedGpuError,
+    TrialMemoryError,
+    faults_shared,
+    is_node_death,
+    sizes_told,
+)
 from sweep.store import Store
 from trainables.registry import load_plugin_texts
 from trainables.worker import train_in_group, train_worker
@@ -59,6 +69,11 @@ class Placement:
     def gpus(self) -> float:
         """GPUs of a trial."""
         return self.gpus_per_worker * max(1, self.workers)
+
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether a trial has a part of a GPU."""
+        return 0 < self.gpus_per_worker < 1
 
     node_cpus: int = 0
     """CPU cores of the cluster's largest node, of which a trial that is to be by itself claims all; 0 where a trial has
@@ -161,11 +176,13 @@ def run_trial(
     store = Store(run)
     _check_reachable(run)
     checkpoint = store.checkpoint(parameters["trial_id"])
-    load_plugin_texts(plugins)
     if parameters.get("alone"):
         placement = placement.alone()
+    # Before the plugins, which may use CUDA.
+    shares_by_mps = placement.workers == 0 and placement.shares_gpu and join_mps()
+    load_plugin_texts(plugins)
     if placement.workers == 0:
-        _run_here(parameters["config"], checkpoint, placement)
+        _run_here(parameters["config"], checkpoint, placement, shares_by_mps=shares_by_mps)
     else:
         _run_in_group(parameters, checkpoint, placement, store, execution, plugins)
 
@@ -184,10 +201,10 @@ def _check_reachable(run: str) -> None:
     )
 
 
-def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> None:
+def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement, *, shares_by_mps: bool) -> None:
     # Ray Train's local mode: no process is started and no report waits for a poll.
     def train_here() -> None:
-        with sizes_told():
+        with faults_shared() if shares_by_mps else nullcontext(), sizes_told():
             train_worker(config, checkpoint, ray.tune.report, placement.cpus_per_worker)
 
     TorchTrainer(
@@ -196,10 +213,26 @@ def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement) -> 
     ).fit()
 
 
+class _JoinsMps(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray's own, which has no public name
+    """Sets a worker up that shares a GPU: with MPS, before Ray Train uses CUDA there."""
+
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(join_mps)
+        super().on_start(worker_group, backend_config)
+
+
+@final
+class _OnSharedGpu(TorchConfig):  # type: ignore[misc]
+    @property
+    def backend_cls(self) -> type[_JoinsMps]:
+        return _JoinsMps
+
+
 def _train_on_node(loop_config: dict[str, Any]) -> None:
     _check_reachable(loop_config["run"])
     load_plugin_texts(loop_config["plugins"])
-    with sizes_told():
+    shares_by_mps = loop_config["shares_gpu"] and join_mps()
+    with faults_shared() if shares_by_mps else nullcontext(), sizes_told():
         train_in_group(loop_config)
 
 
@@ -228,7 +261,9 @@ def _run_in_group(
             "trial": json.dumps(parameters["config"]),
             "checkpoint": checkpoint,
             "cpus": placement.cpus_per_worker,
+            "shares_gpu": placement.shares_gpu,
         },
+        torch_config=_OnSharedGpu() if placement.shares_gpu else None,
         scaling_config=ray.train.ScalingConfig(
             num_workers=placement.workers, use_gpu=placement.gpus_per_worker > 0, resources_per_worker=per_worker
         ),
@@ -261,7 +296,7 @@ def _run_in_group(
             raise NodeLostError("the node of the trial's worker was lost") from error
         # What the trial's own code raised, Ray Train keeps in another exception.
         for cause in (getattr(cause, "_base_exc", cause) for cause in causes):
-            if isinstance(cause, TrialMemoryError):
+            if isinstance(cause, TrialMemoryError | SharedGpuError):
                 raise cause from error
         if any(isinstance(cause, RayActorError) for cause in causes):
             raise ProcessDiedError("a worker of the trial's ended without a word") from error

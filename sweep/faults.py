@@ -10,16 +10,19 @@ from typing import Literal
 import torch
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-Fault = Literal["node lost", "out of memory", "process died", "code"]
-"""A lost node says nothing of the trial, which goes on elsewhere, however often. Want of memory, and the death of a
-process alone, which mostly comes of it, may be the neighbours' doing: the trial goes on once more, by itself. An
-exception of the trial's own code would come again."""
+Fault = Literal["node lost", "out of memory", "process died", "shared GPU", "code"]
+"""A lost node says nothing of the trial, which resumes elsewhere, however often. Lack of memory, the death of a process
+alone, which mostly comes of it, and an error of a GPU that is shared by MPS may be the neighbours' doing: the trial is
+retried once in isolation. An exception of the trial's own code would come again."""
 
 _NODE_DIED = "node has died"
 """What Ray says of an actor that died with its node, and of no other."""
 
 _KILLED_FOR_MEMORY = "running low on memory"
 """What Ray says of a process that its memory monitor has killed."""
+
+_CUDA_FAILED = ("CUDA error", "cuDNN error")
+"""What torch says in a RuntimeError when a call of CUDA or of its libraries fails."""
 
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 """What torch says in a plain RuntimeError."""
@@ -31,6 +34,10 @@ class NodeLostError(Exception):
 
 class ProcessDiedError(Exception):
     """A worker of a trial's group ended without a word, its node did not."""
+
+
+class SharedGpuError(Exception):
+    """CUDA failed on a GPU that trials share by MPS, where the fault of one fails all; the text is CUDA's."""
 
 
 class TrialMemoryError(Exception):
@@ -46,6 +53,8 @@ def fault_of(error: BaseException) -> Fault:
         return "out of memory"
     if isinstance(cause, RayActorError | WorkerCrashedError):
         return "out of memory" if _KILLED_FOR_MEMORY in str(cause) else "process died"
+    if isinstance(cause, SharedGpuError):
+        return "shared GPU"
     return "process died" if isinstance(cause, ProcessDiedError) else "code"
 
 
@@ -80,6 +89,23 @@ def sizes_told() -> Iterator[None]:
         raise TrialMemoryError(
             f"out of memory: {said}; the process held at most {peak_gib():.1f} GiB of the machine's "
             f"{machine_gib():.1f} GiB"
+        ) from error
+
+
+@contextmanager
+def faults_shared() -> Iterator[None]:
+    """Tell errors of a GPU that the trial shares by MPS from those of its code.
+
+    Raises:
+        SharedGpuError: in the place of such an error; one for want of memory stays as it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or not any(said in str(error) for said in _CUDA_FAILED):
+            raise
+        raise SharedGpuError(
+            f"the GPU failed, which it shared with other trials by MPS: {str(error).strip().splitlines()[0]}"
         ) from error
 
 

@@ -45,7 +45,8 @@ def failure_of(trial: Trial) -> Failure:
         reason=reason,
         signature=signature,
         traceback=text,
-        is_tried_again=fault == "node lost" or (fault in ("out of memory", "process died") and not is_alone),
+        is_tried_again=fault == "node lost"
+        or (fault in ("out of memory", "process died", "shared GPU") and not is_alone),
     )
 
 

@@ -82,6 +82,19 @@ def describe_resumption(
     }
 
 
+def with_gpu_sharing(document: Mapping[str, Any], way: str | None) -> dict[str, Any]:
+    """Return study.json with how trials that share a GPU do so in the latest execution, `gpu_sharing`.
+
+    Args:
+        document: study.json as it is.
+        way: `mps`, `time-slicing` or `mps on some nodes`; None where no node with GPUs is up yet.
+    """
+    resumed = list(document.get("resumed", []))
+    if not resumed:
+        return {**document, "gpu_sharing": way}
+    return {**document, "resumed": [*resumed[:-1], resumed[-1] | {"gpu_sharing": way}]}
+
+
 def plugin_checksums(paths: Iterable[str]) -> list[dict[str, str]]:
     """Return the name and the SHA-256 of each of the user's Python files, in their order.
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from sweep.cluster.code import check_output
 from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluster, this_machine
 from sweep.cluster.probe import check_nodes
+from sweep.cluster.sharing import mps_on_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.cluster.watch import ClusterLostError, cluster_watched
 from sweep.confirm import planned_trials
@@ -32,7 +33,7 @@ from sweep.mending import mend
 from sweep.metrics import run_name
 from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
-from sweep.provenance import changes, describe_resumption, describe_run
+from sweep.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
 from sweep.records import FINAL_STATES
 from sweep.resumption import (
     Recorded,
@@ -251,7 +252,12 @@ def execute(prepared: Prepared) -> Outcome:
         say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
     trackers = make_trackers(prepared.options.log or (), store, plan.study, say)
     try:
-        with closing(trackers), cluster_watched(partial(_give_up, prepared)), _shown(prepared) as view:
+        with (
+            closing(trackers),
+            cluster_watched(partial(_give_up, prepared)),
+            _gpus_shared(plan, store, say),
+            _shown(prepared) as view,
+        ):
             rows = run_trials(
                 plan,
                 store,
@@ -329,6 +335,20 @@ def _give_up(prepared: Prepared, reason: str) -> None:
         os.write(1 if view is None else view.out, f"\n{_lost(prepared, reason)}\n".encode())
     end_own_cluster()
     os._exit(1)
+
+
+@contextmanager
+def _gpus_shared(plan: Plan, store: Store, say: Callable[[str], object]) -> Iterator[None]:
+    """Have trials that share a GPU compute on it at the same time where nodes can, and record whether they did."""
+    if not plan.placement.shares_gpu:
+        yield
+        return
+    with mps_on_nodes(say) as sharing:
+        way = sharing.way
+        store.write_study(with_gpu_sharing(store.read_study(), way))
+        yield
+        if sharing.way != way:  # nodes have joined
+            store.write_study(with_gpu_sharing(store.read_study(), sharing.way))
 
 
 @contextmanager

@@ -231,6 +231,8 @@ def _origin(entry: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
     if hardware:
         system = ", ".join(str(hardware[key]) for key in ("machine", "system") if hardware.get(key))
         lines.append(("hardware", f"{hardware.get('cpus')} CPUs, {hardware.get('gpus')} GPUs{gpu}; {system}"))
+    if entry.get("gpu_sharing"):
+        lines.append(("GPUs shared by", entry["gpu_sharing"]))
     return [(f"{prefix}{what}", text) for what, text in lines]
 
 

@@ -14,6 +14,7 @@ from sweep.faults import (
     Fault,
     NodeLostError,
     ProcessDiedError,
+    SharedGpuError,
     TrialMemoryError,
     fault_of,
     machine_gib,
@@ -53,6 +54,7 @@ ERRORS: list[tuple[Exception, Fault]] = [
     (in_task(MemoryError()), "out of memory"),
     (in_task(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), "out of memory"),
     (in_task(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")), "out of memory"),
+    (in_task(SharedGpuError("CUDA error: unspecified launch failure")), "shared GPU"),
     (in_task(RuntimeError("the shapes do not match")), "code"),
     # Not fooled by what a trial's own code says.
     (in_task(RuntimeError(NODE)), "code"),

@@ -215,6 +215,13 @@ def test_gpu_hours_count_the_gpus_of_a_trial(run: Store) -> None:
     assert "4.80 (durations of all trials x 4 GPUs of each)" in report(run)
 
 
+def test_how_gpus_were_shared_is_told_for_each_execution_that_shared_them(run: Store) -> None:
+    assert "GPUs shared by" not in report(run, "--format", "md")
+    run.write_study(run.read_study() | {"gpu_sharing": "time-slicing", "resumed": [{"gpu_sharing": "mps"}, {}]})
+    lines = [line for line in report(run, "--format", "md").splitlines() if "GPUs shared by" in line]
+    assert lines == ["- GPUs shared by: time-slicing", "- resumed 1: GPUs shared by: mps"]
+
+
 def test_the_file_is_where_it_was_asked_for(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "new" / "page.html"
     assert main(["report", run.location, "--output", str(file)]) == 0
