@@ -34,7 +34,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "How the error comes about": ("protocol", "validation", "criterion", "confirm_top", "seeds", "seed"),
     "Training": (
         *("epochs", "iterations", "train_size", "batch_size", "weight_decay", "warmup_epochs", "preprocessing"),
-        *("canvas", "precision", "memory_format"),
+        *("canvas", "precision", "memory_format", "compiled"),
     ),
     "Networks": (
         *("width", "input_dropout", "dropout", "strided_dropout", "class_relu", "head_padding", "leaky_slope"),

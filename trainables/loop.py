@@ -103,6 +103,8 @@ def train(
         arithmetic=arithmetic,
         batch_size=config.batch_size,
         workers=ranks.size,
+        # A trial that goes on does so as it began.
+        must_compile=config.compiled == "yes" or start is not None,
     )
 
     for epoch in range(len(reports) + 1, config.epochs + 1):
@@ -158,6 +160,7 @@ def train(
                 num_parameters=count_parameters(model),
                 precision=arithmetic.precision,
                 memory_format=arithmetic.memory_format,
+                compiled=step.compiled,
                 device=_device_name(device),
                 node=platform.node(),
             )
