@@ -148,15 +148,15 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
     Nodes are counted too: of a processor the record knows no more than the name of its machine.
     """
     mixed = []
-    for name in ("device", "node", "precision", "memory_format"):
-        values = sorted({row[name] for row in evidence.trials if row[name] is not None})
+    for name in ("device", "node", "precision", "memory_format", "compiled"):
+        values = sorted({str(row[name]) for row in evidence.trials if row[name] is not None})
         if len(values) > 1:
             mixed.append(f"{name.replace('_', ' ')} {', '.join(values) if name != 'node' else f'{len(values)} names'}")
     if mixed:
         yield Finding(
             about="the run",
             text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
-            advice="compare trials of one kind of machine, with --precision and --memory-format set.",
+            advice="compare trials of one kind of machine; set --precision, --memory-format and --compiled.",
         )
     code = evidence.document.get("code") or {}
     versions = [code, *((entry.get("code") or {}) for entry in evidence.document.get("resumed", []))]

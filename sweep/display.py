@@ -14,6 +14,8 @@ from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 from trainables.files import why
 
+_COMPILED = {"auto": "compiled where a trial is long enough on a GPU", "yes": "compiled", "no": "not compiled"}
+
 
 def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) -> None:
     """Print cells, trials, epochs and what fits.
@@ -53,7 +55,8 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "images": f"{images} (training + test), {base.preprocessing}"
         + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
         "arithmetic": f"{base.precision}, {base.memory_format}"
-        + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else ""),
+        + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else "")
+        + f", {_COMPILED[base.compiled]}",
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}"
         + ("" if study.batch_sizes else f", batches of {base.batch_size:,}")
         + ("" if study.weight_decays else f", weight decay {base.weight_decay:g}"),

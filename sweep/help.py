@@ -44,7 +44,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "Training": (
         *("epochs", "iterations", "train_size", "batch_size", "weight_decay", "warmup_epochs", "momentum"),
         *("momentum_form", "bias_lr_factor", "bias_weight_decay", "max_grad_norm", "preprocessing"),
-        *("canvas", "precision", "memory_format"),
+        *("canvas", "precision", "memory_format", "compiled"),
     ),
     "Networks": (
         *("width", "input_dropout", "dropout", "strided_dropout", "class_relu", "head_padding", "leaky_slope"),

@@ -16,6 +16,7 @@ from sweep.help import HELP, HELP_ALL, Formatter
 from sweep.studies import DIMENSIONS, Criterion, EarlyStopping, Protocol, Study
 from trainables.config import (
     ArchitectureConfig,
+    Compiled,
     HeavyConfig,
     Initialisation,
     MemoryFormat,
@@ -193,6 +194,9 @@ class RunOptions:
     """Arithmetic of the forward pass."""
     memory_format: MemoryFormat | None = None
     """Memory layout of images and weights."""
+    compiled: Compiled | None = None
+    """Whether torch.compile fuses the kernels of the network's training steps; auto does so on GPUs, for trials of
+    80,000 steps or more."""
     seed: Whole = None
     """First seed of the trials, and the search's seed."""
     seeds: Whole = None

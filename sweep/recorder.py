@@ -124,6 +124,7 @@ class Recorder(Callback):  # type: ignore[misc]
             device=result["device"],
             precision=result["precision"],
             memory_format=result["memory_format"],
+            compiled=result["compiled"],
         )
         self._on_epoch(row, self._epochs[-1])
         if result["state"] == "diverged":

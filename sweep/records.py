@@ -9,13 +9,13 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised whenever a column changes its name, type or meaning, or one comes."""
 
 OLDEST_VERSION = 4
 """The oldest that is still read."""
 
-ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6}
+ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6, "compiled": 7}
 """Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -55,6 +55,7 @@ TRIALS = pa.schema(
         ("device", pa.string()),
         ("precision", pa.string()),
         ("memory_format", pa.string()),
+        ("compiled", pa.bool_()),
         ("reason", pa.string()),
         ("preemptions", pa.int64()),
         ("retries", pa.int64()),

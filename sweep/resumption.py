@@ -156,11 +156,16 @@ def recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> RunO
 
 def with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
     """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change."""
-    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
-    if len(used) != 1:
-        return study
-    ((precision, memory_format),) = used
-    return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
+    base, trained = study.base, [row for row in rows if row["precision"] is not None]
+    used = {(row["precision"], row["memory_format"]) for row in trained}
+    if len(used) == 1:
+        ((precision, memory_format),) = used
+        base = replace(base, precision=precision, memory_format=memory_format)
+    # Null in records from before there was a choice, when nothing was compiled.
+    are_compiled = {bool(row["compiled"]) for row in trained}
+    if base.compiled == "auto" and len(are_compiled) == 1:
+        base = replace(base, compiled="yes" if are_compiled.pop() else "no")
+    return replace(study, base=base)
 
 
 def check_same(plan: Plan, document: Mapping[str, Any]) -> None:

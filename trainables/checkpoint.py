@@ -177,8 +177,9 @@ def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:
     What a trial was told to choose by itself and what it chose are the same: a run that goes on names the latter.
     """
     same = {}
-    for name in ("precision", "memory_format"):
-        chosen = getattr(found.training.reports[-1], name) if found.training is not None else "auto"
+    of_last = found.training.reports[-1].arithmetic if found.training is not None else {}
+    for name in ("precision", "memory_format", "compiled"):
+        chosen = of_last.get(name, "auto")
         held, wanted = getattr(found.config, name), getattr(config, name)
         if "auto" in (held, wanted) and {held, wanted} <= {"auto", chosen}:
             same[name] = wanted

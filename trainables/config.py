@@ -13,6 +13,7 @@ Augmentation = Literal["none", "flip-shift", "crop-flip", "heavy"]
 Preprocessing = Literal["gcn-zca", "standardise"]
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Compiled = Literal["auto", "yes", "no"]
 
 PAPER_DROPS = (200 / 350, 250 / 350, 300 / 350)
 """Where the paper divides the learning rate by 10: after epochs 200, 250 and 300 of 350."""
@@ -223,6 +224,11 @@ class TrialConfig:
     memory_format: MemoryFormat = "auto"
     """Layout of images and weights; `auto` takes what was measured faster on this machine."""
 
+    compiled: Compiled = "auto"
+    """Whether torch.compile fuses the kernels of the network's training steps; never with several workers. `auto`
+    compiles on a GPU whose machine has a C compiler, from `trainables.hardware.COMPILED_FROM_STEPS` steps on, a network
+    of torch's and this project's modules; `yes` any network, or fails the trial. It changes roundings."""
+
     plugins: tuple[str, ...] = ()
     """Python files that register the user's own variants, data sets or studies."""
 
@@ -261,6 +267,7 @@ class TrialConfig:
         _check_choice("momentum_form", self.momentum_form, get_args(MomentumForm))
         _check_choice("precision", self.precision, get_args(Precision))
         _check_choice("memory_format", self.memory_format, get_args(MemoryFormat))
+        _check_choice("compiled", self.compiled, get_args(Compiled))
         if self.augmentation == "heavy" and self.preprocessing != "standardise":
             raise ValueError(
                 f"preprocessing must be standardise for the augmentation heavy, whose colour shifts act on pixels, "

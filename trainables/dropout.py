@@ -11,7 +11,7 @@ _LEVELS = 2**16
 
 @final
 class WordDropout(nn.Dropout):
-    """`torch.nn.Dropout`, on a CPU from random words of 64 bits; everywhere else it is that very module.
+    """`torch.nn.Dropout`, on a CPU from random words of 64 bits; everywhere else, and compiled, it is that very module.
 
     `torch.nn.Dropout` draws a random number for each element there, on one core, which takes a tenth of the time of an
     ALL-CNN-C's step. A quarter of a word is enough: the probability is rounded to a multiple of 2**-16, and what is
@@ -21,7 +21,8 @@ class WordDropout(nn.Dropout):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return `input`, of any shape; in training each element is either 0 or scaled up."""
         dropped = round(self.p * _LEVELS)
-        is_plain = not self.training or self.inplace or input.device.type != "cpu"
+        # torch.compile cannot trace draws into a buffer.
+        is_plain = not self.training or self.inplace or torch.compiler.is_compiling() or input.device.type != "cpu"
         if is_plain or not 0 < dropped < _LEVELS:
             return super().forward(input)
         # Multiplied by a mask of the input's own type, the fastest of the ways that were timed.

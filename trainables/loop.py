@@ -102,6 +102,8 @@ def train(
         device=device,
         arithmetic=arithmetic,
         workers=ranks.size,
+        # A trial that goes on does so as it began.
+        must_compile=config.compiled == "yes" or start is not None,
     )
 
     for epoch in range(len(reports) + 1, config.epochs + 1):
@@ -157,6 +159,7 @@ def train(
                 num_parameters=count_parameters(model),
                 precision=arithmetic.precision,
                 memory_format=arithmetic.memory_format,
+                compiled=step.compiled,
                 device=_device_name(device),
                 node=platform.node(),
             )

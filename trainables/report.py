@@ -49,12 +49,20 @@ class EpochReport:
     num_parameters: int
     precision: str
     memory_format: str
+    compiled: bool = False
+    """Whether the network was compiled for its training steps."""
     device: str
     node: str
     """Name of the machine that the first worker ran on."""
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """Return the settings of a trial's configuration that `auto` stood for."""
+        compiled = "yes" if self.compiled else "no"
+        return {"precision": self.precision, "memory_format": self.memory_format, "compiled": compiled}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name."""

@@ -69,10 +69,7 @@ class TrainingState:
         if average is not None and self.average is not None:
             average.restore(**self.average)
         if rank < len(self.generators):
-            held = self.generators[rank]
-            torch.set_rng_state(held["cpu"])
-            if device.type == "cuda" and "cuda" in held:
-                torch.cuda.set_rng_state(held["cuda"], device)
+            restore_generators(self.generators[rank], device)
 
     def pack(self) -> dict[str, Any]:
         """Return tensors, numbers and text alone, which `torch.load` reads without running anything."""
@@ -124,6 +121,13 @@ def generators(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the states of torch's own generators, which dropout draws from: `cpu`, and `cuda` on a GPU."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_generators(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put torch's own generators where `generators` found them."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray
@@ -62,7 +63,7 @@ def train_worker(
             Checkpoint.of(model, trial, feed.num_classes, state.epoch, state).save(checkpoint, keep_previous=True)
 
     start = find_start(checkpoint, trial, feed.num_classes) if checkpoint is not None else None
-    arithmetic = _agreed(trial, device, ranks, start)
+    arithmetic = _agreed(trial, device, ranks, start, feed.steps_per_epoch)
     train(trial, feed, pass_on, device=device, arithmetic=arithmetic, ranks=ranks, start=start, save=save)
 
 
@@ -96,15 +97,18 @@ def _feed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Feed:
     return MemoryFeed(prepare(data, trial.preprocessing), trial, draws, device, ranks.rank, ranks.size)
 
 
-def _agreed(trial: TrialConfig, device: torch.device, ranks: Ranks, start: Checkpoint | None) -> Arithmetic:
+def _agreed(
+    trial: TrialConfig, device: torch.device, ranks: Ranks, start: Checkpoint | None, steps_per_epoch: int
+) -> Arithmetic:
     if start is not None and start.training is not None:
         # The first attempt's, which another machine would perhaps not choose.
         last = start.training.reports[-1]
-        return Arithmetic(last.precision, last.memory_format)
+        return Arithmetic(last.precision, last.memory_format, last.compiled)
     # Each machine measures by itself: without this two workers of a trial could come to different choices.
+    choose = partial(choose_arithmetic, trial, device, steps_per_epoch=steps_per_epoch, workers=ranks.size)
     if ranks.size == 1:
-        return choose_arithmetic(trial, device)
-    chosen = [choose_arithmetic(trial, device) if ranks.rank == 0 else None]
+        return choose()
+    chosen = [choose() if ranks.rank == 0 else None]
     torch.distributed.broadcast_object_list(chosen, src=0)
     assert chosen[0] is not None, "the first worker has sent its choice"
     return chosen[0]

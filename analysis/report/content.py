@@ -205,7 +205,10 @@ def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tup
         )
         lines.append((f"data {name}", f"{sizes}{made}; checksum {data.get('checksum', 'not recorded')}"))
     kinds = Counter(
-        ", ".join(str(trial[name]) for name in ("node", "device", "precision", "memory_format") if trial[name])
+        ", ".join(
+            [str(trial[name]) for name in ("node", "device", "precision", "memory_format") if trial[name]]
+            + ["compiled"] * bool(trial["compiled"])
+        )
         for trial in trials
     )
     lines += [("trained on", f"{kind}: {count} trials") for kind, count in kinds.most_common(10) if kind]

@@ -247,13 +247,14 @@ def test_f5_a_schedule_without_drops_has_no_first_one() -> None:
 
 
 def test_f6_trials_that_ran_under_other_conditions() -> None:
-    same = {"device": "cpu", "node": "a", "precision": "bfloat16", "memory_format": "contiguous"}
+    same = {"device": "cpu", "node": "a", "precision": "bfloat16", "memory_format": "contiguous", "compiled": True}
     assert found("F6", [trial(**same), trial(**same), trial()]) == []
     other = {"device": "NVIDIA H100", "node": "b", "precision": "float32", "memory_format": "channels_last"}
+    other["compiled"] = False
     (text,) = found("F6", [trial(**same), trial(**other)])
     assert text.startswith(
         "the run: trials differ in device NVIDIA H100, cpu; node 2 names; precision bfloat16, float32; "
-        "memory format channels_last, contiguous, which"
+        "memory format channels_last, contiguous; compiled False, True, which"
     )
 
 

@@ -105,6 +105,7 @@ def test_heavy_augmentation_of_whitened_images_is_refused() -> None:
         ("preprocessing", "zca", "one of gcn-zca, standardise"),
         ("precision", "float16", "one of auto, float32, bfloat16"),
         ("memory_format", "nhwc", "one of auto, contiguous, channels_last"),
+        ("compiled", "always", "one of auto, yes, no"),
     ],
 )
 def test_a_trial_refuses(name: str, value: Any, must: str) -> None:

@@ -139,13 +139,13 @@ def test_the_arithmetic_that_a_trial_chose_is_its_own_when_it_is_named(tmp_path:
     last = tmp_path / "cut" / "last.pt"
     attempt(last, cut=lambda epoch: epoch == 3)
     # A run that goes on names what was measured faster when it began, in place of auto.
-    named = replace(TRIAL, precision="float32", memory_format="channels_last")
+    named = replace(TRIAL, precision="float32", memory_format="channels_last", compiled="no")
     attempt(last, named, cut=lambda epoch: epoch == 5)
     start = find_start(str(last), TRIAL, 10)
     assert start is not None
     assert start.epoch == 5
     assert attempt(last) == whole
-    for other in ({"precision": "bfloat16"}, {"memory_format": "contiguous"}):
+    for other in ({"precision": "bfloat16"}, {"memory_format": "contiguous"}, {"compiled": "yes"}):
         with pytest.warns(UserWarning, match="must be of this trial"):
             assert find_start(str(last), replace(TRIAL, **other), 10) is None
 

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.hardware import Arithmetic, choose_arithmetic, clearly_fastest
+from trainables.hardware import (
+    COMPILED_FROM_STEPS,
+    Arithmetic,
+    can_compile,
+    choose_arithmetic,
+    clearly_fastest,
+    is_to_be_compiled,
+)
 
 CPU = torch.device("cpu")
 
@@ -84,3 +91,55 @@ def test_an_arithmetic_lays_out_weights_and_sets_the_number_format() -> None:
         assert placed(images).dtype == torch.bfloat16
     with Arithmetic("float32", "contiguous").autocast(CPU):
         assert placed(images).dtype == torch.float32
+
+
+GPU = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("compiled", "device", "steps", "workers", "has_compiler", "expected"),
+    [
+        ("auto", GPU, COMPILED_FROM_STEPS, 1, True, True),
+        ("auto", GPU, COMPILED_FROM_STEPS - 1, 1, True, False),
+        ("auto", GPU, COMPILED_FROM_STEPS, 1, False, False),
+        ("auto", GPU, COMPILED_FROM_STEPS, 2, True, False),
+        ("auto", CPU, COMPILED_FROM_STEPS, 1, True, False),
+        ("yes", CPU, 1, 1, True, True),
+        ("yes", GPU, 1, 1, True, True),
+        ("yes", GPU, 1, 2, True, False),
+        ("yes", GPU, 1, 2, False, False),
+        ("no", GPU, COMPILED_FROM_STEPS, 1, True, False),
+    ],
+)
+def test_what_is_compiled(
+    compiled: Any, device: torch.device, steps: int, workers: int, has_compiler: bool, expected: bool
+) -> None:
+    config = trial(compiled=compiled, epochs=1, drops=())
+    found = is_to_be_compiled(config, device, steps_per_epoch=steps, workers=workers, has_compiler=has_compiler)
+    assert found is expected
+
+
+def test_a_search_on_nine_tenths_of_the_images_is_compiled_as_its_confirmation_is() -> None:
+    def decided(steps_per_epoch: int, held_out: float) -> bool:
+        config = trial(compiled="auto", epochs=350, held_out=held_out)
+        return is_to_be_compiled(config, GPU, steps_per_epoch=steps_per_epoch, workers=1, has_compiler=True)
+
+    # 350 epochs of 229 steps are 80,150; of 206, 72,100.
+    assert decided(229, 0.0)
+    assert decided(206, 0.1)
+    assert not decided(206, 0.0)
+
+
+def test_insisting_on_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CXX", raising=False)
+    assert not can_compile(CPU)
+    assert not can_compile(GPU)
+    with pytest.raises(ValueError, match=r"^compiled must be auto or no .*, got 'yes' on .*; install gcc and g\+\+"):
+        choose_arithmetic(trial(compiled="yes", precision="float32", memory_format="contiguous"), CPU)
+    compiler = tmp_path / "g++"
+    compiler.touch(mode=0o755)
+    assert can_compile(CPU)
+    assert not can_compile(GPU), "which needs a C compiler"
+    assert choose_arithmetic(trial(compiled="yes", precision="float32", memory_format="contiguous"), CPU).compiled

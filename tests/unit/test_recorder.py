@@ -52,6 +52,7 @@ def result(epoch: int, **values: Any) -> dict[str, Any]:
         "device": "cpu",
         "precision": "float32",
         "memory_format": "contiguous",
+        "compiled": True,
         "state": "running",
         "reason": "",
     } | values
@@ -119,7 +120,7 @@ def test_a_full_length_trial_is_completed_with_all_its_numbers(bench: Bench) -> 
     assert row["train_s"] == 4.0
     assert row["images_per_s"] == 50.0  # 100 images, 2 epochs, 4 s
     assert row["duration_s"] == 7.0
-    assert (row["num_parameters"], row["node"], row["device"]) == (1234, "here", "cpu")
+    assert (row["num_parameters"], row["node"], row["device"], row["compiled"]) == (1234, "here", "cpu", True)
     assert [entry["trial_id"] for entry in bench.ended] == ["t0"]
     epochs = bench.store.read_epochs().to_pylist()
     assert [(e["trial_id"], e["epoch"], e["train_images"]) for e in epochs] == [("t0", 1, 100), ("t0", 2, 100)]
