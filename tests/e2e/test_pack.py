@@ -6,7 +6,13 @@ from pathlib import Path
 from sweep.pack import main, pack
 from sweep.store import Store
 from tests.e2e.conftest import command, without_times
-from tests.e2e.test_interrupt import GRID, HOLDOUT, interrupted, run
+from tests.e2e.test_interrupt import GRID, interrupted, run
+
+# At once, and the second one is the larger network: when the first one has ended it is on its way.
+TWO_AT_ONCE = (
+    *("quickstart", "--train-size", "400", "--epochs", "8", "--width", "0.1", "--protocol", "holdout", "--seeds", "1"),
+    *("--variants", "strided-cnn-a", "convpool-cnn-c", "--learning-rates", "0.01", "--max-concurrent", "2"),
+)
 
 
 def resume(output: Path) -> subprocess.CompletedProcess[str]:
@@ -14,7 +20,7 @@ def resume(output: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_checkpoints_both_phases_come_to_the_record_of_the_run_that_stayed(tmp_path: Path) -> None:
-    interrupted(tmp_path, HOLDOUT, "[1/4]", "cut")
+    interrupted(tmp_path, TWO_AT_ONCE, "[1/4]", "cut")
     store = Store(str(tmp_path / "cut"))
     before = {row["trial_id"]: row for row in store.read_trials().to_pylist() if row["state"] == "completed"}
     assert main([store.location, str(tmp_path / "cut.tar.gz")]) == 0
