@@ -9,8 +9,8 @@ from ray.exceptions import ActorUnavailableError
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.records import EPOCHS, TRIALS
-from sweep.rungs import Decision
 from sweep.restart import restarted
+from sweep.rungs import Decision
 from sweep.store import Store
 from trainables.config import ArchitectureConfig, TrialConfig
 
