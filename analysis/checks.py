@@ -149,9 +149,10 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
     """
     mixed = []
     for name in ("device", "node", "precision", "memory_format", "compiled"):
-        values = sorted({str(row[name]) for row in evidence.trials if row[name] is not None})
-        if len(values) > 1:
-            mixed.append(f"{name.replace('_', ' ')} {', '.join(values) if name != 'node' else f'{len(values)} names'}")
+        counts = Counter(row[name] for row in evidence.trials if row[name] is not None)
+        if len(counts) > 1:
+            each = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
+            mixed.append(f"{name.replace('_', ' ')} {each if name != 'node' else f'{len(counts)} names'}")
     if mixed:
         yield Finding(
             about="the run",
@@ -167,6 +168,13 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             text=f"it went on with other code than it began with (commits {', '.join(commits)}), which may train "
             "differently.",
             advice="look at what changed between them, or run it anew.",
+        )
+    if differing := _differing([evidence.document, *evidence.document.get("resumed", [])]):
+        yield Finding(
+            about="the run",
+            text=f"it was resumed with other versions or hardware than it began with ({'; '.join(differing)}), which "
+            "can move errors as a seed does.",
+            advice="compare trials of one machine and one set of versions.",
         )
     plugins = [name for each in evidence.document.get("extended", []) for name in each["changes"] if ".py" in name]
     if plugins:
@@ -309,6 +317,22 @@ CHECKS: dict[str, Check] = {
 def findings(evidence: Evidence) -> list[str]:
     """Return what every check finds, in words: `F1 model-c: ... Advice: ...`."""
     return [f"{number} {finding}" for number, check in CHECKS.items() for finding in check(evidence)]
+
+
+def _differing(executions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return in words the packages and parts of hardware that are not the same in all executions of a run."""
+    parts: dict[str, list[Mapping[str, Any]]] = {
+        part: [execution.get(part) or {} for execution in executions] for part in ("packages", "hardware")
+    }
+    packages = sorted({name for versions in parts["packages"] for name in versions})
+    found = []
+    for part, names in (("packages", packages), ("hardware", ("gpu", "machine", "system"))):
+        for name in names:
+            # None is no difference: the head of a cluster may have no GPU of its own.
+            known = dict.fromkeys(value for one in parts[part] if (value := one.get(name)) is not None)
+            if len(known) > 1:
+                found.append(f"{name} {', '.join(known)}")
+    return found
 
 
 def _end_of_rates(rate: float | None, searched: Mapping[str, Any]) -> str | None:

@@ -64,7 +64,7 @@ def kept_in_log(store: Store) -> Iterator[Streams]:
         if not is_local:
             # The record does not need it: storage that fails now must not take the run's outcome with it.
             with suppress(OSError):
-                store.write_log(LOG, path.read_bytes())
+                store.write_file(LOG, path.read_bytes())
 
 
 def _leads_to(stream: TextIO, descriptor: int) -> bool:

@@ -30,6 +30,13 @@ _CODE = {
     "type": ["object", "null"],
     "properties": {"commit": {"type": ["string", "null"]}, "altered": {"type": ["boolean", "null"]}},
 }
+_TEXT = {"type": ["string", "null"]}
+_EXECUTION = {
+    "code": _CODE,
+    "packages": {"type": ["object", "null"], "additionalProperties": _TEXT},
+    "hardware": {"type": ["object", "null"], "properties": {"gpu": _TEXT, "machine": _TEXT, "system": _TEXT}},
+}
+"""By which code and versions, on what, a run began or was resumed."""
 
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -80,8 +87,8 @@ SCHEMA: Mapping[str, Any] = {
         },
         "planned_trials": _COUNT,
         "created": {"type": "string"},
-        "code": _CODE,
-        "resumed": {"type": "array", "items": {"type": "object", "properties": {"code": _CODE}}},
+        **_EXECUTION,
+        "resumed": {"type": "array", "items": {"type": "object", "properties": _EXECUTION}},
     },
     "required": ["study", "data", "planned_trials", "created"],
 }

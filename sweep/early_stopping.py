@@ -175,7 +175,8 @@ def make_scheduler(
     if study.early_stopping == "none":
         return FIFOScheduler()
     scheduler = PerCellASHA(study, tell) if study.early_stopping == "asha" else PerCellHalving(study, tell)
-    scheduler.restore_record(recorded, decisions)
+    # A process that was killed may have written decisions and not yet the rows of their trials, which restart.
+    scheduler.restore_record(recorded, [decision for decision in decisions if decision["trial_id"] in recorded])
     return scheduler
 
 

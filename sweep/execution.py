@@ -24,6 +24,7 @@ from sweep.metrics import RunMetrics, run_name
 from sweep.plan import Plan
 from sweep.recorder import Recorder
 from sweep.records import FINAL_STATES
+from sweep.restart import restarted
 from sweep.rungs import Decision
 from sweep.search import METRIC, StudySearcher
 from sweep.store import Store
@@ -128,6 +129,7 @@ def run_trials(
     def best_epochs() -> dict[str, float] | None:
         return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
 
+    recorded = restarted(store, recorded)
     journal = _journal(plan, store, recorded)
     metrics = RunMetrics(
         run_name(store.location),
@@ -157,6 +159,7 @@ def run_trials(
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
     by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
+    by_id = restarted(store, by_id)
     if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in wanted):
         return rows
     # What is confirmed runs to its end.

@@ -35,6 +35,7 @@ from sweep.options import RunOptions
 from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
 from sweep.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
 from sweep.records import FINAL_STATES
+from sweep.restart import without_checkpoint
 from sweep.resumption import (
     Recorded,
     check_same,
@@ -234,6 +235,10 @@ def _notes(
         yield "extended", str(difference)
     for change in changes(run.document, plan):
         yield "note", change
+    again = sum(bool(recorded[trial_id]["epochs_run"]) for trial_id in without_checkpoint(run.store, recorded))
+    if again:
+        count = "1 unfinished trial has" if again == 1 else f"{again} unfinished trials have"
+        yield "note", f"{count} no checkpoint: training starts again from epoch 1"
     if options.dry_run:
         for line in left_to_run(plan.study, recorded, run.wanted(recorded)):
             yield "left to run", line

@@ -18,7 +18,7 @@ Every file appears whole, see `trainables.files`.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, final
@@ -191,6 +191,27 @@ class Store:
         check_trial_id(trial_id)
         return self.folder(f"checkpoints/{trial_id}/last.pt")
 
+    def checkpoints(self, trial_id: str) -> list[str]:
+        """Return the names in the run's folder of a trial's checkpoints, the latest first; none where it has none.
+
+        Raises:
+            ValueError: as `checkpoint`, or the folder cannot be read.
+        """
+        folder = f"checkpoints/{check_trial_id(trial_id)}"
+        # last.pt sorts before previous.pt.
+        return [f"{folder}/{name}" for name in self.files(folder) if name.endswith(".pt")]
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of the run's, sorted; none where there is no such folder.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        try:
+            return self._files(folder)
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
+
     def exists(self) -> bool:
         """Return whether a run was begun here."""
         return bool(self._info("study.json").is_file)
@@ -252,15 +273,23 @@ class Store:
             return DECISIONS.empty_table()
         return self._read("decisions.parquet", DECISIONS)
 
-    def write_log(self, name: str, text: bytes) -> None:
-        """Put a file beside the record, whole; for a log that could not grow here."""
-        self._write(name, text)
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
+        self._write(name, data)
 
     def append_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Add rows as one more part."""
         if rows:
             number = max(self._parts(), default=-1) + 1
             self._write(part_name(number), encode(rows, EPOCHS))
+
+    def write_epochs(self, epochs: pa.Table) -> None:
+        """Write all epochs as one part, where there is none yet.
+
+        Args:
+            epochs: of the record's schema, each once.
+        """
+        self._write(part_name(0), serialise(epochs))
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
@@ -274,8 +303,8 @@ class Store:
         """
         return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
 
-    def merge_epochs(self, drop: str | None = None) -> None:
-        """Turn all parts into one, without the trial `drop`.
+    def merge_epochs(self, drop: Collection[str] = ()) -> None:
+        """Turn all parts into one, without the trials `drop`.
 
         A reader sees the old parts, the old ones and the new one, or the new one. A damaged part stays as it is: its
         rows are put back when the run goes on, see `sweep.mending`.
@@ -286,8 +315,8 @@ class Store:
                 tables.append(self._read(part_name(number), EPOCHS))
                 parts.append(number)
         table = _each_once(tables)
-        if drop is not None:
-            table = table.filter(pc.not_equal(table["trial_id"], drop))
+        if drop:
+            table = table.filter(pc.invert(pc.is_in(table["trial_id"], pa.array(sorted(drop), pa.string()))))
         self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
         for number in parts:
             self._delete(part_name(number))
@@ -348,10 +377,13 @@ class Store:
         return len(self._parts())
 
     def _parts(self) -> list[int]:
-        selector = pafs.FileSelector(f"{self._root}/epochs", allow_not_found=True)
-        listing = retried(lambda: self._filesystem.get_file_info(selector))
-        found = (_PART.fullmatch(PurePosixPath(info.path).name) for info in listing)
+        found = (_PART.fullmatch(name) for name in self._files("epochs"))
         return sorted(int(match[1]) for match in found if match)
+
+    def _files(self, folder: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        listing = retried(lambda: self._filesystem.get_file_info(selector))
+        return sorted(info.base_name for info in listing if info.type != pafs.FileType.Directory)
 
     def _info(self, name: str) -> pafs.FileInfo:
         try:

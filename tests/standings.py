@@ -4,6 +4,7 @@ from typing import Any
 
 from sweep.records import TRIALS
 from sweep.standing import Scope
+from sweep.studies import STUDIES
 
 TWELVE = [f"{name}-{letter}" for letter in "abc" for name in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 RATES = (0.25, 0.1, 0.05, 0.01)
@@ -32,6 +33,17 @@ def document(**changes: Any) -> dict[str, Any]:
         "study": study,
         "planned_trials": cells * (per_cell + confirm),
         "data": {},
+        "created": "2026-01-02T03:04:05+00:00",
+    }
+
+
+def whole_document() -> dict[str, Any]:
+    """Return study.json of a run of the quickstart, as far as a table needs it."""
+    data = {"checksum": "0", "train_images": 50, "test_images": 10, "num_classes": 10, "generated": True}
+    return {
+        "study": STUDIES["quickstart"]().to_dict(),
+        "data": {"shapes": data},
+        "planned_trials": 20,
         "created": "2026-01-02T03:04:05+00:00",
     }
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from sweep.pack import pack
 from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store, run_location
 from tests.chaos.harness import KILLED, Bench
 from tests.chaos.test_writes import SEED, STUDY
 from tests.object_store import CREDENTIALS, object_store
+from tests.standings import row, whole_document
 from trainables.architectures import build
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.config import ArchitectureConfig, TrialConfig
@@ -99,3 +101,25 @@ def test_a_run_there_that_is_killed_twice_ends_with_the_undisturbed_record(tmp_p
         assert (tally.lost, tally.doubled) == (0, 0)
         assert kills > 0
         assert faulty.failed > 0
+
+
+@pytest.mark.filterwarnings("ignore:Storage failed and is asked again:RuntimeWarning")
+def test_a_run_is_packed_from_there_and_to_there(tmp_path: Path) -> None:
+    here = Store(str(tmp_path / "here"))
+    here.write_study(whole_document())
+    here.append_epochs([{"trial_id": "t0", "epoch": 1}])
+    here.write_trials([row("model-c", 0.1, "pending", epochs_run=1) | {"trial_id": "t0"}])
+    here.write_failure("t0", "Traceback\n")
+    here.write_file("checkpoints/t0/last.pt", b"network")
+    with object_store(share=SHARE, seed=SEED) as (uri, _):
+        there = Store(run_location(uri, "packed"))
+        pack(here.location, there.location, checkpoints=True)
+        pack(there.location, str(tmp_path / "back"), checkpoints=True)
+        for place in (there.location, there.folder("inside")):
+            with pytest.raises(ValueError, match="TO must lie outside the run"):
+                pack(there.location, place)
+        with pytest.raises(ValueError, match="TO must not exist yet"):
+            pack(here.location, there.location)
+    back = {file.relative_to(tmp_path / "back"): file for file in (tmp_path / "back").rglob("*") if file.is_file()}
+    assert len(back) == 5
+    assert all(file.read_bytes() == (tmp_path / "here" / name).read_bytes() for name, file in back.items())

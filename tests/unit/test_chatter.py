@@ -56,7 +56,7 @@ def test_a_uris_log_is_put_there_at_the_end(tmp_path: Path) -> None:
         'print("before")',
         "class Store:\n"
         "    location = 'elsewhere://bucket/run'\n"
-        "    def __init__(self, folder): self.write_log = Real(folder).write_log\n"
+        "    def __init__(self, folder): self.write_file = Real(folder).write_file\n"
         'print("before")',
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)

@@ -251,10 +251,10 @@ def test_f6_trials_that_ran_under_other_conditions() -> None:
     assert found("F6", [trial(**same), trial(**same), trial()]) == []
     other = {"device": "NVIDIA H100", "node": "b", "precision": "float32", "memory_format": "channels_last"}
     other["compiled"] = False
-    (text,) = found("F6", [trial(**same), trial(**other)])
+    (text,) = found("F6", [trial(**same), trial(**other), trial(**same)])
     assert text.startswith(
-        "the run: trials differ in device NVIDIA H100, cpu; node 2 names; precision bfloat16, float32; "
-        "memory format channels_last, contiguous; compiled False, True, which"
+        "the run: trials differ in device NVIDIA H100 (1), cpu (2); node 2 names; precision bfloat16 (2), float32 (1); "
+        "memory format channels_last (1), contiguous (2); compiled False (1), True (2), which"
     )
 
 
@@ -272,6 +272,25 @@ def test_f6_a_run_that_went_on_with_other_code() -> None:
     assert found("F6", [trial()], document=began | {"resumed": [same]}) == []
     (text,) = found("F6", [trial()], document=began | {"resumed": [same, other]})
     assert "it went on with other code than it began with (commits 0123456789ab, fedcba987654)" in text
+
+
+def test_f6_a_run_that_was_resumed_with_other_versions_or_on_other_hardware() -> None:
+    began = {
+        "packages": {"torch": "2.14.1", "ray": "2.60.0", "kornia": None},
+        "hardware": {"gpu": "NVIDIA H100", "machine": "x86_64", "system": "linux", "cpus": 16},
+    }
+    # The head of a cluster has no GPU of its own, and the number of CPUs moves no error.
+    head = began | {"hardware": began["hardware"] | {"gpu": None, "cpus": 2}}
+    assert found("F6", [trial()], document=began | {"resumed": [dict(began), head, {}]}) == []
+    moved = {
+        "packages": {"torch": "2.15.0", "ray": "2.60.0", "kornia": "0.9.0"},
+        "hardware": {"gpu": "NVIDIA H200", "machine": "x86_64", "system": "linux", "cpus": 16},
+    }
+    (text,) = found("F6", [trial()], document=began | {"resumed": [head, moved, dict(began)]})
+    assert text.startswith(
+        "the run: it was resumed with other versions or hardware than it began with (torch 2.14.1, 2.15.0; "
+        "gpu NVIDIA H100, NVIDIA H200), which"
+    )
 
 
 def test_f6_a_run_that_was_extended_with_other_plugins() -> None:

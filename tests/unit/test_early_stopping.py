@@ -196,6 +196,16 @@ def test_a_trial_told_to_stop_before_the_run_was_cut_off_is_told_so_again() -> N
     assert verdict(scheduler, trial, 5, 0.1) == STOP
 
 
+def test_a_decision_about_a_trial_without_a_row_is_forgotten() -> None:
+    # The process was killed after it had written the decisions and before the rows of trials.
+    decisions = [recorded_decision("lost", 5, 0.2, "stop")]
+    scheduler = make_scheduler(
+        STUDY, recorded={"t0": recorded_row("t0", "completed")}, decisions=decisions, tell=lambda _: None
+    )
+    (trial,) = added(scheduler, "lost")
+    assert verdict(scheduler, trial, 5, 0.2) == CONTINUE
+
+
 # One rung, at epoch 2, from which one of four goes on.
 HALVING = replace(
     STUDY,

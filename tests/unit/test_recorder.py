@@ -9,6 +9,7 @@ from ray.exceptions import ActorUnavailableError
 
 from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.records import EPOCHS, TRIALS
+from sweep.restart import restarted
 from sweep.rungs import Decision
 from sweep.store import Store
 from trainables.config import ArchitectureConfig, TrialConfig
@@ -436,3 +437,21 @@ def test_a_listener_hears_of_each_change(tmp_path: Path) -> None:
         ("other", "running", 1),
         ("other", "pending", 1),
     ]
+
+
+def test_a_trial_that_restarts_without_a_checkpoint_may_end_sooner_than_it_was_cut_off(tmp_path: Path) -> None:
+    first = Bench(tmp_path / "run")
+    trial = StandIn("t0")
+    first.start(trial)
+    first.report(trial, 1)
+    first.report(trial, 2)
+    first.interrupted = True
+    first.complete(trial)
+    second = Bench(tmp_path / "run", recorded=restarted(first.store, first.written()))
+    second.start(trial)
+    second.report(trial, 1, device="another", train_s=7.0, state="diverged", reason="loss is nan", test_error=1.0)
+    second.complete(trial)
+    row = second.written()["t0"]
+    assert (row["state"], row["reason"], row["epochs_run"], row["test_error"]) == ("diverged", "loss is nan", 1, 1.0)
+    assert (row["device"], row["train_s"]) == ("another", 7.0)
+    assert [(r["epoch"], r["train_s"]) for r in second.store.read_epochs().to_pylist()] == [(1, 7.0)]

@@ -132,7 +132,7 @@ def test_merging_leaves_one_part_and_equal_rows(store: Store) -> None:
 def test_merging_may_drop_one_trial(store: Store) -> None:
     store.append_epochs([epoch("a", 1), epoch("b", 1)])
     store.append_epochs([epoch("b", 2), epoch("c", 1)])
-    store.merge_epochs(drop="b")
+    store.merge_epochs(drop=["b"])
     assert store.read_epochs()["trial_id"].to_pylist() == ["a", "c"]
 
 

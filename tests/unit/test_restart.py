@@ -1,0 +1,69 @@
+"""Trials that were cut off and have lost their checkpoints: their rows are as before their first epoch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.restart import restarted, without_checkpoint
+from sweep.salvage import salvage_record
+from sweep.store import Store
+from tests.standings import row
+
+KEPT = {"preemptions": 1, "retries": 2, "retry_reasons": "a; b", "duration_s": 8.0}
+MEASURED = {"val_error": 0.4, "test_error": 0.5, "test_top5_error": 0.1, "num_parameters": 9, "images_per_s": 5.0}
+PLACE = {"node": "a", "device": "NVIDIA H100", "precision": "bfloat16", "memory_format": "channels_last"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Store:
+    """Return a run of five trials: one ended, one with a checkpoint, and three without, of which one has no epochs."""
+    store = Store(str(tmp_path / "run"))
+    rows = [
+        row("model-a", 0.1, state, number=number, epochs_run=epochs, train_s=3.0, **KEPT, **MEASURED, **PLACE)
+        | {"trial_id": f"t{number}"}
+        for number, (state, epochs) in enumerate(
+            (("completed", 2), ("pending", 2), ("running", 2), ("pending", 0), ("pending", 0))
+        )
+    ]
+    # A process that was killed had written epochs of t3 and not yet the row that counts them.
+    reported = [(name, epoch) for name in ("t0", "t1", "t2", "t3") for epoch in (1, 2)]
+    store.append_epochs([{"trial_id": name, "epoch": epoch, "test_error": 0.5} for name, epoch in reported[:5]])
+    store.append_epochs([{"trial_id": name, "epoch": epoch, "test_error": 0.5} for name, epoch in reported[5:]])
+    store.write_trials(rows)
+    store.write_file("checkpoints/t1/previous.pt", b"network")
+    return store
+
+
+def rows_of(store: Store) -> dict[str, dict[str, Any]]:
+    return {one["trial_id"]: one for one in store.read_trials().to_pylist()}
+
+
+def test_trials_without_a_checkpoint_lose_what_their_epochs_said_and_others_nothing(run: Store) -> None:
+    before = rows_of(run)
+    assert without_checkpoint(run, before) == {"t2", "t3", "t4"}
+    after = restarted(run, before)
+    assert rows_of(run) == after
+    assert {name: after[name] for name in ("t0", "t1", "t4")} == {name: before[name] for name in ("t0", "t1", "t4")}
+    for name in ("t2", "t3"):
+        assert after[name] == before[name] | dict.fromkeys([*MEASURED, *PLACE]) | {
+            "epochs_run": 0,
+            "train_s": 0.0,
+            "state": "pending",
+            "reason": "no checkpoint: restarts from epoch 1",
+        }
+    assert run.read_epochs()["trial_id"].to_pylist() == ["t0", "t0", "t1", "t1"]
+    assert salvage_record(run).damages == ()
+
+
+def test_a_second_time_nothing_is_written(run: Store) -> None:
+    after = restarted(run, rows_of(run))
+    before = {file: file.stat().st_mtime_ns for file in Path(run.location).rglob("*")}
+    assert restarted(run, after) == after
+    assert {file: file.stat().st_mtime_ns for file in Path(run.location).rglob("*")} == before
+
+
+def test_a_run_in_which_every_trial_ended_is_not_read(tmp_path: Path) -> None:
+    ended = {"t0": row("model-a", 0.1, "completed")}
+    assert restarted(Store(str(tmp_path / "nowhere")), ended) == ended
+    assert not (tmp_path / "nowhere").exists()
