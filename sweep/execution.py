@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
@@ -68,6 +68,7 @@ def run_trials(
     trackers: Trackers | None = None,
     on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
     deadline: Deadline | None = None,
+    only: Container[str] | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
@@ -85,6 +86,7 @@ def run_trials(
         trackers: other tools that are told of epochs and ends.
         on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         deadline: when to have stopped; trials that have no time left are pending then.
+        only: variants whose trials run; the others stay as they are, and so does a second phase. None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -150,7 +152,7 @@ def run_trials(
     rows = [dict(row) for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:
         best = best_epochs() if recorded else None
-        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped), recorded)
+        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped, only), recorded)
     if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())

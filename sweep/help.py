@@ -23,7 +23,20 @@ COMMON = (
 
 TOPICS: dict[str, tuple[str, ...]] = {
     "The run": (
-        *("study", "data", "output", "name", "resume", "retry_failed", "extend", "dry_run", "plugins", "log", "plain"),
+        *(
+            "study",
+            "data",
+            "output",
+            "name",
+            "resume",
+            "only",
+            "retry_failed",
+            "extend",
+            "dry_run",
+            "plugins",
+            "log",
+            "plain",
+        ),
         "help",
     ),
     "What is compared": ("datasets", "augmentations", "variants"),

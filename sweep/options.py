@@ -254,6 +254,8 @@ class RunOptions:
     confirm_top: Whole = None
     """Configurations of each cell that holdout confirms."""
 
+    only: Words = None
+    """With --resume: run only the trials of these variants now."""
     retry_failed: Annotated[bool, Parameter(negative=())] = False
     """With --resume: begin failed trials again, after their cause was mended."""
 

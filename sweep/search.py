@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, assert_never, final
@@ -163,6 +163,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         best_epochs: Mapping[str, float] | None = None,
         skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
+        only: Container[str] | None = None,
     ) -> None:
         """Begin a search.
 
@@ -173,6 +174,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 `best-epoch`.
             skip: called with trial_id, phase, configuration and reason of each trial that is not run, since others of
                 its cell have failed in the same way.
+            only: variants whose trials are dealt; None deals all.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
@@ -181,6 +183,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._recorded_best = dict(best_epochs or {})
         self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
+        self._is_dealt = [only is None or cell.variant in only for cell in study.cells()]
         self._turn = 0
         self._running: dict[str, str] = {}
         self._known: dict[str, tuple[int, TrialConfig]] = {}
@@ -300,7 +303,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         count = len(self._cells)
         for offset in range(count):
             number = (self._turn + offset) % count
-            if self._cells[number].remaining:
+            if self._is_dealt[number] and self._cells[number].remaining:
                 self._turn = number + 1
                 return number
         return None

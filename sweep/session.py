@@ -116,6 +116,8 @@ def prepare(
     if options.rates_from is not None and (options.resume or options.learning_rates is not None):
         besides = "--resume, whose run has its rates" if options.resume else "--learning-rates"
         raise ValueError(f"rates_from must be left out beside {besides}, got {options.rates_from}.")
+    if options.only is not None and not options.resume:
+        raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")
     file = StudyFile.named_by(study_name)
     if not options.resume or file is not None:
         load_plugins(options.plugins or ())
@@ -150,6 +152,9 @@ def prepare(
         options = recorded_placement(options, run.document)
         recorded = run.trials()
         study = with_recorded_arithmetic(run.study, recorded.values())
+        for name in options.only or ():
+            if name not in study.variants:
+                raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {name!r}.")
     else:
         study = _choose_study(named, options, cluster, console)
         options, store = _new_run(study, options)
@@ -276,6 +281,7 @@ def execute(prepared: Prepared) -> Outcome:
                 trackers=trackers,
                 on_row=view.trials.update,
                 deadline=prepared.deadline,
+                only=prepared.options.only,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
@@ -302,6 +308,9 @@ def execute(prepared: Prepared) -> Outcome:
         return "interrupted"
     if prepared.deadline.is_near and missing:
         return _out_of_time(prepared, rows, missing)
+    if prepared.options.only is not None and missing:
+        say(f"{missing} trials of other variants are left. Resume with: {_resume_command(prepared)}")
+        return "some failed" if states["failed"] else "all ended"
     _show_table(store, prepared.console, prepared.leave_cluster)
     if states["failed"]:
         say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
