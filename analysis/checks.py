@@ -297,6 +297,26 @@ def none_completed(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def dead_classes(evidence: Evidence) -> Iterator[Finding]:
+    """F13: a network behind an error has classes whose logit is the same for every image.
+
+    A ReLU on the class layer has died for them: they get no gradient any more, and each costs about its share of the
+    images. One of ten dead classes makes an error of 10 % one of 19 %.
+    """
+    for result in evidence.results:
+        behind = result.trials or [row for row in evidence.searched(result) if row["trial_id"] in result.chosen]
+        counts = [row["dead_classes"] for row in behind if row["dead_classes"]]
+        if counts:
+            classes = evidence.document["data"][result.dataset]["num_classes"]
+            seeds = f" with {len(counts)} of {len(behind)} seeds" if len(behind) > 1 else ""
+            yield Finding(
+                about=evidence.names([result]),
+                text=f"{max(counts)} of {classes} classes have the same output for every image{seeds}, so that the "
+                "error says more of the class layer than of the architecture.",
+                advice="try another learning rate or initialisation, or --no-class-relu.",
+            )
+
+
 CHECKS: dict[str, Check] = {
     "F1": best_at_the_edge,
     "F2": few_seeds,
@@ -310,6 +330,7 @@ CHECKS: dict[str, Check] = {
     "F10": at_chance,
     "F11": lost_seeds,
     "F12": none_completed,
+    "F13": dead_classes,
 }
 """Every check by its number, which never passes to another."""
 

@@ -112,7 +112,16 @@ def _report(epoch: int) -> dict[str, Any]:
     counts = dict.fromkeys(("train_images", "val_images", "test_images", "num_parameters"), 1)
     words = dict.fromkeys(("node", "device", "precision", "memory_format", "reason"), "as it is")
     nothing = dict.fromkeys(("val_error", "test_top5_error", "averaged_error"))
-    return {**numbers, **counts, **words, **nothing, "compiled": False, "epoch": epoch, "state": "running"}
+    return {
+        **numbers,
+        **counts,
+        **words,
+        **nothing,
+        "compiled": False,
+        "dead_classes": 0,
+        "epoch": epoch,
+        "state": "running",
+    }
 
 
 def main() -> None:

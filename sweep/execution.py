@@ -210,7 +210,8 @@ def _tune(
             max_concurrent_trials=plan.slots,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
-            reuse_actors=plan.placement.workers == 0,
+            # On an H100 a process that had trained a compiled network died as it began the next trial.
+            reuse_actors=plan.placement.workers == 0 and not plan.may_compile,
         ),
         run_config=ray.tune.RunConfig(
             name=execution,

@@ -19,6 +19,7 @@ from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, co
 from trainables.data.images import CROP
 from trainables.data.source import IMAGE_SHAPE
 from trainables.feed import check_share
+from trainables.hardware import COMPILED_FROM_STEPS
 from trainables.recipe import network_of
 
 MAX_WORKERS = 10_000
@@ -56,6 +57,16 @@ class Plan:
     def epochs(self) -> int:
         """Number of epochs, if no trial ends early."""
         return self.trials * self.study.base.epochs
+
+    @property
+    def may_compile(self) -> bool:
+        """Whether trials may be compiled on a GPU."""
+        base = self.study.base
+        images = max(len(data.train) for data in self.datasets.values())
+        steps = base.iterations or base.epochs * math.ceil(images / base.batch_size)
+        return bool(self.placement.gpus_per_worker) and (
+            base.compiled == "yes" or (base.compiled == "auto" and steps >= COMPILED_FROM_STEPS)
+        )
 
     @property
     def slots_now(self) -> int:

@@ -117,6 +117,7 @@ class Recorder(Callback):  # type: ignore[misc]
             val_error=result["val_error"],
             test_error=result["test_error"],
             test_top5_error=result["test_top5_error"],
+            dead_classes=result["dead_classes"],
             train_s=train_s,
             images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
             duration_s=self._clock() - self._started[row["trial_id"]],

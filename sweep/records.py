@@ -15,7 +15,7 @@ SCHEMA_VERSION = 7
 OLDEST_VERSION = 4
 """The oldest that is still read."""
 
-ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6, "compiled": 7}
+ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6, "compiled": 7, "dead_classes": 7}
 """Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
@@ -48,6 +48,7 @@ TRIALS = pa.schema(
         ("val_error", pa.float64()),
         ("test_error", pa.float64()),
         ("test_top5_error", pa.float64()),
+        ("dead_classes", pa.int64()),
         ("duration_s", pa.float64()),
         ("train_s", pa.float64()),
         ("images_per_s", pa.float64()),
@@ -64,7 +65,8 @@ TRIALS = pa.schema(
     metadata=_METADATA,
 )
 """A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
-class among the five likeliest, null with five classes or fewer. `preemptions` is how often the trial lost its node,
+class among the five likeliest, null with five classes or fewer. `dead_classes` is the number of classes whose logit was
+the same for every image after the last epoch. `preemptions` is how often the trial lost its node,
 taken back or dead, and was begun again; `retries` is how often it was for another reason, each told in `retry_reasons`,
 parted by semicolons."""
 
@@ -79,6 +81,7 @@ EPOCHS = pa.schema(
         ("test_error", pa.float64()),
         ("test_top5_error", pa.float64()),
         ("averaged_error", pa.float64()),
+        ("dead_classes", pa.int64()),
         ("train_images", pa.int64()),
         ("val_images", pa.int64()),
         ("test_images", pa.int64()),

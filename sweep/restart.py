@@ -7,7 +7,7 @@ from sweep.records import FINAL_STATES
 from sweep.store import Store
 
 _MEASURED = (
-    *("num_parameters", "val_error", "test_error", "test_top5_error", "images_per_s"),
+    *("num_parameters", "val_error", "test_error", "test_top5_error", "dead_classes", "images_per_s"),
     *("node", "device", "precision", "memory_format"),
 )
 """Columns of `trials` that say what a trial's epochs have measured, and where."""

@@ -123,6 +123,8 @@ def train(
         measured = config.is_evaluated(epoch)
         evaluated, spread = evaluate(model, feed.test_batches() if measured else (), device, arithmetic)
         _, error, top5_error, images = _means(ranks.add_up(evaluated))
+        # A worker without images has none for each class either.
+        spreads = ranks.add_up(spread.expand(feed.num_classes)) if measured else None
         averaged_error = None
         if average is not None and epoch in config.averaged_at:
             with average.applied():
@@ -131,7 +133,7 @@ def train(
         at_chance = abs(train_loss - math.log(feed.num_classes)) < UNLEARNED_MARGIN
         unlearned = unlearned + feed.steps_per_epoch if at_chance and epoch > config.warmup_epochs else 0
         reason = why_diverged(
-            train_loss, float(ranks.add_up(spread)) if measured else None, unlearned, feed.num_classes
+            train_loss, float(spreads.max()) if spreads is not None else None, unlearned, feed.num_classes
         )
         state: State = "diverged" if reason else "completed" if epoch == config.epochs else "running"
         if reason:
@@ -148,6 +150,7 @@ def train(
                 test_error=error if is_test else None,
                 test_top5_error=top5_error if is_test and feed.num_classes > TOP else None,
                 averaged_error=averaged_error,
+                dead_classes=int((spreads < DEAD_SPREAD).sum()) if spreads is not None else None,
                 error=error if is_validation or is_test else train_error,
                 train_images=train_images,
                 val_images=images if config.held_out else 0,
@@ -189,8 +192,8 @@ def evaluate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the tally over images and labels, and how far the logits spread over them.
 
-    The tally is float64 `(4,)`: loss sum, misclassified, not among the likeliest five, images. The spread is the
-    largest difference, over the classes, between two images' logits.
+    The tally is float64 `(4,)`: loss sum, misclassified, not among the likeliest five, images. The spread is float32
+    `(classes,)`, the largest difference between two images' logits; it is `()` and 0 where there are no images.
     """
     model.eval()
     tally = torch.zeros(4, dtype=torch.float64, device=device)
@@ -203,7 +206,7 @@ def evaluate(
     if not extremes:  # fewer images than workers
         return tally, torch.zeros((), device=device)
     over_images = torch.stack(extremes)
-    return tally, (over_images.amax(0) - over_images.amin(0)).max()
+    return tally, over_images.amax(0) - over_images.amin(0)
 
 
 def stream_seed(seed: int, purpose: str) -> int:

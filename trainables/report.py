@@ -30,6 +30,9 @@ class EpochReport:
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
     averaged_error: float | None = None
     """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
+    dead_classes: int | None = None
+    """Classes whose logit is the same for every image, as where the ReLU of the class layer has died; None where there
+    was no evaluation."""
     error: float
     """What the search minimises: `val_error` where there is one, else `test_error`, else, since no choice hangs on such
     an epoch, `train_error`."""

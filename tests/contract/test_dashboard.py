@@ -28,7 +28,10 @@ class StandIn:
 
 def report(epoch: int, state: str = "running") -> dict[str, Any]:
     times = dict.fromkeys(("train_s", "train_images", "num_parameters"), 1)
-    words = dict.fromkeys(("node", "device", "precision", "memory_format", "reason"), "") | {"compiled": False}
+    words = dict.fromkeys(("node", "device", "precision", "memory_format", "reason"), "") | {
+        "compiled": False,
+        "dead_classes": 0,
+    }
     errors = {"val_error": 1.0 if state == "diverged" else 0.5 / epoch, "test_error": None, "test_top5_error": None}
     return times | words | errors | {"epoch": epoch, "state": state}
 

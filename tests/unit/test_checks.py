@@ -88,7 +88,7 @@ def test_every_finding_has_its_number_what_it_is_about_and_an_advice() -> None:
 
 
 def test_numbers_stay() -> None:
-    assert list(CHECKS) == [f"F{number}" for number in range(1, 13)]
+    assert list(CHECKS) == [f"F{number}" for number in range(1, 14)]
     for number, check in CHECKS.items():
         assert (check.__doc__ or "").startswith(f"{number}: ")
 
@@ -438,3 +438,25 @@ def test_f12_counts_the_trials_of_another_search_than_the_grid() -> None:
     trials = [trial(state="failed"), trial(lr=0.04, state="stopped")]
     assert len(found("F12", trials, search="random", trials_per_cell=2)) == 1
     assert found("F12", trials, search="random", trials_per_cell=3) == []
+
+
+# F13
+
+
+def test_f13_classes_that_no_image_is_told_by() -> None:
+    (text,) = found("F13", [trial(dead_classes=3), trial("model-c", dead_classes=0), trial("model-c", lr=0.01)])
+    assert text.startswith("all-cnn-c: 3 of 10 classes have the same output for every image, so that the error says")
+    # A trial that was not selected stands behind no error.
+    assert found("F13", [trial(lr=0.1, test_error=0.3, dead_classes=3), trial(test_error=0.1, dead_classes=0)]) == []
+
+
+def test_f13_counts_the_seeds_that_confirm() -> None:
+    searched = trial(test_error=None, val_error=0.2, dead_classes=1)
+    confirmed = [
+        trial(phase="confirm", seed=seed, test_error=0.3, dead_classes=dead) for seed, dead in enumerate((2, 0))
+    ]
+    fields = {"protocol": "holdout"}
+    (text,) = found("F13", [searched, *confirmed], fields=fields)
+    assert "2 of 10 classes have the same output for every image with 1 of 2 seeds, so" in text
+    (text,) = found("F13", [searched], fields=fields)
+    assert "1 of 10 classes have the same output for every image, so" in text

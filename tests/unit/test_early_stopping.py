@@ -46,7 +46,14 @@ class TuneTrial:
 def report(epoch: int, error: float, state: str = "running") -> dict[str, Any]:
     numbers = {"train_loss": 1.0, "train_error": error, "train_images": 10, "test_images": 10, "lr": 0.1}
     times = {"epoch_s": 1.0, "train_s": 1.0}
-    where = {"node": "here", "device": "cpu", "precision": "float32", "memory_format": "contiguous", "compiled": False}
+    where = {
+        "node": "here",
+        "device": "cpu",
+        "precision": "float32",
+        "memory_format": "contiguous",
+        "compiled": False,
+        "dead_classes": 0,
+    }
     return {
         **numbers,
         **times,

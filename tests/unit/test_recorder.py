@@ -54,6 +54,7 @@ def result(epoch: int, **values: Any) -> dict[str, Any]:
         "precision": "float32",
         "memory_format": "contiguous",
         "compiled": True,
+        "dead_classes": 0,
         "state": "running",
         "reason": "",
     } | values
