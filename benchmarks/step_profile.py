@@ -20,7 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import claims
 from benchmarks.claims import Claim
-from benchmarks.step import Setting, generated, matrix_rate, ours
+from benchmarks.rates import matrix_rate
+from benchmarks.step import Setting, generated, ours
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig
 from trainables.hardware import processor

@@ -103,6 +103,30 @@ def test_recorded_steps_compute_what_others_do(variant: str, precision: str, mon
     assert losses[-1] < losses[0], "it learns"
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_steps_are_recorded_and_draw_what_others_do(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings: list[object] = []
+    record = trainables.step.Step._record
+
+    def counted(step: Any, batch: Any) -> Any:
+        recordings.append(record(step, batch))
+        return recordings[-1]
+
+    monkeypatch.setattr(trainables.step.Step, "_record", counted)
+    plain = Arithmetic(precision, "channels_last")
+    compiled = replace(plain, compiled=True)
+    trial = replace(TRIAL, compiled="yes")
+    first, again, other = attempt(trial, compiled), attempt(trial, compiled), attempt(trial, plain)
+    assert len(recordings) == 3
+    assert None not in recordings
+    assert first == again
+    assert all(report["compiled"] for report in first)
+    # Other draws of dropout would make some hundredths of difference.
+    tolerance = 1e-4 if precision == "float32" else 1e-2
+    for one, two in zip(first, other, strict=True):
+        assert one["train_loss"] == pytest.approx(two["train_loss"], rel=tolerance)
+
+
 def test_a_trial_that_was_cut_off_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     arithmetic = Arithmetic("bfloat16", "channels_last")
     whole = attempt(TRIAL, arithmetic)
