@@ -28,7 +28,7 @@ class EpochReport:
     """Share of test images misclassified, likewise; None where images are held out, or after such an epoch."""
     test_top5_error: float | None
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
-    averaged_error: float | None = None
+    averaged_error: float | None
     """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
     error: float
     """What the search minimises: `val_error` where there is one, else `test_error`, else, since no choice hangs on such
@@ -49,7 +49,7 @@ class EpochReport:
     num_parameters: int
     precision: str
     memory_format: str
-    compiled: bool = False
+    compiled: bool
     """Whether the network was compiled for its training steps."""
     device: str
     node: str

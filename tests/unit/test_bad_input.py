@@ -399,7 +399,7 @@ def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(
     document["packages"]["torch"] = "1.0"
     store.write_study(document)
     row = dict.fromkeys(TRIALS.names) | {"trial_id": "t", "state": "completed"}
-    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous"}])
+    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous", "compiled": False}])
     assert main([*recorded, "--output", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr().out
     assert "note  packages torch was 1.0 when the run began and is " in said
