@@ -247,6 +247,19 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
     ]
 
 
+@pytest.mark.parametrize(
+    ("only", "note"),
+    [((), "2 unfinished trials have no checkpoint"), (("--only", "model-c"), "1 unfinished trial has no checkpoint")],
+)
+def test_the_note_on_lost_checkpoints_counts_the_trials_that_run_now(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str], only: tuple[str, ...], note: str
+) -> None:
+    study = begin(variants=("all-cnn-c", "model-c"))
+    write_rows(store, searched(study, 1, state="pending", epochs_run=1))
+    assert run(store, *only, "--gpus-per-trial", "0", "--dry-run") == 0
+    assert f"note  {note}: training starts again from epoch 1" in capsys.readouterr().out
+
+
 PLUGIN = """
 from torch import nn
 from trainables.architectures import register_variant
