@@ -105,7 +105,7 @@ def summarise(
     of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
     for trial in trials:
         of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    by_best = study.get("criterion", "last") == "best-epoch"
+    by_best = study["criterion"] == "best-epoch"
     best = best_epochs(epochs, study["protocol"]) if by_best else None
     results = []
     for cell, rows in of_cell.items():

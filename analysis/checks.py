@@ -125,7 +125,7 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     drops = evidence.study["base"]["drops"]
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
     # Averaged weights, by which halving goes, rank rates better: docs/decisions/0013.
-    halving = evidence.study.get("early_stopping") == "halving"
+    halving = evidence.study["early_stopping"] == "halving"
 
     def is_early(row: Mapping[str, Any]) -> bool:
         drop = round(drops[0] * row["epochs_budget"])
@@ -159,9 +159,8 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
             advice="compare trials of one kind of machine; set --precision, --memory-format and --compiled.",
         )
-    code = evidence.document.get("code") or {}
-    versions = [code, *((entry.get("code") or {}) for entry in evidence.document.get("resumed", []))]
-    commits = list(dict.fromkeys(str(version.get("commit"))[:12] for version in versions))
+    executions = [evidence.document, *evidence.document.get("resumed", [])]
+    commits = list(dict.fromkeys(str(execution["code"]["commit"])[:12] for execution in executions))
     if len(commits) > 1:
         yield Finding(
             about="the run",
@@ -169,7 +168,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             "differently.",
             advice="look at what changed between them, or run it anew.",
         )
-    if differing := _differing([evidence.document, *evidence.document.get("resumed", [])]):
+    if differing := _differing(executions):
         yield Finding(
             about="the run",
             text=f"it was resumed with other versions or hardware than it began with ({'; '.join(differing)}), which "
@@ -184,7 +183,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             "train differently.",
             advice="compare trials of one state of them only.",
         )
-    if any(version.get("altered") for version in versions):
+    if any(execution["code"]["altered"] for execution in executions):
         yield Finding(
             about="the run",
             text=f"the code had changes that commit {', '.join(commits)} does not hold, so that no version names it.",
@@ -240,7 +239,7 @@ def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
 
 def chosen_by_best_epoch(evidence: Evidence) -> Iterator[Finding]:
     """F9: each trial was judged by its best epoch, the lowest of many draws, where it is used after its last."""
-    if evidence.study.get("criterion", "last") == "best-epoch":
+    if evidence.study["criterion"] == "best-epoch":
         yield Finding(
             about="the run",
             text="configurations were chosen by each trial's best epoch, which is too good by the luck of one epoch; "
@@ -342,15 +341,12 @@ def findings(evidence: Evidence) -> list[str]:
 
 def _differing(executions: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return in words the packages and parts of hardware that are not the same in all executions of a run."""
-    parts: dict[str, list[Mapping[str, Any]]] = {
-        part: [execution.get(part) or {} for execution in executions] for part in ("packages", "hardware")
-    }
-    packages = sorted({name for versions in parts["packages"] for name in versions})
+    packages = sorted({name for execution in executions for name in execution["packages"]})
     found = []
     for part, names in (("packages", packages), ("hardware", ("gpu", "machine", "system"))):
         for name in names:
             # None is no difference: the head of a cluster may have no GPU of its own.
-            known = dict.fromkeys(value for one in parts[part] if (value := one.get(name)) is not None)
+            known = dict.fromkeys(value for one in executions if (value := one[part].get(name)) is not None)
             if len(known) > 1:
                 found.append(f"{name} {', '.join(known)}")
     return found

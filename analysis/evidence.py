@@ -104,7 +104,7 @@ def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> 
     reported = _last_rows(record.epochs) if record.trials_are_lost else []
     evidence = Evidence(document=document, trials=trials, damages=damages, reported=reported)
     epochs = record.epochs.select(["trial_id", "epoch", column])
-    if study.get("criterion", "last") == "last":
+    if study["criterion"] == "last":
         # A trial is compared with others at the epoch after which it was stopped, and nowhere else.
         ends = {row["epochs_run"] for row in trials if row["state"] == "stopped"}
         epochs = epochs.filter(pc.is_in(epochs["epoch"], pa.array(sorted(ends), pa.int64())))

@@ -211,11 +211,10 @@ def differences(study: Mapping[str, Any], train_images: int, settings: Mapping[s
         "training images": train_images,
     }
     for name, searched in (("weight_decay", "weight_decays"), ("batch_size", "batch_sizes")):
-        if study.get(searched) is not None:
+        if study[searched] is not None:
             values = _searched(study[searched])
             ours[name] = values if len(values) > 1 else next(iter(values))
-    # What a run was too old to have an option for was as in the paper.
-    pairs = [(name, ours.get(name, theirs), theirs) for name, theirs in settings.items()]
+    pairs = [(name, ours[name], theirs) for name, theirs in settings.items()]
     return [f"{name} {_plain(mine)} (paper: {_plain(theirs)})" for name, mine, theirs in pairs if mine != theirs]
 
 

@@ -156,7 +156,7 @@ def _how(one: Reproduced, entry: Published) -> Row:
     """Return how far our error is from the paper's and how it came about, under the headings of `_HOW`."""
     result, trials = one.result, one.result.trials
     seconds = [trial["duration_s"] for trial in trials if trial["duration_s"] is not None]
-    iterations = one.evidence.study["base"].get("iterations")
+    iterations = one.evidence.study["base"]["iterations"]
     cells = (
         f"{100 * one.error - entry.error_percent:+.2f}",
         _percent(one.half_width),

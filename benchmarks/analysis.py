@@ -84,6 +84,9 @@ def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str
             "code": {"commit": "c0ffee", "altered": False},
             "packages": {},
             "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
+            "placement": {"workers_per_trial": None, "gpus_per_trial": None, "max_concurrent": None},
+            "workers": 0,
+            "plugins": [],
         }
     )
     rows: list[dict[str, Any]] = []

@@ -2,8 +2,8 @@
 
     python -m benchmarks.checkpoint_cost [FOLDER]
 
-Prints the time of one checkpoint of the network alone, of one with all that a later attempt needs, of finding and
-reading it again, and of a step of the average, beside a training step's; medians of `REPEATS`, interleaved.
+Prints the time of one checkpoint, of finding and reading it again, and of a step of the average, beside a training
+step's; medians of `REPEATS`, interleaved.
 """
 
 import statistics
@@ -60,9 +60,6 @@ def measure(folder: Path) -> dict[str, float]:
         torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
         optimiser.step()
 
-    def alone() -> None:
-        Checkpoint.of(model, CONFIG, 10, 350).save(str(folder / "alone.pt"))
-
     def whole() -> None:
         state = TrainingState(
             reports=reports,
@@ -80,8 +77,7 @@ def measure(folder: Path) -> dict[str, float]:
     ways: dict[str, Callable[[], None]] = {
         "training step": step,
         "step of the average": average.update,
-        "checkpoint of the network alone": alone,
-        "checkpoint of the whole trial": whole,
+        "checkpoint": whole,
         "reading it again": again,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -102,6 +98,7 @@ def _report(epoch: int) -> EpochReport:
         val_error=0.4567891,
         test_error=None,
         test_top5_error=None,
+        averaged_error=None,
         error=0.4567891,
         train_images=45_000,
         val_images=5_000,
@@ -112,6 +109,7 @@ def _report(epoch: int) -> EpochReport:
         num_parameters=1_369_738,
         precision="bfloat16",
         memory_format="channels_last",
+        compiled=False,
         device="cpu",
         node="node",
     )
@@ -125,7 +123,7 @@ def main() -> None:
     for name, value in seconds.items():
         print(f"{name:32} {1000 * value:9.2f} ms")
     epoch = STEPS * seconds["training step"]
-    print(f"{'checkpoint / epoch':32} {seconds['checkpoint of the whole trial'] / epoch:9.5f} ({size:.1f} MiB)")
+    print(f"{'checkpoint / epoch':32} {seconds['checkpoint'] / epoch:9.5f} ({size:.1f} MiB)")
     print(f"{'average / training step':32} {seconds['step of the average'] / seconds['training step']:9.5f}")
 
 

@@ -151,6 +151,7 @@ def sleep_and_compute(
             val_error=None,
             test_error=error,
             test_top5_error=None,
+            averaged_error=None,
             error=error,
             train_images=1,
             val_images=0,
@@ -161,6 +162,7 @@ def sleep_and_compute(
             num_parameters=1,
             precision="float32",
             memory_format="contiguous",
+            compiled=False,
             device="cpu",
             node=ray.util.get_node_ip_address(),
         )

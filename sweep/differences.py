@@ -65,15 +65,13 @@ def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) 
     return found
 
 
-def plugin_differences(recorded: Sequence[dict[str, str]] | None, given: Sequence[dict[str, str]]) -> list[Difference]:
+def plugin_differences(recorded: Sequence[dict[str, str]], given: Sequence[dict[str, str]]) -> list[Difference]:
     """Return which of a run's plugins have other contents than they had, in their order; a new place is no difference.
 
     Args:
-        recorded: what study.json holds under `plugins`; None where an older version of this project wrote it.
+        recorded: what study.json holds under `plugins`.
         given: the same of the files that are there now.
     """
-    if recorded is None:
-        return []
     absent = {"file": "", "sha256": ""}
     longest = max(len(recorded), len(given))
     found = []

@@ -26,24 +26,37 @@ _DIMENSION = {
         },
     ],
 }
-_CODE = {
-    "type": ["object", "null"],
-    "properties": {"commit": {"type": ["string", "null"]}, "altered": {"type": ["boolean", "null"]}},
-}
 _TEXT = {"type": ["string", "null"]}
-_EXECUTION = {
-    "code": _CODE,
-    "packages": {"type": ["object", "null"], "additionalProperties": _TEXT},
-    "hardware": {"type": ["object", "null"], "properties": {"gpu": _TEXT, "machine": _TEXT, "system": _TEXT}},
-}
-"""By which code and versions, on what, a run began or was resumed."""
 
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "study": {
-            "type": "object",
-            "properties": {
+
+def _object(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of an object from those of its properties, by name."""
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
+
+
+_EXECUTION = {
+    "created": {"type": "string"},
+    "command": {"type": "array", "items": {"type": "string"}},
+    "code": _object({"commit": _TEXT, "altered": {"type": ["boolean", "null"]}}),
+    "packages": {"type": "object", "additionalProperties": _TEXT},
+    "hardware": _object(
+        {"cpus": _COUNT, "gpus": _COUNT, "gpu": _TEXT, "machine": {"type": "string"}, "system": {"type": "string"}}
+    ),
+}
+"""When, how and by which code and versions, on what, a run was begun or resumed."""
+
+_BASE = {
+    **dict.fromkeys(("preprocessing", "canvas", "momentum", "weight_decay", "batch_size", "iterations"), True),
+    **dict.fromkeys(("drop_factor", "warmup_epochs"), True),
+    "epochs": {"type": "integer", "minimum": 1, "maximum": 2**53},
+    "drops": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
+    "architecture": _object(dict.fromkeys(("width", "input_dropout", "dropout", "class_relu", "head_padding"), True)),
+}
+_OPTIONAL = {"gpu_sharing": _TEXT}
+SCHEMA: Mapping[str, Any] = _object(
+    {
+        "study": _object(
+            {
                 "name": {"type": "string"},
                 "datasets": _NAMES,
                 "augmentations": _NAMES,
@@ -57,41 +70,33 @@ SCHEMA: Mapping[str, Any] = {
                 "learning_rates": _DIMENSION,
                 "weight_decays": {"anyOf": [{"type": "null"}, _DIMENSION]},
                 "batch_sizes": {"anyOf": [{"type": "null"}, _DIMENSION]},
-                "base": {
-                    "type": "object",
-                    "properties": {
-                        "epochs": {"type": "integer", "minimum": 1, "maximum": 2**53},
-                        "drops": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
-                        "architecture": {"type": "object"},
-                    },
-                    "required": ["epochs", "drops", "architecture"],
-                },
-            },
-            "required": [
-                *("name", "datasets", "augmentations", "variants", "protocol", "search", "learning_rates", "base"),
-            ],
-        },
+                "base": _object(_BASE),
+            }
+        ),
         "data": {
             "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {
-                    "checksum": {"type": ["string", "null"]},
+            "additionalProperties": _object(
+                {
+                    "checksum": {"type": "string"},
                     "train_images": _COUNT,
                     "test_images": {**_COUNT, "minimum": 1},
                     "num_classes": {**_COUNT, "minimum": 1},
                     "generated": {"type": "boolean"},
-                },
-                "required": ["train_images", "test_images", "num_classes", "generated"],
-            },
+                }
+            ),
         },
         "planned_trials": _COUNT,
-        "created": {"type": "string"},
+        "placement": _object({"gpus_per_trial": {"type": ["number", "null"], "minimum": 0}}),
+        "workers": _COUNT,
+        "plugins": {"type": "array", "items": _object({"file": {"type": "string"}, "sha256": {"type": "string"}})},
         **_EXECUTION,
-        "resumed": {"type": "array", "items": {"type": "object", "properties": _EXECUTION}},
     },
-    "required": ["study", "data", "planned_trials", "created"],
-}
+    {
+        **_OPTIONAL,
+        "resumed": {"type": "array", "items": _object(_EXECUTION, _OPTIONAL)},
+        "extended": {"type": "array", "items": _object({"changes": {"type": "object"}})},
+    },
+)
 """What of study.json is read for a table, as a JSON schema; whatever else is there is not looked at."""
 
 

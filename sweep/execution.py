@@ -86,7 +86,7 @@ def run_trials(
         trackers: other tools that are told of epochs and ends.
         on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         deadline: when to have stopped; trials that have no time left are pending then.
-        only: variants whose trials run; the others stay as they are, and so does a second phase. None runs all.
+        only: variants whose trials run, in a second phase too, which begins once every search has ended. None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -131,7 +131,7 @@ def run_trials(
     def best_epochs() -> dict[str, float] | None:
         return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
 
-    recorded = restarted(store, recorded)
+    recorded = restarted(store, recorded, only)
     journal = _journal(plan, store, recorded)
     metrics = RunMetrics(
         run_name(store.location),
@@ -161,11 +161,12 @@ def run_trials(
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
     by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
-    by_id = restarted(store, by_id)
-    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in wanted):
-        return rows
+    by_id = restarted(store, by_id, only)
+    dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
+    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in dealt):
+        return list(by_id.values())
     # What is confirmed runs to its end.
-    return run(lambda _: ConfirmSearcher(wanted, by_id), by_id)
+    return run(lambda _: ConfirmSearcher(dealt, by_id), by_id)
 
 
 def _tune(

@@ -68,7 +68,7 @@ def reopened(rows: Mapping[str, Mapping[str, Any]], epochs: int) -> dict[str, di
                 "epochs_budget": epochs,
                 "reason": f"goes on from epoch {row['epochs_run']} of {row['epochs_budget']} to {epochs}",
             }
-            if row["state"] == "completed" and (row["epochs_budget"] or epochs) < epochs
+            if row["state"] == "completed" and row["epochs_budget"] < epochs
             else {}
         )
         for trial_id, row in rows.items()

@@ -114,7 +114,7 @@ def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     config = checkpoint.config
     same = all(getattr(config, name) == trial[name] for name in ("dataset", "augmentation", "variant", "lr", "seed"))
-    if checkpoint.training is None or not same:
+    if not same:
         return []
     reports = [asdict(report) for report in checkpoint.training.reports if report.epoch <= trial["epochs_run"]]
     return [{name: report.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for report in reports]

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.records import ADDED
 from trainables.fields import line
 
 _LARGEST_PAGE = 2**26
@@ -46,13 +45,13 @@ def with_checksums(raw: bytes) -> bytes:
 
 
 def decode(raw: bytes, schema: pa.Schema, path: str, wanted: Sequence[str] | None = None) -> pa.Table:
-    """Return the table of a whole file in today's schema.
+    """Return the table of a whole file.
 
     Args:
         raw: the file.
-        schema: of today; columns that came later than the file are null.
+        schema: the record's.
         path: names the file in messages.
-        wanted: the columns to return, where their checksums speak for the others; None for all.
+        wanted: the columns to return; None for all.
 
     Raises:
         ValueError: the file is damaged, lacks a column, or has one of another type.
@@ -60,8 +59,7 @@ def decode(raw: bytes, schema: pa.Schema, path: str, wanted: Sequence[str] | Non
     parquet, damaged = _open(raw, path)
     if damaged:
         raise _damaged(path, ValueError(f"{_words(damaged)} changed since it was written"))
-    names = schema.names if wanted is None or _MARK not in raw else wanted
-    return _columns(parquet, schema, names, path)
+    return _columns(parquet, schema, schema.names if wanted is None else wanted, path)
 
 
 def salvage(
@@ -73,11 +71,11 @@ def salvage(
 
     Args:
         raw: the file.
-        schema: of today.
+        schema: the record's.
         path: names the file in messages.
         needed: the columns that a row cannot do without.
-        wanted: the columns that are wanted, in the schema's order; None for all. Of a whole file with checksums only
-            these are read. Of any other all are returned, since what stands in one may speak against a row.
+        wanted: the columns that are wanted, in the schema's order; None for all. Of a whole file only these are read.
+            Of any other all are returned, since what stands in one may speak against a row.
     """
     try:
         return decode(raw, schema, path, wanted), None
@@ -120,8 +118,6 @@ def _open(raw: bytes, path: str) -> tuple[pq.ParquetFile, set[str]]:
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    if sums is None:  # of an older version
-        return parquet, set()
     metadata = parquet.metadata
     _check_size(metadata, len(raw), path)
     places = _chunks(metadata)
@@ -132,14 +128,14 @@ def _open(raw: bytes, path: str) -> tuple[pq.ParquetFile, set[str]]:
     return parquet, {name for name, (low, high), expected in kept if zlib.crc32(raw[low:high]) != expected}
 
 
-def _checksums(raw: bytes, path: str) -> tuple[int, ...] | None:
-    """Return the checksums of a file's columns, None where it was written without.
+def _checksums(raw: bytes, path: str) -> tuple[int, ...]:
+    """Return the checksums of a file's columns.
 
     Raises:
-        ValueError: the footer is not what was written: nothing may be made of it.
+        ValueError: there are none, or the footer is not what was written: nothing may be made of it.
     """
     if _MARK not in raw:
-        return None
+        raise _damaged(path, ValueError("its checksums are missing"))
     start, size = _footer(raw), len(_MARK)
     first = raw.rfind(_MARK, 0, max(0, start - size))
     held = raw[first + size : start - size] if first >= 0 and raw[start - size : start] == _MARK else b""
@@ -179,15 +175,10 @@ def _columns(parquet: pq.ParquetFile, schema: pa.Schema, names: Sequence[str], p
     """Return some of the schema's columns, in this order and of its types."""
     try:
         present = parquet.schema_arrow.names
-        written = (parquet.schema_arrow.metadata or {}).get(b"schema_version", b"")
         table = parquet.read(columns=[name for name in names if name in present], use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    for name, since in ADDED.items():
-        is_older = written.isdigit() and int(written) < since
-        if is_older and name in names and name not in present:
-            table = table.append_column(name, pa.nulls(parquet.metadata.num_rows, schema.field(name).type))
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise ValueError(f"{path} must have a column {missing[0]}, got {_listed(present)}.")

@@ -69,14 +69,13 @@ def describe_resumption(
         "command": ["python", "-m", "sweep.run", *arguments],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    plugins = plugin_checksums(study.base.plugins)
     found = {**document, "resumed": [*document.get("resumed", []), when | _surroundings(plan)]}
     if not changed:
-        return {"plugins": plugins, **found}
+        return found
     changes = {each.setting: {"recorded": each.recorded, "given": each.given} for each in changed}
     return found | {
         "study": study.to_dict(),
-        "plugins": plugins,
+        "plugins": plugin_checksums(study.base.plugins),
         "planned_trials": planned_trials,
         "extended": [*document.get("extended", []), when | {"changes": changes}],
     }
@@ -115,7 +114,7 @@ def changes(document: Mapping[str, Any], plan: Plan) -> list[str]:
     """Return in words what has changed since study.json was written, of what can change a trial's numbers."""
     found = []
     for part, now in _surroundings(plan).items():
-        was = document.get(part, {})
+        was = document[part]
         found += [
             f"{part} {name} was {was.get(name)} when the run began and is {value} now"
             for name, value in now.items()

@@ -186,7 +186,7 @@ class Recorder(Callback):  # type: ignore[misc]
                 row.update(
                     state="pending",
                     reason=f"lost its node after epoch {row['epochs_run']}",
-                    preemptions=(row["preemptions"] or 0) + 1,
+                    preemptions=row["preemptions"] + 1,
                 )
             elif failure.is_tried_again:
                 row.update(state="pending", reason=failure.reason, **tried_again(row, failure.reason))
@@ -290,7 +290,7 @@ def _why_stopped(row: Mapping[str, Any]) -> str:
 def tried_again(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
     """Return what changes in a trial's row when it is begun once more for this reason."""
     reasons = [row["retry_reasons"]] if row["retry_reasons"] else []
-    return {"retries": (row["retries"] or 0) + 1, "retry_reasons": "; ".join([*reasons, reason])}
+    return {"retries": row["retries"] + 1, "retry_reasons": "; ".join([*reasons, reason])}
 
 
 def _new_row(trial_id: str, phase: str, config: TrialConfig) -> dict[str, Any]:

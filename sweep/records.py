@@ -9,14 +9,8 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
-"""Raised whenever a column changes its name, type or meaning, or one comes."""
-
-OLDEST_VERSION = 4
-"""The oldest that is still read."""
-
-ADDED = {"averaged_error": 5, "preemptions": 5, "retries": 6, "retry_reasons": 6, "compiled": 7, "dead_classes": 7}
-"""Columns that came after `OLDEST_VERSION`, with the version that brought them: null in older records."""
+SCHEMA_VERSION = 1
+"""Raised whenever a column changes its name, type or meaning, or one is added; no other version is read."""
 
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
 """`stopped` is by early stopping; `pending` waits, or was interrupted and can be resumed."""

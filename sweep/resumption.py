@@ -8,6 +8,7 @@ from typing import Any, final
 
 from sweep.confirm import confirmations, is_done, search_ended
 from sweep.differences import Difference, StudyDiffers, plugin_differences, study_differences
+from sweep.document import check_document
 from sweep.extension import extended, reopened
 from sweep.options import RunOptions
 from sweep.plan import Plan, named_study
@@ -84,11 +85,9 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         raise ValueError("name must say which run to resume, got none; add --name NAME.")
     store = Store(run_location(options.output, options.name))
     document = store.read_study()
-    try:
-        paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{store.location}/study.json must hold a study, got one without {error}.") from error
-    plugins = plugin_differences(document.get("plugins"), plugin_checksums(paths))
+    check_document(document, store.folder("study.json"))
+    paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
+    plugins = plugin_differences(document["plugins"], plugin_checksums(paths))
     if plugins and not options.extend:
         # Before any of them is run.
         raise StudyDiffers(
@@ -161,8 +160,7 @@ def with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) ->
     if len(used) == 1:
         ((precision, memory_format),) = used
         base = replace(base, precision=precision, memory_format=memory_format)
-    # Null in records from before there was a choice, when nothing was compiled.
-    are_compiled = {bool(row["compiled"]) for row in trained}
+    are_compiled = {row["compiled"] for row in trained}
     if base.compiled == "auto" and len(are_compiled) == 1:
         base = replace(base, compiled="yes" if are_compiled.pop() else "no")
     return replace(study, base=base)
@@ -182,11 +180,9 @@ def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
         found.append(Difference(setting="workers_per_trial", recorded=was, given=now))
         advice.append("leave the options of a trial's workers and GPUs out")
     for name, data in plan.datasets.items():
-        checksum = document["data"].get(name, {}).get("checksum")
+        checksum = document["data"][name]["checksum"]
         if data.checksum != checksum:
-            found.append(
-                Difference(setting=f"checksum of {name}", recorded=str(checksum)[:12], given=data.checksum[:12])
-            )
+            found.append(Difference(setting=f"checksum of {name}", recorded=checksum[:12], given=data.checksum[:12]))
             advice.append("name the place of the images that it began with by --data")
     if found:
         said = ", ".join(dict.fromkeys(advice))

@@ -105,7 +105,7 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
     Args:
         store: the run's.
         columns: of the epochs, which are most of a record, those to return beside `trial_id` and `epoch`; of the others
-            a file's checksums are looked at, and their values where it has none.
+            only the checksums are looked at.
 
     Raises:
         ValueError: the place cannot be read at all.

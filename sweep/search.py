@@ -193,7 +193,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._alone = tried_again_alone(self._recorded)
         self._skip = skip
         self._failures: dict[int, list[str]] = {}
-        self._have_trained = {self._cell_of(name) for name, row in self._recorded.items() if row.get("epochs_run")}
+        self._have_trained = {self._cell_of(name) for name, row in self._recorded.items() if row["epochs_run"]}
         self._attempts: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
@@ -311,7 +311,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 def tried_again_alone(recorded: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return the trials of a run that goes on which have had their second try for want of memory, or a dead process."""
-    return {name for name, row in recorded.items() if "memory" in (row.get("retry_reasons") or "")}
+    return {name for name, row in recorded.items() if "memory" in row["retry_reasons"]}
 
 
 def rehearse(study: Study) -> None:

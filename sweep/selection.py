@@ -46,7 +46,7 @@ def search_seeds(study: Mapping[str, Any]) -> int:
     Args:
         study: what study.json holds under `study`.
     """
-    return 1 if study["protocol"] == "holdout" else study.get("seeds") or 1
+    return 1 if study["protocol"] == "holdout" else study["seeds"] or 1
 
 
 def points_per_cell(study: Mapping[str, Any]) -> int:
@@ -57,7 +57,7 @@ def points_per_cell(study: Mapping[str, Any]) -> int:
     """
     if study["search"] != "grid":
         return int(study["trials_per_cell"])
-    listed = [study.get(name) for name in ("learning_rates", "weight_decays", "batch_sizes")]
+    listed = [study[name] for name in ("learning_rates", "weight_decays", "batch_sizes")]
     return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
 
 
@@ -137,5 +137,5 @@ def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = 
 
 
 def _comparable(value: float | None) -> float:
-    # An old or damaged record may lack a value that all of its trials share.
+    # A damaged record may lack a value that all of its trials share.
     return -1.0 if value is None else value

@@ -240,7 +240,8 @@ def _notes(
         yield "extended", str(difference)
     for change in changes(run.document, plan):
         yield "note", change
-    again = sum(bool(recorded[trial_id]["epochs_run"]) for trial_id in without_checkpoint(run.store, recorded))
+    lost = without_checkpoint(run.store, recorded, options.only)
+    again = sum(bool(recorded[trial_id]["epochs_run"]) for trial_id in lost)
     if again:
         count = "1 unfinished trial has" if again == 1 else f"{again} unfinished trials have"
         yield "note", f"{count} no checkpoint: training starts again from epoch 1"

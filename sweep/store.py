@@ -31,7 +31,7 @@ import pyarrow.fs as pafs
 from sweep.document import read_json, write_json
 from sweep.lease import LEASE, Lease
 from sweep.parquet import decode, encode, serialise
-from sweep.records import DECISIONS, EPOCHS, OLDEST_VERSION, SCHEMA_VERSION, TRIALS
+from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
 from sweep.selection import best_epochs, criterion_column
 from trainables.fields import line, shown
 from trainables.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
@@ -239,10 +239,10 @@ class Store:
             raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
         study = read_json(self.read_file("study.json"), f"{self.location}/study.json")
         version = study.get("schema_version") if isinstance(study, dict) else None
-        if type(version) is not int or not OLDEST_VERSION <= version <= SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
             raise ValueError(
-                f"{self.location} must hold a record of version {OLDEST_VERSION} to {SCHEMA_VERSION}, got "
-                f"{shown(version)}; read it with the version of this project that wrote it."
+                f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with "
+                "the version of this project that wrote it."
             )
         missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
         if missing:

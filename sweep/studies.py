@@ -323,23 +323,22 @@ class Study:
         """Return the study that `to_dict` wrote, also after it went through JSON.
 
         Raises:
-            ValueError: a value does not hold.
+            ValueError: a name is unknown or missing, or a value does not hold.
         """
         plain = dict(check_names(cls, values, "A study"))
         for name in DIMENSIONS.values():
-            if plain.get(name) is not None:
+            if plain[name] is not None:
                 plain[name] = _dimension(name, plain[name])
-        if plain.get("warm_start") is not None:
+        if plain["warm_start"] is not None:
             earlier = check_names(WarmStart, plain["warm_start"], "warm_start")
             points = tuple(
                 EarlierPoint(**check_names(EarlierPoint, p, "A point")) for p in listed("points", earlier["points"])
             )
             plain["warm_start"] = WarmStart(**{**earlier, "points": points})
         plain["base"] = TrialConfig.from_dict(plain["base"])
-        plain["recipes"] = tuple(map(Recipe.from_dict, listed("recipes", plain.get("recipes", ()))))
+        plain["recipes"] = tuple(map(Recipe.from_dict, listed("recipes", plain["recipes"])))
         for name in ("datasets", "augmentations", "variants"):
-            if name in plain:
-                plain[name] = listed(name, plain[name])
+            plain[name] = listed(name, plain[name])
         return cls(**plain)
 
 

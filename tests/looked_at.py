@@ -7,8 +7,9 @@ import torch
 from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
+from tests.standings import EXECUTION
+from tests.trained import checkpoint
 from trainables.architectures import build
-from trainables.checkpoint import Checkpoint
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import open_dataset
 
@@ -55,7 +56,7 @@ def write_rows(store: Store, rows: list[dict[str, Any]]) -> None:
 def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None = None) -> None:
     torch.manual_seed(1)
     model = build(build_as or trial.variant, trial.architecture, 10)
-    Checkpoint.of(model, trial, 10, 5).save(store.checkpoint(trial_id))
+    checkpoint(model, trial, 5).save(store.checkpoint(trial_id))
 
 
 def make_run(location: str) -> Store:
@@ -76,7 +77,7 @@ def make_run(location: str) -> Store:
                 }
             },
             "planned_trials": 2,
-            "created": "2026-01-02T03:04:05+00:00",
+            **EXECUTION,
         }
     )
     for variant in VARIANTS:

@@ -6,6 +6,7 @@ from typing import Any
 from sweep.records import EPOCHS, TRIALS
 from sweep.store import Store
 from sweep.studies import STUDIES
+from tests.standings import EXECUTION
 
 SCRIPT = "<img src=x onerror=document.title='run by a name'>"
 """What a name may not become."""
@@ -61,11 +62,10 @@ def document(*variants: str, generated: bool = False, **study: Any) -> dict[str,
             }
         },
         "planned_trials": 8,
-        "created": "2026-01-02T03:04:05+00:00",
+        **EXECUTION,
         "command": ["python", "-m", "sweep.run", "cifar10", "--name", "a b"],
         "code": {"commit": "c0ffee", "altered": True},
         "packages": {"torch": "2.14.1"},
-        "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
     }
 
 

@@ -8,6 +8,17 @@ from sweep.studies import STUDIES
 
 TWELVE = [f"{name}-{letter}" for letter in "abc" for name in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 RATES = (0.25, 0.1, 0.05, 0.01)
+EXECUTION: dict[str, Any] = {
+    "created": "2026-01-02T03:04:05+00:00",
+    "command": ["python", "-m", "sweep.run"],
+    "code": {"commit": None, "altered": None},
+    "packages": {},
+    "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
+    "placement": {"workers_per_trial": None, "gpus_per_trial": None, "max_concurrent": None},
+    "workers": 0,
+    "plugins": [],
+}
+"""What study.json says of how a run was begun."""
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -24,6 +35,9 @@ def document(**changes: Any) -> dict[str, Any]:
         "base": {"epochs": 10},
         "early_stopping": "none",
         "seeds": None,
+        "trials_per_cell": None,
+        "weight_decays": None,
+        "batch_sizes": None,
         **changes,
     }
     cells = len(study["variants"]) * len(study["datasets"]) * len(study["augmentations"])
@@ -44,7 +58,7 @@ def whole_document() -> dict[str, Any]:
         "study": STUDIES["quickstart"]().to_dict(),
         "data": {"shapes": data},
         "planned_trials": 20,
-        "created": "2026-01-02T03:04:05+00:00",
+        **EXECUTION,
     }
 
 

@@ -19,12 +19,8 @@ from trainables.fields import line, shown
 from trainables.files import filesystem_of, retried, write_whole
 from trainables.state import TrainingState
 
-FORMAT = 2
-"""Raised whenever what a checkpoint holds changes."""
-
-WITHOUT_TRAINING = 1
-"""The format before, which held the network alone; it is still read."""
-
+FORMAT = 1
+"""Raised whenever what a checkpoint holds changes; no other format is read."""
 
 MAX_COUNT = 10**6
 """Of epochs and of classes: a guard against damaged files."""
@@ -44,18 +40,11 @@ class Checkpoint:
     """Counted from 1."""
     weights: Mapping[str, torch.Tensor]
     """The network's `state_dict`, contiguous on the CPU."""
-    training: TrainingState | None = None
-    """What the trial needs to go on; None in a checkpoint of the network alone."""
+    training: TrainingState
+    """What the trial needs to resume."""
 
     @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        config: TrialConfig,
-        num_classes: int,
-        epoch: int,
-        training: TrainingState | None = None,
-    ) -> Self:
+    def of(cls, model: nn.Module, config: TrialConfig, num_classes: int, epoch: int, training: TrainingState) -> Self:
         """Return a copy of what `model` is now."""
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         return cls(config=config, num_classes=num_classes, epoch=epoch, weights=weights, training=training)
@@ -94,7 +83,7 @@ class Checkpoint:
                 "num_classes": self.num_classes,
                 "epoch": self.epoch,
                 "weights": dict(self.weights),
-                "training": self.training.pack() if self.training is not None else None,
+                "training": self.training.pack(),
             },
             buffer,
         )
@@ -130,7 +119,7 @@ class Checkpoint:
                 num_classes=_count("num_classes", held["num_classes"]),
                 epoch=_count("epoch", held["epoch"]),
                 weights=_tensors(held["weights"]),
-                training=TrainingState.unpack(held["training"]) if held.get("training") else None,
+                training=TrainingState.unpack(held["training"]),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{location} must hold a trial's configuration and weights, got {line(error)}.") from error
@@ -152,8 +141,6 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
             held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
             if not same_until(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
-            if found.training is None:
-                raise ValueError(f"{place} must hold a training state, got a network alone.")
             found.network()
         except ValueError as error:
             warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
@@ -177,9 +164,7 @@ def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:
     What a trial was told to choose by itself and what it chose are the same: a run that goes on names the latter.
     """
     same = {}
-    of_last = found.training.reports[-1].arithmetic if found.training is not None else {}
-    for name in ("precision", "memory_format", "compiled"):
-        chosen = of_last.get(name, "auto")
+    for name, chosen in found.training.reports[-1].arithmetic.items():
         held, wanted = getattr(found.config, name), getattr(config, name)
         if "auto" in (held, wanted) and {held, wanted} <= {"auto", chosen}:
             same[name] = wanted
@@ -208,7 +193,7 @@ def _read(raw: bytes, location: str) -> dict[str, Any]:
     # RuntimeError, struct.error and a dozen more.
     except Exception as error:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
-    if not isinstance(held, dict) or held.get("format") not in (FORMAT, WITHOUT_TRAINING):
+    if not isinstance(held, dict) or type(held.get("format")) is not int or held["format"] != FORMAT:
         got = held.get("format") if isinstance(held, dict) else type(held).__name__
         raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {shown(got)}.")
     return held

@@ -297,7 +297,7 @@ class TrialConfig:
         """Return the configuration that `to_dict` wrote, also after it went through JSON.
 
         Raises:
-            ValueError: a name is unknown, or a value does not hold.
+            ValueError: a name is unknown or missing, or a value does not hold.
         """
         plain = dict(check_names(cls, values, "A trial's configuration"))
         parts: dict[str, type[ArchitectureConfig | HeavyConfig]] = {
@@ -305,12 +305,10 @@ class TrialConfig:
             "heavy": HeavyConfig,
         }
         plain |= {
-            name: kind(**check_names(kind, plain.get(name, {}), "A trial's configuration"))
-            for name, kind in parts.items()
+            name: kind(**check_names(kind, plain[name], "A trial's configuration")) for name, kind in parts.items()
         }
         for name in ("drops", "plugins", "averaged_at"):
-            if name in plain:
-                plain[name] = listed(name, plain[name])
+            plain[name] = listed(name, plain[name])
         return cls(**plain)
 
 

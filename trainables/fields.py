@@ -30,16 +30,15 @@ def check_names(kind: type, values: object, what: str) -> Mapping[str, Any]:
         what: names it in messages.
 
     Raises:
-        ValueError: they are none, a name is unknown, or one without a default is missing.
+        ValueError: they are none, a name is unknown, or one is missing.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{what} must be made of values by name, got {shown(values)}.")
-    known = {item.name for item in fields(kind)}
+    known = [item.name for item in fields(kind)]
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
         raise ValueError(f"{what} must hold known fields only, got {shown(unknown[0])}.")
-    needed = [item.name for item in fields(kind) if item.default is item.default_factory]
-    missing = [name for name in needed if name not in values]
+    missing = [name for name in known if name not in values]
     if missing:
         raise ValueError(f"{what} must hold {missing[0]}, got none.")
     return values

@@ -87,7 +87,6 @@ def train(
     unlearned = 0
     reports: list[EpochReport] = []
     if start is not None:
-        assert start.training is not None, "only a checkpoint with it is a start"
         start.training.apply(optimiser=optimiser, feed=feed, average=average, device=device, rank=ranks.rank)
         unlearned, reports = start.training.unlearned_steps, list(start.training.reports)
         for earlier in reports:

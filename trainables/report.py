@@ -28,7 +28,7 @@ class EpochReport:
     """Share of test images misclassified, likewise; None where images are held out, or after such an epoch."""
     test_top5_error: float | None
     """Share of test images whose class is not among the five likeliest; None with five classes or fewer."""
-    averaged_error: float | None = None
+    averaged_error: float | None
     """Like `error`, of weights averaged over about an epoch; None but after the epochs `averaged_at`."""
     dead_classes: int | None = None
     """Classes whose logit is the same for every image, as where the ReLU of the class layer has died; None where there
@@ -52,7 +52,7 @@ class EpochReport:
     num_parameters: int
     precision: str
     memory_format: str
-    compiled: bool = False
+    compiled: bool
     """Whether the network was compiled for its training steps."""
     device: str
     node: str

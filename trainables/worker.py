@@ -100,7 +100,7 @@ def _feed(trial: TrialConfig, device: torch.device, ranks: Ranks) -> Feed:
 def _agreed(
     trial: TrialConfig, device: torch.device, ranks: Ranks, start: Checkpoint | None, steps_per_epoch: int
 ) -> Arithmetic:
-    if start is not None and start.training is not None:
+    if start is not None:
         # The first attempt's, which another machine would perhaps not choose.
         last = start.training.reports[-1]
         return Arithmetic(last.precision, last.memory_format, last.compiled)

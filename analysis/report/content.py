@@ -88,10 +88,10 @@ def _costs(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[s
     for trial in trials:
         kind = "CPU" if (trial["device"] or "cpu") == "cpu" else "GPU"
         seconds[kind] += trial["duration_s"] or 0
-    workers = document.get("workers") or 1
+    workers = document["workers"] or 1  # 0: each trial trains in its own process
     found = []
     for kind, total in sorted(seconds.items()):
-        asked = (document.get("placement") or {}).get("gpus_per_trial") if kind == "GPU" else None
+        asked = document["placement"]["gpus_per_trial"] if kind == "GPU" else None
         each = workers if asked is None else asked
         hours = total / 3600 * each
         how = f"durations of all trials x {each:g} {kind}{'' if each == 1 else 's'} of each"
@@ -197,13 +197,9 @@ def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tup
     for number, entry in enumerate(document.get("resumed", []), start=1):
         lines += _origin(entry, f"resumed {number}: ")
     for name, data in document["data"].items():
-        made = ", generated" if data.get("generated") else ""
-        sizes = ", ".join(
-            f"{data[key]:,} {word}"
-            for key, word in (("train_images", "training images"), ("test_images", "test images"))
-            if data.get(key) is not None
-        )
-        lines.append((f"data {name}", f"{sizes}{made}; checksum {data.get('checksum', 'not recorded')}"))
+        made = ", generated" if data["generated"] else ""
+        sizes = f"{data['train_images']:,} training images, {data['test_images']:,} test images"
+        lines.append((f"data {name}", f"{sizes}{made}; checksum {data['checksum']}"))
     kinds = Counter(
         ", ".join(
             [str(trial[name]) for name in ("node", "device", "precision", "memory_format") if trial[name]]
@@ -220,20 +216,17 @@ def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tup
 
 
 def _origin(entry: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
-    code = entry.get("code") or {}
-    altered = {True: ", altered since", False: ", unaltered", None: ""}[code.get("altered")]
-    hardware, packages = entry.get("hardware") or {}, entry.get("packages") or {}
-    gpu = f", {hardware['gpu']}" if hardware.get("gpu") else ""
+    code, hardware = entry["code"], entry["hardware"]
+    altered = {True: ", altered since", False: ", unaltered", None: ""}[code["altered"]]
+    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
+    system = f"{hardware['machine']}, {hardware['system']}"
     lines = [
-        ("begun", entry.get("created", "not recorded")),
-        ("command", shlex.join(entry["command"]) if entry.get("command") else "not recorded"),
-        ("code", f"commit {code['commit']}{altered}" if code.get("commit") else "not recorded"),
+        ("begun", entry["created"]),
+        ("command", shlex.join(entry["command"])),
+        ("code", f"commit {code['commit']}{altered}" if code["commit"] else "not recorded"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in entry["packages"].items())),
+        ("hardware", f"{hardware['cpus']} CPUs, {hardware['gpus']} GPUs{gpu}; {system}"),
     ]
-    if packages:
-        lines.append(("packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
-    if hardware:
-        system = ", ".join(str(hardware[key]) for key in ("machine", "system") if hardware.get(key))
-        lines.append(("hardware", f"{hardware.get('cpus')} CPUs, {hardware.get('gpus')} GPUs{gpu}; {system}"))
     if entry.get("gpu_sharing"):
         lines.append(("GPUs shared by", entry["gpu_sharing"]))
     return [(f"{prefix}{what}", text) for what, text in lines]

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from analysis.__main__ import main
 from analysis.reproduction import BEGIN, END
 from sweep.options import parse
 from sweep.studies import STUDIES
+from tests.reported import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("analysis", "search_spaces", "sweep", "trainables")
@@ -89,8 +89,7 @@ BLOCKS = [
 @pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_documents_python_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(ROOT / "tests" / "records" / "version-5", tmp_path / "runs" / "first")
+    make_run(str(tmp_path / "runs" / "first"))
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "the document", "exec"), {"__name__": "the_document"})  # noqa: S102 - this project's own text
 

@@ -17,11 +17,11 @@ from hypothesis import given
 from torch import nn
 
 from tests.fuzzing import altered, counted, damaged, examples, refused, seeds
-from trainables.checkpoint import Checkpoint, find_start
+from tests.trained import report, training
+from trainables.checkpoint import FORMAT, Checkpoint, find_start
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.registry import Registry
-from trainables.report import EpochReport
-from trainables.state import TrainingState, generators, optimiser_state
+from trainables.state import generators, optimiser_state
 
 CONFIG = TrialConfig(dataset="shapes", variant="fuzz-net", lr=0.01, architecture=ArchitectureConfig(width=0.02))
 
@@ -52,15 +52,8 @@ def whole() -> bytes:
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model(torch.ones(1, 2)).sum().backward()
     optimiser.step()
-    report = EpochReport(
-        **{"epoch": 1, "lr": 0.01, "train_loss": 2.0, "train_error": 0.9, "val_error": None, "test_error": 0.9},
-        **{"test_top5_error": 0.5, "error": 0.9, "train_images": 10, "val_images": 0, "test_images": 10},
-        **{"epoch_s": 1.0, "train_s": 1.0, "state": "running", "num_parameters": 30, "precision": "float32"},
-        **{"memory_format": "contiguous", "device": "cpu", "node": "here"},
-    )
-    state = TrainingState(
-        reports=(report,),
-        unlearned_steps=0,
+    state = training(
+        report(1),
         optimiser=optimiser_state(optimiser),
         feed={"draws": torch.get_rng_state()[:16]},
         generators=[{"cpu": generators(torch.device("cpu"))["cpu"][:16]}],
@@ -69,7 +62,7 @@ def whole() -> bytes:
     buffer = io.BytesIO()
     torch.save(
         {
-            **{"format": 2, "config": json.dumps(CONFIG.to_dict()), "num_classes": 10, "epoch": 1},
+            **{"format": FORMAT, "config": json.dumps(CONFIG.to_dict()), "num_classes": 10, "epoch": 1},
             **{"weights": model.state_dict(), "training": state.pack()},
         },
         buffer,

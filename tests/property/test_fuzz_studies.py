@@ -19,6 +19,7 @@ from sweep.records import SCHEMA_VERSION
 from sweep.store import Store
 from sweep.studies import STUDIES, Study
 from tests.fuzzing import ODD, altered, counted, damaged, examples, refused, seeds
+from tests.standings import EXECUTION
 from trainables.config import TrialConfig
 from trainables.registry import load_plugins
 
@@ -38,8 +39,8 @@ def document(name: str) -> dict[str, Any]:
     data = {"checksum": "0" * 64, "train_images": 50, "test_images": 10, "num_classes": 10, "generated": False}
     return {
         **{"schema_version": SCHEMA_VERSION, "study": study, "data": dict.fromkeys(study["datasets"], data)},
-        **{"planned_trials": 4, "created": "2026-01-02T03:04:05+00:00", "code": {"commit": "0" * 40, "altered": False}},
-        **{"placement": {}, "workers": 0, "resumed": [{"code": {"commit": "1" * 40, "altered": True}}]},
+        **{"planned_trials": 4, **EXECUTION, "code": {"commit": "0" * 40, "altered": False}},
+        **{"resumed": [EXECUTION | {"code": {"commit": "1" * 40, "altered": True}}]},
     }
 
 

@@ -398,8 +398,8 @@ def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(
     document = store.read_study()
     document["packages"]["torch"] = "1.0"
     store.write_study(document)
-    row = dict.fromkeys(TRIALS.names) | {"trial_id": "t", "state": "completed"}
-    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous"}])
+    row = dict.fromkeys(TRIALS.names) | {"trial_id": "t", "state": "completed", "epochs_budget": 350}
+    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous", "compiled": False}])
     assert main([*recorded, "--output", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr().out
     assert "note  packages torch was 1.0 when the run began and is " in said
@@ -415,15 +415,36 @@ def test_a_run_that_another_process_writes_is_refused(
     assert "A run must be written by one process, got " in said
 
 
-@pytest.mark.parametrize("damage", [{"variants": None}, {"nope": 1}, {"learning_rates": {"kind": "choice"}}])
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        ({"variants": None}, "must hold what a run writes, got something else at study.variants"),
+        ({"learning_rates": {"kind": "choice"}}, "must hold what a run writes, got something else at study.learning"),
+        ({"nope": 1}, "must hold a study, got one that cannot be read (A study must hold known fields only, got 'nope"),
+        ({"seeds": ...}, "must hold what a run writes, got something else at study ('seeds' is a required property)"),
+        ({"recipes": ...}, "must hold a study, got one that cannot be read (A study must hold recipes, got none"),
+    ],
+)
 def test_a_damaged_study_is_refused(
-    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], damage: dict[str, Any]
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], damage: dict[str, Any], text: str
 ) -> None:
     file = tmp_path / "runs" / "mine" / "study.json"
     document = json.loads(file.read_text())
     document["study"] |= damage
+    document["study"] = {name: value for name, value in document["study"].items() if value is not ...}
     file.write_text(json.dumps(document))
-    assert "study.json must hold a study, got one that " in refused(tmp_path, capsys, *recorded)
+    assert f"study.json {text}" in refused(tmp_path, capsys, *recorded)
+
+
+@pytest.mark.parametrize("name", ["plugins", "workers", "placement", "packages"])
+def test_a_document_that_lacks_a_part_is_refused(
+    tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = tmp_path / "runs" / "mine" / "study.json"
+    document = json.loads(file.read_text())
+    del document[name]
+    file.write_text(json.dumps(document))
+    assert f"'{name}' is a required property" in refused(tmp_path, capsys, *recorded)
 
 
 def test_the_same_option_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trained import checkpoint as trained
 from trainables.architectures import build
-from trainables.checkpoint import Checkpoint
+from trainables.checkpoint import FORMAT, Checkpoint
 from trainables.config import ArchitectureConfig, TrialConfig
 
 CONFIG = TrialConfig(dataset="shapes", variant="model-c", lr=0.01, architecture=ArchitectureConfig(width=0.1))
@@ -19,7 +20,7 @@ CONFIG = TrialConfig(dataset="shapes", variant="model-c", lr=0.01, architecture=
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    return Checkpoint.of(build("model-c", CONFIG.architecture, 10), CONFIG, 10, 3)
+    return trained(build("model-c", CONFIG.architecture, 10), CONFIG, 3)
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
@@ -36,7 +37,7 @@ def test_what_was_saved_comes_back(form: str, tmp_path: Path, checkpoint: Checkp
 
 def test_it_is_a_copy_that_training_does_not_alter() -> None:
     model = build("model-c", CONFIG.architecture, 10).to(memory_format=torch.channels_last)
-    checkpoint = Checkpoint.of(model, CONFIG, 10, 1)
+    checkpoint = trained(model, CONFIG, 1)
     before = {name: value.clone() for name, value in checkpoint.weights.items()}
     with torch.no_grad():
         for parameter in model.parameters():
@@ -96,7 +97,7 @@ def test_the_one_before_is_kept_until_the_next_is_whole(tmp_path: Path, checkpoi
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    torch.save({"format": 1, "config": Path("/")}, buffer)
+    torch.save({"format": FORMAT, "config": Path("/")}, buffer)
     file = tmp_path / "last.pt"
     file.write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match=r"must be a whole checkpoint, got one that cannot be read\.$"):
@@ -106,10 +107,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ([1], r"must be a checkpoint of format 2, got 'list'\.$"),
-        ({"format": 3}, r"must be a checkpoint of format 2, got 3\.$"),
-        ({"format": 1}, r"must hold a trial's configuration and weights, got 'config'\.$"),
-        ({"format": 1, "config": "{}"}, r"must hold a trial's configuration and weights, got "),
+        ([1], rf"must be a checkpoint of format {FORMAT}, got 'list'\.$"),
+        *(
+            ({"format": other}, rf"must be a checkpoint of format {FORMAT}, got {other}\.$")
+            for other in (FORMAT + 1, FORMAT - 1, True, None)
+        ),
+        ({"format": FORMAT}, r"must hold a trial's configuration and weights, got 'config'\.$"),
+        ({"format": FORMAT, "config": "{}"}, r"must hold a trial's configuration and weights, got "),
     ],
 )
 def test_other_contents_are_refused(held: object, message: str, tmp_path: Path) -> None:

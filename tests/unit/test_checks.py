@@ -11,6 +11,7 @@ from analysis.checks import CHECKS
 from sweep.options import RunOptions
 from sweep.records import TRIALS
 from sweep.studies import STUDIES
+from tests.standings import EXECUTION
 
 NUMBERS = count()
 
@@ -58,7 +59,7 @@ def evidence(
         "study": json.loads(json.dumps(study)) | (fields or {}),
         "data": {"cifar10": {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": generated}},
     }
-    return Evidence(document=written | (document or {}), trials=trials, epochs=epochs or [])
+    return Evidence(document=written | EXECUTION | (document or {}), trials=trials, epochs=epochs or [])
 
 
 HOLDOUT = {"protocol": "holdout"}
@@ -267,22 +268,22 @@ def test_f6_code_that_no_commit_holds() -> None:
 
 
 def test_f6_a_run_that_went_on_with_other_code() -> None:
-    began = {"code": {"commit": "0123456789abcdef", "altered": False}}
-    same, other = {"code": dict(began["code"])}, {"code": {"commit": "fedcba9876543210", "altered": False}}
+    began = EXECUTION | {"code": {"commit": "0123456789abcdef", "altered": False}}
+    same, other = dict(began), EXECUTION | {"code": {"commit": "fedcba9876543210", "altered": False}}
     assert found("F6", [trial()], document=began | {"resumed": [same]}) == []
     (text,) = found("F6", [trial()], document=began | {"resumed": [same, other]})
     assert "it went on with other code than it began with (commits 0123456789ab, fedcba987654)" in text
 
 
 def test_f6_a_run_that_was_resumed_with_other_versions_or_on_other_hardware() -> None:
-    began = {
+    began = EXECUTION | {
         "packages": {"torch": "2.14.1", "ray": "2.60.0", "kornia": None},
         "hardware": {"gpu": "NVIDIA H100", "machine": "x86_64", "system": "linux", "cpus": 16},
     }
     # The head of a cluster has no GPU of its own, and the number of CPUs moves no error.
     head = began | {"hardware": began["hardware"] | {"gpu": None, "cpus": 2}}
-    assert found("F6", [trial()], document=began | {"resumed": [dict(began), head, {}]}) == []
-    moved = {
+    assert found("F6", [trial()], document=began | {"resumed": [dict(began), head]}) == []
+    moved = EXECUTION | {
         "packages": {"torch": "2.15.0", "ray": "2.60.0", "kornia": "0.9.0"},
         "hardware": {"gpu": "NVIDIA H200", "machine": "x86_64", "system": "linux", "cpus": 16},
     }

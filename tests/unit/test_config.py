@@ -179,8 +179,11 @@ def test_a_configuration_comes_back_from_json() -> None:
     assert isinstance(back.architecture, ArchitectureConfig)
 
 
-def test_what_a_dictionary_leaves_out_is_the_default() -> None:
-    assert TrialConfig.from_dict({"dataset": "shapes", "variant": "all-cnn-c", "lr": 0.05}) == trial()
+@pytest.mark.parametrize("name", ["lr", "heavy", "averaged_at"])
+def test_a_field_that_is_missing_is_refused(name: str) -> None:
+    whole = trial().to_dict()
+    with pytest.raises(ValueError, match=rf"^A trial's configuration must hold {name}, got none\.$"):
+        TrialConfig.from_dict({field: value for field, value in whole.items() if field != name})
 
 
 def test_an_unknown_field_is_refused() -> None:

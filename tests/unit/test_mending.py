@@ -6,28 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from sweep.mending import mend
 from sweep.records import EPOCHS, TRIALS
 from sweep.salvage import salvage_record
 from sweep.store import Store
+from tests import trained
 from trainables.architectures import build
 from trainables.checkpoint import Checkpoint
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.report import EpochReport
-from trainables.state import TrainingState
 
 CONFIG = TrialConfig(dataset="shapes", variant="model-c", lr=0.01, architecture=ArchitectureConfig(width=0.05))
 
 
 def report(number: int, trial: int) -> EpochReport:
-    return EpochReport(
-        **{"epoch": number, "lr": 0.01, "train_loss": 2.0 / number, "train_error": 0.9, "val_error": None},
-        **{"test_error": 0.8 - 0.1 * number + 0.01 * trial, "test_top5_error": 0.5, "error": 0.8, "train_images": 10},
-        **{"val_images": 0, "test_images": 10, "epoch_s": 1.5, "train_s": 1.0, "state": "running", "node": "here"},
-        **{"num_parameters": 30, "precision": "float32", "memory_format": "contiguous", "device": "cpu"},
-    )
+    return trained.report(number, train_loss=2.0 / number, test_error=0.8 - 0.1 * number + 0.01 * trial)
 
 
 def reported(trial: int, numbers: range) -> list[dict[str, Any]]:
@@ -37,14 +31,7 @@ def reported(trial: int, numbers: range) -> list[dict[str, Any]]:
 
 def keep(store: Store, trial: int, epochs: int, **values: Any) -> None:
     config = replace(CONFIG, seed=trial, **values)
-    state = TrainingState(
-        reports=tuple(report(number, trial) for number in range(1, epochs + 1)),
-        unlearned_steps=0,
-        optimiser={"state": {}, "param_groups": []},
-        feed={},
-        generators=[{"cpu": torch.get_rng_state()}],
-        average=None,
-    )
+    state = trained.training(*(report(number, trial) for number in range(1, epochs + 1)))
     model = build("model-c", config.architecture, 10)
     Checkpoint.of(model, config, 10, epochs, state).save(store.checkpoint(f"t{trial}"))
 

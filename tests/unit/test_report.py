@@ -17,6 +17,7 @@ from analysis.drawn import draw_for_paper, draw_for_screen
 from analysis.figures import Curve, draw_curves
 from sweep.store import Store
 from tests.reported import SCRIPT, make_run, trial
+from tests.standings import EXECUTION
 
 
 class Page(HTMLParser):
@@ -217,7 +218,9 @@ def test_gpu_hours_count_the_gpus_of_a_trial(run: Store) -> None:
 
 def test_how_gpus_were_shared_is_told_for_each_execution_that_shared_them(run: Store) -> None:
     assert "GPUs shared by" not in report(run, "--format", "md")
-    run.write_study(run.read_study() | {"gpu_sharing": "time-slicing", "resumed": [{"gpu_sharing": "mps"}, {}]})
+    run.write_study(
+        run.read_study() | {"gpu_sharing": "time-slicing", "resumed": [EXECUTION | {"gpu_sharing": "mps"}, EXECUTION]}
+    )
     lines = [line for line in report(run, "--format", "md").splitlines() if "GPUs shared by" in line]
     assert lines == ["- GPUs shared by: time-slicing", "- resumed 1: GPUs shared by: mps"]
 

@@ -76,7 +76,8 @@ def row(trial_id: str, study: Study, **values: Any) -> dict[str, Any]:
         | {"trial_id": trial_id, "phase": "search", "dataset": "shapes", "augmentation": "none", "state": "completed"}
         | {"variant": "all-cnn-c", "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": 0}
         | {"epochs_run": base.epochs, "epochs_budget": base.epochs, "val_error": values.get("lr"), "preemptions": 0}
-        | {"precision": "float32", "memory_format": "contiguous", "width": 0.05, "reason": ""}
+        | {"precision": "float32", "memory_format": "contiguous", "compiled": False, "width": 0.05, "reason": ""}
+        | {"retries": 0, "retry_reasons": ""}
         | values
     )
 
@@ -233,7 +234,7 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
     capsys.readouterr()
     said = refused(store, capsys, "--workers-per-trial", "2")
     assert said[1] == "  workers_per_trial: recorded 1, given 2"
-    # What an older version wrote down may hold no more than how many workers it came to.
+    # Without --workers-per-trial they may have followed from --gpus-per-trial, which is given anew here.
     document = store.read_study()
     document["placement"]["workers_per_trial"] = None
     store.write_study(document)
@@ -244,6 +245,19 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
         "  workers_per_trial: recorded 1, given auto",
         "Leave the options of a trial's workers and GPUs out, or begin a new run under another --name.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("only", "note"),
+    [((), "2 unfinished trials have no checkpoint"), (("--only", "model-c"), "1 unfinished trial has no checkpoint")],
+)
+def test_the_note_on_lost_checkpoints_counts_the_trials_that_run_now(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str], only: tuple[str, ...], note: str
+) -> None:
+    study = begin(variants=("all-cnn-c", "model-c"))
+    write_rows(store, searched(study, 1, state="pending", epochs_run=1))
+    assert run(store, *only, "--gpus-per-trial", "0", "--dry-run") == 0
+    assert f"note  {note}: training starts again from epoch 1" in capsys.readouterr().out
 
 
 PLUGIN = """
@@ -298,14 +312,6 @@ def test_a_plugin_whose_contents_changed_is_refused_but_by_extend(
     shown = capsys.readouterr().out
     assert "extended  variants: recorded all-cnn-c, given all-cnn-c net-2" in shown
     assert "extended  again.py: recorded none, given sha256 " in shown
-
-
-def test_a_record_without_checksums_of_plugins_goes_on(store: Store, begin: Begin) -> None:
-    begin()
-    document = store.read_study()
-    del document["plugins"]
-    store.write_study(document)
-    assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
 
 
 @pytest.mark.parametrize(
