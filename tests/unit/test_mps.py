@@ -185,8 +185,9 @@ def test_a_daemon_that_has_died_leaves_no_sockets_behind(short: Path, put: Calla
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from sweep.cluster.mps import Keeper
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 keeper = Keeper(sys.argv[1])
 print(keeper.answer().started, flush=True)
 time.sleep(1000)
