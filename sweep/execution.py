@@ -86,7 +86,7 @@ def run_trials(
         trackers: other tools that are told of epochs and ends.
         on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         deadline: when to have stopped; trials that have no time left are pending then.
-        only: variants whose trials run; the others stay as they are, and so does a second phase. None runs all.
+        only: variants whose trials run, those of the second phase once every cell's search has ended; None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """
@@ -162,10 +162,11 @@ def run_trials(
     by_id = {row["trial_id"]: row for row in rows}
     by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
     by_id = restarted(store, by_id)
-    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in wanted):
-        return rows
+    dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
+    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in dealt):
+        return list(by_id.values())
     # What is confirmed runs to its end.
-    return run(lambda _: ConfirmSearcher(wanted, by_id), by_id)
+    return run(lambda _: ConfirmSearcher(dealt, by_id), by_id)
 
 
 def _tune(
