@@ -14,7 +14,7 @@ from analysis.comparison import compare
 from analysis.evidence import Evidence, evidence_of, read_record
 from analysis.published import differences, settings_of
 from analysis.tables import published_of
-from sweep.selection import HYPERPARAMETERS, criterion_column
+from sweep.selection import HYPERPARAMETERS, criterion_column, reads_test_errors
 from sweep.store import Store
 
 MAX_POINTS = 60_000
@@ -295,7 +295,8 @@ def verdicts(series: Series) -> list[str]:
     if not best:
         known = [result for result in results if result.error is not None]
         if not known:
-            return ["No variant has a test error yet."]
+            yet = reads_test_errors(series.study)
+            return ["No variant has a test error yet." if yet else "No test error was read, since seeds is 0."]
         return [f"{series.label(one)} has a test error of {_in_words(one)}; nothing stands beside it." for one in known]
     return [_verdict(one, [r for r in results if _beside(r, one)]) for one in best]
 

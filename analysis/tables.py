@@ -9,6 +9,7 @@ from analysis.evidence import Evidence
 from analysis.formats import MISSING, TIE, Mark, Marks, Row
 from analysis.inference import binomial_standard_error, welch
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
+from sweep.selection import reads_test_errors
 
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""
@@ -23,6 +24,12 @@ ERRORS_ARE = {
     "training.",
 }
 """By protocol."""
+
+NO_TEST_ERROR = (
+    "No test error was read, since seeds is 0. Validation errors are those of the selected configuration, on training "
+    "images held out of its training."
+)
+"""In place of `ERRORS_ARE` where a run confirms nothing."""
 
 LARGE_NOTE = (
     "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch size, weight "
@@ -212,7 +219,8 @@ def notes(results: Sequence[VariantResult], study: Mapping[str, Any], *, paper: 
         paper: whether the paper's numbers may stand there.
     """
     images = {name: data["train_images"] for name, data in study["data"].items()}
-    found = [ERRORS_ARE[study["study"]["protocol"]], *_chance_notes(results, study)]
+    is_test = reads_test_errors(study["study"])
+    found = [ERRORS_ARE[study["study"]["protocol"]] if is_test else NO_TEST_ERROR, *_chance_notes(results, study)]
     published = [entry for entry in published_of(results, study) if entry]
     if published and paper:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")

@@ -92,8 +92,13 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def seeds_of(study: Study) -> int:
+    """Return what the option `seeds` is, with the protocol's default where it was left out."""
+    return study.confirm_seeds if study.protocol == "holdout" else study.search_seeds
+
+
 def _settings(study: Study) -> dict[str, Any]:
     found = RunOptions.describe(study)
     # The number left out and the same one given are the same study.
-    found["seeds"] = study.confirm_seeds or study.search_seeds
+    found["seeds"] = seeds_of(study)
     return {"study": study.name, **found}

@@ -13,6 +13,7 @@ from sweep.standing import duration
 from sweep.studies import DIMENSIONS, FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 from trainables.files import why
+from trainables.recipe import recipe_of
 
 _COMPILED = {"auto": "compiled where a trial is long enough on a GPU", "yes": "compiled", "no": "not compiled"}
 
@@ -61,6 +62,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         + ("" if study.batch_sizes else f", batches of {base.batch_size:,}")
         + ("" if study.weight_decays else f", weight decay {base.weight_decay:g}"),
         "network": ", ".join(options),
+        **_recipes(study),
         "protocol": f"{_protocol(study)}; early stopping: {_early_stopping(study)}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
         + (f"; ended before: {_count(ended, 'trial')}" if ended else ""),
@@ -175,9 +177,32 @@ def _warm_start(study: Study) -> dict[str, str]:
     }
 
 
+def _recipes(study: Study) -> dict[str, str]:
+    """Return a line for each recipe that a variant of the study names: its settings in words."""
+    named = {recipe_of(variant) for variant in study.variants}
+    return {
+        f"recipe {recipe.name}": ", ".join(_setting(name, value) for name, value in recipe.settings.items())
+        for recipe in study.recipes
+        if recipe.name in named
+    }
+
+
+def _setting(name: str, value: object) -> str:
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return f"{words} {value:g}" if isinstance(value, int | float) else f"{words} {value}"
+
+
 def _protocol(study: Study) -> str:
     if study.protocol == "paper":
         return "paper, errors on the test images"
+    if not study.confirm_seeds:
+        epoch = "best-epoch" if study.criterion == "best-epoch" else "last-epoch"
+        return (
+            f"holdout: tune on {100 - 100 * study.validation:g} % of the training set, validate on "
+            f"{100 * study.validation:g} % ({epoch} error); no test error is read, since seeds is 0"
+        )
     several = f" {study.confirm_top} configurations" if study.confirm_top > 1 else " configuration"
     epoch = "best" if study.criterion == "best-epoch" else "last"
     return (

@@ -86,7 +86,7 @@ def run_trials(
         trackers: other tools that are told of epochs and ends.
         on_row: called with a trial's row when it begins, after each epoch, and when it ends.
         deadline: when to have stopped; trials that have no time left are pending then.
-        only: variants whose trials run, in a second phase too, which begins once every search has ended. None runs all.
+        only: variants whose trials run, those of the second phase once every cell's search has ended; None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
             that is around a trial. It reports what an `EpochReport` holds to Ray Tune.
     """

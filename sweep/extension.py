@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces import Choice, Dimension
-from sweep.differences import Difference, StudyDiffers
+from sweep.differences import Difference, StudyDiffers, seeds_of
 from sweep.studies import DIMENSIONS, Study
 from trainables.config import same_until
 
@@ -83,9 +83,7 @@ def _why_not(setting: str, recorded: Study, given: Study) -> str:
         "variants": lambda was, now: _lacks(was.variants, now.variants),
         "epochs": _why_not_epochs,
         "trials_per_cell": lambda was, now: _fewer(was.trials_per_cell, now.trials_per_cell) or _blocks(was, now),
-        "seeds": lambda was, now: (
-            _fewer(was.confirm_seeds or was.search_seeds, now.confirm_seeds or now.search_seeds) or _blocks(was, now)
-        ),
+        "seeds": lambda was, now: _fewer(seeds_of(was), seeds_of(now)) or _blocks(was, now),
         "confirm_top": lambda was, now: _fewer(was.confirm_top, now.confirm_top),
     }.get(setting)
     return check(recorded, given) if check else _why_not_values(setting, recorded, given)

@@ -1,6 +1,6 @@
 """What of a run is left to run, in words: what `--dry-run` shows of one that goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from sweep.extension import reopened
@@ -15,7 +15,10 @@ SHOWN = 6
 
 
 def left_to_run(
-    study: Study, recorded: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, TrialConfig] | None
+    study: Study,
+    recorded: Mapping[str, Mapping[str, Any]],
+    wanted: Mapping[str, TrialConfig] | None,
+    only: Container[str] | None = None,
 ) -> list[str]:
     """Return a line for each cell with trials left, and one for the second phase while its trials are not known.
 
@@ -23,10 +26,12 @@ def left_to_run(
         study: what is run.
         recorded: rows of `trials` by trial_id.
         wanted: trials of the second phase, once they are known.
+        only: variants whose trials would run now; None for all.
     """
     recorded = reopened(recorded, study.base.epochs)
     lines = []
-    for cell in study.cells():
+    cells = [cell for cell in study.cells() if only is None or cell.variant in only]
+    for cell in cells:
         begun, undrawn = _left_in_search(study, cell, recorded)
         words = [_words(study, config, recorded.get(trial_id)) for trial_id, config in begun]
         named = words[:SHOWN] + ([f"{len(words) - SHOWN:,} more"] if len(words) > SHOWN else [])
@@ -35,11 +40,15 @@ def left_to_run(
         if named:
             lines.append(f"{cell.cell}: {'; '.join(named)}")
     if wanted is None:
-        if study.confirm_seeds:
-            count = len(study.cells()) * study.confirmed_per_cell
+        others = [cell for cell in study.cells() if cell not in cells]
+        # No second phase begins before every cell's search has ended.
+        if study.confirm_seeds and not any(any(_left_in_search(study, cell, recorded)) for cell in others):
+            count = len(cells) * study.confirmed_per_cell
             lines.append(f"then, of {count:,} that confirm what is chosen, those that are not in the record")
         return lines
     for trial_id, config in wanted.items():
+        if only is not None and config.variant not in only:
+            continue
         row = recorded.get(trial_id)
         if row is None or row["state"] not in FINAL_STATES:
             lines.append(f"{config.cell} confirm: {_words(study, config, row)}")

@@ -209,7 +209,8 @@ class RunMetrics:
             self._record(EPOCHS, fresh, cell=cell)
             self._record(LAST_EPOCH, self._clock())
             self._record(EPOCH_SECONDS, row["train_s"] / row["epochs_run"], cell=cell)
-            self._note_error(row, row[self._column])
+            if row[self._column] is not None:  # after an epoch without a measurement the last one's error stays
+                self._note_error(row, row[self._column])
         speeds = self._speeds.setdefault(cell, {})
         if row["state"] != "running":
             speeds.pop(trial_id, None)

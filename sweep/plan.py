@@ -238,8 +238,9 @@ def make_plan(
     """
     placement, slots = place(cluster, workers=workers, gpus=gpus, max_concurrent=max_concurrent)
     if streams(study):
-        sizes = study.batch_sizes.values if study.batch_sizes is not None else (study.base.batch_size,)
-        for size in sizes:
+        # Without a search of batch sizes a cell has its own: the study's, or its recipe's.
+        searched = study.batch_sizes
+        for size in searched.values if searched is not None else {cell.batch_size for cell in study.cells()}:
             check_share(int(size), max(1, placement.workers))
         # Half of each worker's CPU is left to the tasks that decode its images: they can always start.
         placement = replace(placement, cpus_for_data=0.5)

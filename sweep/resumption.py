@@ -18,6 +18,7 @@ from sweep.records import FINAL_STATES
 from sweep.store import Store, run_location
 from sweep.studies import Study
 from trainables.config import TrialConfig
+from trainables.fields import shown
 from trainables.registry import load_plugins
 
 NEW_RUN = "begin a new run under another --name"
@@ -115,6 +116,22 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     study = extended(located, given, settings)
     changed = (*settings, *plugins)
     return Recorded(store=store, document=document, study=study, changed=changed, retry_failed=options.retry_failed)
+
+
+def check_only(names: Sequence[str] | None, study: Study) -> None:
+    """Check that the option `only` names variants of the run.
+
+    Args:
+        names: what it names; None where it was not given.
+        study: the run's.
+
+    Raises:
+        ValueError: it names none, or one that the run does not have.
+    """
+    unknown = [name for name in names or () if name not in study.variants]
+    if names is not None and (unknown or not names):
+        got = shown(unknown[0]) if unknown else "none"
+        raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
 
 
 def _begun_again(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -49,6 +49,15 @@ def search_seeds(study: Mapping[str, Any]) -> int:
     return 1 if study["protocol"] == "holdout" else study["seeds"] or 1
 
 
+def reads_test_errors(study: Mapping[str, Any]) -> bool:
+    """Return whether a study measures test errors at all: not under `holdout` where nothing is confirmed.
+
+    Args:
+        study: what study.json holds under `study`.
+    """
+    return study["protocol"] != "holdout" or study.get("seeds") != 0
+
+
 def points_per_cell(study: Mapping[str, Any]) -> int:
     """Return how many trials the search has in each cell.
 

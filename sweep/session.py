@@ -38,6 +38,7 @@ from sweep.records import FINAL_STATES
 from sweep.restart import without_checkpoint
 from sweep.resumption import (
     Recorded,
+    check_only,
     check_same,
     recorded_placement,
     recorded_run,
@@ -127,6 +128,8 @@ def prepare(
         if options.plugins is not None:
             options = replace(options, plugins=(*options.plugins, file.path))
     run = recorded_run(named, options) if options.resume else None
+    if run is not None:
+        check_only(options.only, run.study)
     if run is not None and run.is_done():
         if not options.dry_run and salvage_record(run.store).damages:
             # An ended run is left alone, except for what its checkpoints can put back.
@@ -152,9 +155,6 @@ def prepare(
         options = recorded_placement(options, run.document)
         recorded = run.trials()
         study = with_recorded_arithmetic(run.study, recorded.values())
-        for name in options.only or ():
-            if name not in study.variants:
-                raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {name!r}.")
     else:
         study = _choose_study(named, options, cluster, console)
         options, store = _new_run(study, options)
@@ -246,7 +246,7 @@ def _notes(
         count = "1 unfinished trial has" if again == 1 else f"{again} unfinished trials have"
         yield "note", f"{count} no checkpoint: training starts again from epoch 1"
     if options.dry_run:
-        for line in left_to_run(plan.study, recorded, run.wanted(recorded)):
+        for line in left_to_run(plan.study, recorded, run.wanted(recorded), options.only):
             yield "left to run", line
 
 
@@ -310,7 +310,8 @@ def execute(prepared: Prepared) -> Outcome:
     if prepared.deadline.is_near and missing:
         return _out_of_time(prepared, rows, missing)
     if prepared.options.only is not None and missing:
-        say(f"{missing} trials of other variants are left. Resume with: {_resume_command(prepared)}")
+        left = "1 other trial is left" if missing == 1 else f"{missing:,} other trials are left"
+        say(f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
         return "some failed" if states["failed"] else "all ended"
     _show_table(store, prepared.console, prepared.leave_cluster)
     if states["failed"]:
@@ -391,7 +392,8 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
     view.trials.plan(progress.planned)
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
-    for config in wanted.values():
+    only = prepared.options.only
+    for config in (each for each in wanted.values() if only is None or each.variant in only):
         # Words such as "learning rate 0.05, weight decay 0.001" for what was searched.
         words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in study.dimensions}
         words["lr"] = f"learning rate {config.lr:g}"

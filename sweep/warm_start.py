@@ -7,13 +7,14 @@ from typing import Any
 from sweep.selection import HYPERPARAMETERS, candidates
 from sweep.store import Store
 from sweep.studies import EarlierPoint, Study, WarmStart
+from trainables.config import TrialConfig
 
 
 def warm_started(study: Study, location: str) -> Study:
     """Return the study with what the run at `location` tells it.
 
     A completed trial counts where the study has its cell, each of its hyperparameters lies in what is searched or is
-    the study's own, and it has the error that the study's protocol and criterion minimise: under `holdout` never a test
+    that cell's own, and it has the error that the study's protocol and criterion minimise: under `holdout` never a test
     error, and that of its best epoch where the criterion says so, whatever the earlier run's was.
 
     Args:
@@ -32,7 +33,7 @@ def warm_started(study: Study, location: str) -> Study:
         best = store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
-    cells = {cell.cell for cell in study.cells()}
+    cells = {cell.cell: cell for cell in study.cells()}
     points: list[EarlierPoint] = []
     elsewhere = outside = 0
     for row in rows:
@@ -42,7 +43,7 @@ def warm_started(study: Study, location: str) -> Study:
             found = candidate.error if best is None else best.get(candidate.trial_id)
             if cell not in cells:
                 elsewhere += 1
-            elif found is None or not _fits(study, values):
+            elif found is None or not _fits(study, cells[cell], values):
                 outside += 1
             else:
                 points.append(EarlierPoint(cell=cell, error=found, **values))
@@ -55,10 +56,8 @@ def warm_started(study: Study, location: str) -> Study:
     return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
 
 
-def _fits(study: Study, values: Mapping[str, Any]) -> bool:
+def _fits(study: Study, cell: TrialConfig, values: Mapping[str, Any]) -> bool:
     return all(
-        values[name] in study.dimensions[name]
-        if name in study.dimensions
-        else values[name] == getattr(study.base, name)
+        values[name] in study.dimensions[name] if name in study.dimensions else values[name] == getattr(cell, name)
         for name in HYPERPARAMETERS
     )

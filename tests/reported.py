@@ -1,6 +1,7 @@
 """Records of runs, made for the tests of reports, figures and tables: their numbers are drawn, not trained."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from sweep.records import EPOCHS, TRIALS
@@ -39,7 +40,7 @@ def trial(number: int, **values: Any) -> dict[str, Any]:
     )
 
 
-def curve(trial_id: str, errors: list[float], column: str = "test_error") -> list[dict[str, Any]]:
+def curve(trial_id: str, errors: Sequence[float | None], column: str = "test_error") -> list[dict[str, Any]]:
     return [
         dict.fromkeys(EPOCHS.names) | {"trial_id": trial_id, "epoch": epoch, column: error}
         for epoch, error in enumerate(errors, start=1)

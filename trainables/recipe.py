@@ -79,14 +79,20 @@ def network_of(variant: str) -> str:
     return variant.partition(SEPARATOR)[0]
 
 
+def recipe_of(variant: str) -> str | None:
+    """Return the recipe's part of a variant's name: `glorot` of `model-c.glorot`; None where it has none."""
+    _, separator, name = variant.partition(SEPARATOR)
+    return name if separator else None
+
+
 def with_recipe(config: TrialConfig, recipes: Sequence[Recipe]) -> TrialConfig:
     """Return a trial's configuration with the settings of the recipe that its variant names, if it names one.
 
     Raises:
         ValueError: there is no recipe of that name, or one of its values does not hold.
     """
-    _, separator, name = config.variant.partition(SEPARATOR)
-    if not separator:
+    name = recipe_of(config.variant)
+    if name is None:
         return config
     for recipe in recipes:
         if recipe.name == name:
@@ -98,7 +104,7 @@ def with_recipe(config: TrialConfig, recipes: Sequence[Recipe]) -> TrialConfig:
     )
 
 
-def check_recipes(recipes: object, *, searched: Container[str]) -> None:
+def check_recipes(recipes: Sequence[Recipe], *, searched: Container[str]) -> None:
     """Refuse what are no recipes of a study.
 
     Args:
@@ -108,8 +114,6 @@ def check_recipes(recipes: object, *, searched: Container[str]) -> None:
     Raises:
         ValueError: two have the same name, or one sets what is searched.
     """
-    if not isinstance(recipes, tuple) or not all(isinstance(recipe, Recipe) for recipe in recipes):
-        raise ValueError(f"recipes must be a tuple of Recipe, got {shown(recipes)}.")
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
         raise ValueError(f"recipes must have different names, got {', '.join(names)}.")

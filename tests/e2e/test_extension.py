@@ -142,3 +142,29 @@ def test_trials_with_a_constant_rate_go_on_to_more_epochs(tmp_path: Path) -> Non
     assert unchanged(epochs, store.read_epochs().to_pylist()), "no epoch was trained again"
     sweep(tmp_path, "whole", *study, "--epochs", "4")
     assert without_times(store) == without_times(Store(str(tmp_path / "whole")))
+
+
+def test_the_variants_of_a_run_are_trained_one_at_a_time(tmp_path: Path) -> None:
+    begun = ("quickstart", "--train-size", "200", "--epochs", "1", "--width", "0.05", "--max-concurrent", "1")
+    begun = (*begun, "--protocol", "holdout", "--learning-rates", "0.01", "--seeds", "1")
+    sweep(tmp_path, "mine", *begun, "--variants", "strided-cnn-a")
+    store = Store(str(tmp_path / "mine"))
+    more = ("--variants", "strided-cnn-a", "strided-cnn-b", "strided-cnn-c")
+    said = sweep(tmp_path, "mine", "--resume", "--extend", *more, "--only", "strided-cnn-b")
+    assert "Only strided-cnn-b ran; 3 other trials are left. Resume with: " in said
+
+    def trained() -> list[tuple[str, str]]:
+        rows = store.read_trials().to_pylist()
+        assert {row["state"] for row in rows} == {"completed"}
+        return sorted((row["variant"][-1], row["phase"]) for row in rows)
+
+    assert trained() == [("a", "confirm"), ("a", "search"), ("b", "search")]
+    # With its search that of every variant has ended, so that the second phase begins, of this variant alone.
+    said = sweep(tmp_path, "mine", "--resume", "--only", "strided-cnn-c")
+    assert "confirming  shapes/none/strided-cnn-c: learning rate 0.01" in said
+    assert "strided-cnn-b: learning rate" not in said
+    assert "Only strided-cnn-c ran; 1 other trial is left. Resume with: " in said
+    assert trained() == [("a", "confirm"), ("a", "search"), ("b", "search"), ("c", "confirm"), ("c", "search")]
+    said = sweep(tmp_path, "mine", "--resume", "--only", "strided-cnn-c")
+    assert "Only strided-cnn-c ran; 1 other trial is left." in said
+    assert len(trained()) == 5

@@ -189,6 +189,19 @@ def test_a_choice_that_is_not_confirmed_yet_has_its_validation_error_alone() -> 
     assert (result.lost_seeds, result.states["running"]) == (0, 1)
 
 
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_a_trial_cut_off_after_an_epoch_without_a_measurement_gives_no_error(protocol: str) -> None:
+    cut = [trial(state=state, val_error=None, test_error=None) for state in ("pending", "running")]
+    (result,) = summarise(cut, study(protocol=protocol))
+    assert (result.lr, result.error, result.validation_error) == (None, None, None)
+    assert (result.states["pending"], result.states["running"]) == (1, 1)
+
+
+def test_where_nothing_is_confirmed_the_choice_has_its_validation_error() -> None:
+    (result,) = summarise([searched(0.1, 0.3), searched(0.05, 0.2)], study(protocol="holdout", seeds=0))
+    assert (result.lr, result.error, result.validation_error, result.lost_seeds) == (0.05, None, 0.2, 0)
+
+
 def test_configurations_of_one_rate_are_apart_by_weight_decay_and_batch_size() -> None:
     trials = [
         searched(0.1, 0.2, weight_decay=0.01),

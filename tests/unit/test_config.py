@@ -40,6 +40,8 @@ def test_the_defaults_are_the_paper_s() -> None:
         ("leaky_slope", 1.0, "at least 0 and below 1"),
         ("head_padding", 2, "0 or 1"),
         ("initialisation", "He", "one of he, xavier-caffe, glorot, normal, pytorch"),
+        ("initialisation_std", 0.0, "above 0 and at most 10"),
+        ("initialisation_std", math.nan, "above 0 and at most 10"),
     ],
 )
 def test_an_architecture_refuses(name: str, value: Any, must: str) -> None:
@@ -106,6 +108,12 @@ def test_heavy_augmentation_of_whitened_images_is_refused() -> None:
         ("precision", "float16", "one of auto, float32, bfloat16"),
         ("memory_format", "nhwc", "one of auto, contiguous, channels_last"),
         ("compiled", "always", "one of auto, yes, no"),
+        ("momentum_form", "nesterov", "one of pytorch, caffe"),
+        ("bias_lr_factor", 0.0, "a finite number above 0"),
+        ("bias_lr_factor", math.inf, "a finite number above 0"),
+        ("max_grad_norm", 0.0, "a finite number above 0"),
+        ("max_grad_norm", math.nan, "a finite number above 0"),
+        ("evaluate_every", 0, "at least 1"),
     ],
 )
 def test_a_trial_refuses(name: str, value: Any, must: str) -> None:
@@ -113,10 +121,32 @@ def test_a_trial_refuses(name: str, value: Any, must: str) -> None:
         trial(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("every", "epochs", "measured"),
+    [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (2, 4, [2, 4]), (9, 3, [3]), (None, 3, [3])],
+)
+def test_errors_are_measured_every_so_many_epochs_and_after_the_last(
+    every: int | None, epochs: int, measured: list[int]
+) -> None:
+    config = trial(epochs=epochs, evaluate_every=every)
+    assert [epoch for epoch in range(1, epochs + 1) if config.is_evaluated(epoch)] == measured
+
+
+@pytest.mark.parametrize(
+    ("every", "averaged_at"), [(2, (1,)), (2, (2, 3)), (None, (4,)), (1, (0,)), (1, (6,)), (3, (3, 6))]
+)
+def test_averaged_weights_are_measured_after_epochs_with_an_error_only(
+    every: int | None, averaged_at: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"^averaged_at must be epochs with an error, from 1 to 5, got \("):
+        trial(epochs=5, evaluate_every=every, averaged_at=averaged_at)
+
+
 def test_the_edges_are_allowed() -> None:
     config = trial(momentum=0.0, weight_decay=0.0, batch_size=1, epochs=1, train_size=1, seed=2**32 - 1, drops=(1.0,))
     assert config.seed == 2**32 - 1
     assert trial(drops=()).drop_epochs == ()
+    assert trial(epochs=5, evaluate_every=2, averaged_at=(2, 4, 5)).averaged_at == (2, 4, 5)
     assert ArchitectureConfig(input_dropout=0.0, dropout=0.0, head_padding=1).dropout == 0.0
 
 
@@ -172,6 +202,13 @@ def test_a_configuration_comes_back_from_json() -> None:
         drops=(1 / 3, 2 / 3),
         seed=2**31,
         plugins=("mine.py", "yours.py"),
+        momentum_form="caffe",
+        bias_lr_factor=2.0,
+        bias_weight_decay=False,
+        max_grad_norm=1.5,
+        epochs=6,
+        evaluate_every=2,
+        averaged_at=(4, 6),
     )
     back = TrialConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert back == config

@@ -13,6 +13,7 @@ from sweep.driver import Placement
 from sweep.plan import Plan, check_study
 from sweep.studies import STUDIES, EarlierPoint, WarmStart
 from trainables.data import Dataset, Split
+from trainables.recipe import Recipe
 
 
 def split(name: str, size: int) -> Split:
@@ -203,6 +204,42 @@ def test_the_plan_of_both_phases(plan: Plan) -> None:
         "cell on all of them, 2 seeds from 10000; early stopping: none"
     ) in out.getvalue()
     assert "24 trials, 120 epochs" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "holdout: tune on 90 % of the training set, validate on 10 % (last-epoch error); no test error is read"),
+        ({"criterion": "best-epoch", "validation": 0.25}, "tune on 75 % of the training set, validate on 25 % (best-"),
+    ],
+)
+def test_the_plan_of_a_run_that_reads_no_test_error_says_so(plan: Plan, changes: dict[str, Any], text: str) -> None:
+    out = io.StringIO()
+    study = replace(plan.study, protocol="holdout", seeds=0, **changes)
+    show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
+    assert text in out.getvalue()
+    assert "then the best" not in out.getvalue()
+    assert "seeds is 0; early stopping: none" in out.getvalue()
+    assert "8 trials, 40 epochs" in out.getvalue()
+
+
+def test_the_recipes_of_a_plan_s_variants_stand_on_lines_of_their_own(plan: Plan) -> None:
+    recipes = (
+        Recipe(name="glorot", settings={"initialisation": "glorot"}),
+        Recipe(name="unused", settings={"momentum": 0.5}),
+        Recipe(name="clip", settings={"class_relu": False, "bias_weight_decay": True, "max_grad_norm": 1.0}),
+    )
+    study = replace(plan.study, recipes=recipes, variants=("model-c.clip", "all-cnn-c.glorot", "model-a.clip"))
+    out = io.StringIO()
+    show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
+    shown = [line.strip() for line in out.getvalue().splitlines() if line.strip().startswith("recipe ")]
+    assert shown == [
+        "recipe glorot  initialisation glorot",
+        "recipe clip  no class relu, bias weight decay, max grad norm 1",
+    ]
+    out = io.StringIO()
+    show_plan(plan, "/runs/mine", Console(file=out, width=300))
+    assert "recipe" not in out.getvalue()
 
 
 def test_a_record_that_cannot_be_written_and_a_second_try_are_lines(plan: Plan) -> None:

@@ -79,16 +79,27 @@ def attempt(
     return [{name: value for name, value in r.to_dict().items() if name not in TIMES} for r in reports]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        # In the midst of the warm-up, and before and after drops of the rate, at which the velocity is rescaled.
+        {"momentum_form": "caffe", "warmup_epochs": 1.5},
+        {"bias_lr_factor": 2.0, "bias_weight_decay": False, "max_grad_norm": 1.0},
+        {"evaluate_every": 2},
+    ],
+)
 def test_a_trial_cut_off_after_every_epoch_reports_the_same_numbers_and_ends_with_the_same_weights(
-    tmp_path: Path,
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    whole = attempt(tmp_path / "whole" / "last.pt")
+    trial = replace(TRIAL, **changes)
+    whole = attempt(tmp_path / "whole" / "last.pt", trial)
     reported: list[dict[str, Any]] = []
     for number in range(1, TRIAL.epochs + 1):
         torch.rand(number)  # another process stands elsewhere in torch's own generator
-        reported = attempt(tmp_path / "cut" / "last.pt", cut=lambda epoch, number=number: epoch == number)
+        reported = attempt(tmp_path / "cut" / "last.pt", trial, cut=lambda epoch, number=number: epoch == number)
         assert reported == whole[: number - 1], "all epochs before, but not the one whose report was cut off"
-    reported = attempt(tmp_path / "cut" / "last.pt")
+    reported = attempt(tmp_path / "cut" / "last.pt", trial)
     assert reported == whole
     assert [report["averaged_error"] is not None for report in whole] == [n in (2, 4) for n in range(1, 7)]
     first, second = (Checkpoint.load(str(tmp_path / name / "last.pt")).weights for name in ("whole", "cut"))

@@ -69,6 +69,19 @@ def test_states_are_told_apart_without_colour() -> None:
     assert len({word[0] for word in WORDS}) == len(WORDS)
 
 
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_trial_cut_off_after_an_epoch_without_a_measurement_shows_its_epoch_and_no_error(width: int) -> None:
+    rows = [row("model-a", 0.25, "running", val_error=None), row("model-a", 0.1, "pending", epochs_run=3)]
+    model = next(line for line in lines_of(scope(), rows, width=width) if line.startswith("model-a"))
+    assert "." not in model
+    assert "*" not in model
+    if width >= 80:
+        assert [word for word in model.split() if word.isalpha()] == ["r", "w", "w", "w", "w"]
+        assert [word for word in model.split() if word.isdigit()] == ["4", "3"]
+    else:
+        assert " - " in model
+
+
 def test_bars_grow_with_the_epochs() -> None:
     rows = [row("model-a", rate, "running", epochs_run=run) for rate, run in zip(RATES, (0, 2, 5, 10), strict=True)]
     wide = next(line for line in lines_of(scope(), rows, width=160) if line.startswith("model-a"))

@@ -371,6 +371,53 @@ def test_the_test_error_is_read_once_where_the_end_is_all_that_counts(monkeypatc
     assert [r.train_loss for r in reports] == [r.train_loss for r in every]
 
 
+@pytest.mark.parametrize("held_out", [0.0, 0.1])
+def test_errors_are_measured_every_so_many_epochs_and_after_the_last(held_out: float) -> None:
+    every = run(trial(epochs=5, held_out=held_out))
+    reports = run(trial(epochs=5, held_out=held_out, evaluate_every=2))
+    errors = [r.val_error if held_out else r.test_error for r in reports]
+    measured = [r.val_error if held_out else r.test_error for r in every]
+    assert errors == [None, measured[1], None, measured[3], measured[4]]
+    assert [r.val_images if held_out else r.test_images for r in reports] == [0, 11, 0, 11, 11]
+    assert {r.test_error if held_out else r.val_error for r in reports} == {None}
+    assert {r.test_images if held_out else r.val_images for r in reports} == {0}
+    # What nothing is chosen by is the training error.
+    assert [r.error for r in reports] == [
+        reports[0].train_error,
+        measured[1],
+        reports[2].train_error,
+        measured[3],
+        measured[4],
+    ]
+    assert [(r.test_top5_error is None) for r in reports] == [bool(held_out) or r.epoch in (1, 3) for r in reports]
+
+
+def test_how_often_errors_are_measured_changes_no_weight() -> None:
+    weights: list[list[torch.Tensor]] = []
+
+    def keep(model: nn.Module, _state: object) -> None:
+        weights[-1] = [parameter.detach().clone() for parameter in model.parameters()]
+
+    losses = []
+    for every in (1, 2, None):
+        weights.append([])
+        reports = run(trial(epochs=3, augmentation="flip-shift", evaluate_every=every), save=keep)
+        losses.append([(r.train_loss, r.train_error, r.lr) for r in reports])
+    assert losses[0] == losses[1] == losses[2]
+    for one, *others in zip(*weights, strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.1])
+def test_an_epoch_that_diverges_has_its_error_without_a_measurement(held_out: float) -> None:
+    reports = run(trial(lr=1e6, epochs=9, held_out=held_out, evaluate_every=8))
+    last = reports[-1]
+    assert last.epoch < 8
+    assert (last.state, last.error) == ("diverged", 1.0)
+    assert (last.val_error, last.test_error) == ((1.0, None) if held_out else (None, 1.0))
+    assert (last.val_images, last.test_images) == (0, 0)
+
+
 def test_a_trial_that_diverges_before_the_end_has_the_worst_error() -> None:
     reports = run(trial(lr=1e6, epochs=3, evaluate_every=None))
     assert reports[-1].state == "diverged"

@@ -139,6 +139,21 @@ def test_a_trial_that_lost_its_node_waits_and_its_epochs_count_once(tmp_path: Pa
     assert bench.page.shown["sweep_epochs", "r", CELL] == 2
 
 
+def test_the_best_error_stays_through_epochs_without_a_measurement(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    one, other = StandIn("one"), StandIn("other")
+    bench.start(one)
+    bench.start(other)
+    bench.report(other, 1, 0.5)
+    for epoch, error in ((1, None), (2, 0.3), (3, None)):
+        bench.report(one, epoch, error)
+        best = bench.page.shown["sweep_best_error_ratio", "r", CELL]
+        assert best == (0.5 if epoch == 1 else 0.3)
+    # One that diverges has no error to be best by.
+    bench.report(one, 4, 1.0, state="diverged")
+    assert bench.page.shown["sweep_best_error_ratio", "r", CELL] == 0.5
+
+
 def test_epochs_and_times(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     one, other = StandIn("one"), StandIn("other")

@@ -7,10 +7,11 @@ from torch import nn
 
 from sweep.cluster.connect import Cluster
 from sweep.driver import HEAD, Placement
-from sweep.plan import Plan, check_study, place
+from sweep.plan import Plan, check_study, make_plan, place
 from sweep.studies import STUDIES
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
+from trainables.recipe import Recipe
 
 
 def cluster(cpus: int = 8, gpus: int = 0) -> Cluster:
@@ -196,3 +197,16 @@ def test_a_width_that_leaves_a_layer_without_channels_is_refused() -> None:
     narrow = replace(study, base=replace(study.base, architecture=ArchitectureConfig(width=0.001)))
     with pytest.raises(ValueError, match=r"width must leave every layer at least one channel, got 0.001"):
         check_study(narrow)
+
+
+def test_the_batches_of_a_recipe_are_shared_by_the_workers_of_a_streamed_trial() -> None:
+    recipes = (Recipe(name="small", settings={"batch_size": 2}), Recipe(name="large", settings={"batch_size": 256}))
+    streamed = replace(STUDIES["imagenet"](), recipes=recipes)
+
+    def planned(recipe: str) -> Plan:
+        study = replace(streamed, variants=(f"imagenet-all-cnn-b.{recipe}",))
+        return make_plan(study, parameters={}, datasets={}, cluster=cluster(8), workers=4)
+
+    with pytest.raises(ValueError, match=r"batch_size must .*got 2"):
+        planned("small")
+    assert planned("large").placement.workers == 4

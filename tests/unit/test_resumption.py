@@ -135,6 +135,7 @@ def test_the_recorded_study_may_be_given_again(
             "  weight_decays: recorded none, given {0.1}", LEAVE_OR_NEW
         ]),
         (["--seeds", "4"], "seeds", ["  seeds: recorded 3, given 4", LEAVE_EXTEND_OR_NEW]),
+        (["--seeds", "0"], "seeds", ["  seeds: recorded 3, given 0", LEAVE_OR_NEW]),
         (["--no-class-relu", "--strided-dropout", "--dropout", "0.2"], "dropout", [
             "  dropout: recorded 0.1, given 0.2", LEAVE_OR_NEW
         ]),
@@ -355,6 +356,19 @@ def test_what_extend_may_not_change_is_refused(
     assert refused(store, capsys, "--extend", *arguments) == [f"{WITH_EXTEND}{differs}.", line, LEAVE_OR_NEW]
 
 
+def test_no_seed_may_become_one_and_not_the_other_way_round(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write_trials(searched(begin(seeds=0)))
+    said = refused(store, capsys, "--seeds", "1")
+    assert said[1:] == ["  seeds: recorded 0, given 1", LEAVE_EXTEND_OR_NEW]
+    assert run(store, "--seeds", "1", "--extend", "--gpus-per-trial", "0", "--dry-run") == 0
+    assert "left to run  shapes/none/all-cnn-c confirm: lr 0.005 seed 10000" in capsys.readouterr().out
+    begin(seeds=1)
+    (_, line, _) = refused(store, capsys, "--extend", "--seeds", "0")
+    assert line == "  seeds: recorded 1, given 0 (it must not become less)"
+
+
 def test_another_search_than_the_grid_takes_more_trials_only(
     store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -434,6 +448,52 @@ def test_a_dry_run_shows_what_is_left_and_writes_nothing(
     store.write_trials([])
     assert store.read_study()["study"]["learning_rates"]["values"] == [0.01, 0.005]
     assert before.keys() == contents(store).keys()
+
+
+def left_of(store: Store, capsys: pytest.CaptureFixture[str], *only: str) -> list[str]:
+    """Return what a dry run shows as left to run."""
+    assert run(store, "--gpus-per-trial", "0", "--dry-run", *(("--only", *only) if only else ())) == 0
+    return [line.split("left to run  ")[1] for line in capsys.readouterr().out.splitlines() if "left to run" in line]
+
+
+def test_a_dry_run_of_named_variants_shows_theirs_alone(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = begin(variants=("all-cnn-c", "model-c"), learning_rates=(0.01,), seeds=1)
+    # The second phase begins once the search of every variant has ended.
+    assert left_of(store, capsys, "model-c") == ["shapes/none/model-c: lr 0.01 seed 0"]
+    rows = searched(study)
+    store.write_trials([one for one in rows if one["variant"] == "all-cnn-c"])
+    assert left_of(store, capsys, "model-c") == [
+        "shapes/none/model-c: lr 0.01 seed 0",
+        "then, of 1 that confirm what is chosen, those that are not in the record",
+    ]
+    assert left_of(store, capsys, "all-cnn-c") == []
+    store.write_trials(rows)
+    assert left_of(store, capsys, "model-c") == ["shapes/none/model-c confirm: lr 0.01 seed 10000"]
+    assert len(left_of(store, capsys)) == 2
+
+
+@pytest.mark.parametrize(
+    ("only", "got"), [(("nope",), "got 'nope'."), (("model-c", "all-cnn-b"), "got 'all-cnn-b'."), ((), "got none.")]
+)
+def test_variants_that_the_run_has_not_are_refused(
+    store: Store, begin: Begin, capsys: pytest.CaptureFixture[str], only: tuple[str, ...], got: str
+) -> None:
+    study = begin(variants=("all-cnn-c", "model-c"))
+    said = f"error: only must name variants of the run, all-cnn-c, model-c, {got}"
+    assert refused(store, capsys, "--only", *only) == [said]
+    # Also where nothing is left to run.
+    store.write_trials(searched(study, state="diverged"))
+    assert refused(store, capsys, "--only", *only) == [said]
+
+
+def test_variants_are_named_of_a_run_that_is_resumed(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quickstart", "--only", "model-c", "--output", str(tmp_path / "runs")]) == 2
+    assert capsys.readouterr().err.startswith("error: only must be given with --resume --name NAME, the run ")
+    assert not store.exists()
 
 
 @pytest.mark.parametrize(("state", "status"), [("completed", 0), ("failed", 1)])

@@ -66,6 +66,26 @@ def test_a_grid_tries_each_point_of_each_cell_once_dealt_in_turn(error: float | 
     assert len({trial_id for trial_id, _, _ in seen}) == 6
 
 
+def test_only_the_named_variants_are_dealt_and_the_others_keep_their_trials_for_later() -> None:
+    whole = walk(StudySearcher(study()))
+    some = walk(StudySearcher(study(), only=("all-cnn-a",)))
+    assert some == [one for one in whole if "all-cnn-a" in one[0]]
+    recorded = {
+        name: recorded_row(study(), name, lr=lr, seed=seed, variant="all-cnn-a", epochs_run=5)
+        for name, lr, seed in some
+    }
+    assert walk(StudySearcher(study(), recorded, only=("all-cnn-a",))) == []
+    assert walk(StudySearcher(study(), recorded)) == [one for one in whole if "model-a" in one[0]]
+
+
+def test_a_search_of_named_variants_waits_for_its_own_trials_alone() -> None:
+    searcher = StudySearcher(study(learning_rates=Choice((0.1,))), only=("model-a",))
+    assert isinstance(searcher.suggest("0"), dict)
+    assert searcher.suggest("1") is None
+    searcher.on_trial_complete("0", {"error": 0.5, "state": "completed", "epoch": 5})
+    assert searcher.suggest("1") == Searcher.FINISHED
+
+
 def test_seeds_repeat_each_point_of_the_grid() -> None:
     seen = walk(StudySearcher(study(protocol="paper", seeds=2)))
     assert sorted((lr, seed) for trial_id, lr, seed in seen if "model-a" in trial_id) == sorted(

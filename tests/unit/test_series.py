@@ -2,9 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
+from analysis.canvas import Canvas
+from analysis.charts import rate_points
 from analysis.evidence import Evidence
 from analysis.series import Series, read_series, thinned, verdicts
+from analysis.trial_charts import curves_chart
 from sweep.store import Store
 from tests.reported import curve, document, make_run, seeds, trial
 
@@ -52,6 +56,25 @@ def test_the_chosen_trial_and_its_curve(tmp_path: Path) -> None:
     assert chosen[0].epochs == tuple(range(1, 11))
     assert chosen[0].errors[-1] == pytest.approx(0.108)
     assert [len(line.epochs) for line in panel.lines if line.trial["state"] == "stopped"] == [4]
+
+
+def test_a_curve_has_the_epochs_that_were_measured(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_study(document("model-c"))
+    cut = trial(1, lr=0.1, state="pending", epochs_run=3, test_error=None, reason="interrupted after epoch 3")
+    store.write_trials([trial(0, epochs_run=4, test_error=0.2), cut])
+    for name, errors in (("t0000", [None, 0.4, None, 0.2]), ("t0001", [None, 0.5, None])):
+        store.append_epochs(curve(name, errors))
+    found = read_series(store)
+    (panel,) = found.panels
+    assert [(line.epochs, line.errors) for line in panel.lines] == [((2, 4), (0.4, 0.2)), ((2,), (0.5,))]
+    assert [found.error_of(each) for each in panel.trials] == [0.2, None]
+    assert rate_points(found, panel) == [(0.05, 0.2, 1)]
+    chart = curves_chart(found)
+    assert chart is not None
+    canvas = Canvas(figure=Figure(), columns=2)
+    chart.draw(canvas)
+    assert [len(each.get_xdata()) for each in canvas.figure.axes[0].lines[:2]] == [2, 1]
 
 
 def test_a_long_curve_is_thinned_to_points_that_were_measured() -> None:
@@ -107,6 +130,13 @@ def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
 )
 def test_verdicts_of_less(trials: list[dict[str, Any]], sentence: str) -> None:
     assert verdicts(series(trials, "model-c", "mine")) == [sentence]
+
+
+def test_the_verdict_of_a_run_that_reads_no_test_error_says_so() -> None:
+    trials = [trial(0, val_error=0.2, test_error=None)]
+    assert verdicts(series(trials, "model-c", protocol="holdout", seeds=0)) == [
+        "No test error was read, since seeds is 0."
+    ]
 
 
 def test_the_papers_settings_are_told_where_they_were_others() -> None:

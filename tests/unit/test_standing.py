@@ -59,6 +59,18 @@ def test_the_best_epoch_counts_where_the_search_goes_by_it() -> None:
     assert arrange(scope(), [one], best)[0].best == (0.5, (0.1, 0.001, 128))
 
 
+def test_a_trial_whose_last_epoch_was_not_measured_has_no_error_to_be_best_by() -> None:
+    cut = [row("model-a", 0.25, "running", val_error=None), row("model-a", 0.1, "pending", epochs_run=3)]
+    first, _ = arrange(scope(), [*cut, row("model-a", 0.05, "completed", val_error=0.3)])
+    assert [place.best(completed=False) for place in first.places[:2]] == [None, None]
+    assert [place.is_best for place in first.places] == [False, False, True, False]
+    assert (first.search.epochs, first.best) == (17, (0.3, (0.05, 0.001, 128)))
+    alone, _ = arrange(scope(), cut)
+    assert alone.best is None
+    # 140 epochs less 7, at 2 s each.
+    assert progress_line(scope(), cut) == "0 of 14 trials ended, 1 running, 0.5 epochs/s, about 4 min left"
+
+
 def test_what_confirms_has_a_place_of_its_own_and_chooses_nothing() -> None:
     rows = [
         row("model-a", 0.1, "completed", val_error=0.5),

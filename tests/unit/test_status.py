@@ -50,6 +50,18 @@ def test_runs_in_a_folder_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(lines) == 3
 
 
+def test_a_run_cut_off_after_an_epoch_without_a_measurement_has_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = run_in(tmp_path, "cut", [row("model-a", 0.1, "pending", epochs_run=3), row("model-a", 0.05, "running")])
+    (_, line) = said(capsys, str(tmp_path)).splitlines()
+    assert line.split()[:6] == ["cut", "cifar10", "interrupted", "no", "0/14", "0"]
+    assert "model-a" not in line
+    assert "model-a" in said(capsys, store.location)
+    cell, _ = json.loads(said(capsys, store.location, "--format", "json"))["cells"]
+    assert (cell["best_error"], cell["learning_rate"]) == (None, None)
+
+
 def test_a_run_that_a_process_writes_is_alive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = run_in(tmp_path, "mine", [row("model-a", 0.1, "running", val_error=0.4)])
     assert store.is_alive() is False

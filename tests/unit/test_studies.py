@@ -168,6 +168,15 @@ def test_points_per_cell() -> None:
             "first_rung must be at least 1 and at most 349, got 350.",
         ),
         ({"reduction_factor": 1}, "reduction_factor must be at least 2 and at most 10000, got 1."),
+        *(
+            (
+                {"base": replace(GOOD.base, evaluate_every=every), **by_epochs},
+                "evaluate_every must be 1 where early stopping or the criterion best-epoch goes by the errors of "
+                f"epochs, got {every}.",
+            )
+            for every in (2, None)
+            for by_epochs in ({"early_stopping": "asha"}, {"early_stopping": "halving"}, {"criterion": "best-epoch"})
+        ),
         ({"protocol": "x"}, "protocol must be one of holdout, paper, got 'x'."),
         ({"criterion": "first"}, "criterion must be one of last, best-epoch, got 'first'."),
         (
@@ -229,6 +238,12 @@ def test_seeds_and_trials_of_both_protocols() -> None:
     # A cell has no more configurations to confirm than it tries.
     assert replace(GOOD, confirm_top=9).confirmed_per_cell == 2 * 3
     assert (replace(paper, seeds=4).search_seeds, replace(paper, seeds=4).confirm_seeds) == (4, 0)
+
+
+def test_without_seeds_nothing_is_confirmed() -> None:
+    none = replace(GOOD, seeds=0)
+    assert (none.search_seeds, none.confirm_seeds, none.confirmed_per_cell) == (1, 0, 0)
+    assert {cell.held_out for cell in none.cells()} == {0.1}
 
 
 def test_the_search_of_holdout_trains_without_the_held_out_images() -> None:

@@ -184,6 +184,15 @@ def test_under_holdout_the_validation_error_stands_beside_the_test_error() -> No
     assert "validation %" not in table_rows([result()], study())[0]
 
 
+def test_where_no_test_error_is_read_the_note_says_so() -> None:
+    written = study(protocol="holdout", seeds=0)
+    (row,) = table_rows([result(errors=(), validation_error=0.1)], written)
+    assert (row["mean test error %"], row["validation %"]) == ("-", "10.00")
+    found = notes([result(errors=(), validation_error=0.1)], written)
+    assert found[0].startswith("No test error was read, since seeds is 0. Validation errors are those of the selected ")
+    assert not any("fresh seeds" in note or "drawn anew" in note for note in found)
+
+
 def test_the_draw_of_the_test_images_is_quantified() -> None:
     # An error of one half on 10,000 images has a standard error of half a point; a lower one has less.
     found = notes([result(errors=(0.5, 0.1)), result(dataset="cifar100", errors=())], study("cifar10", "cifar100"))

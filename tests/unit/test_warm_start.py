@@ -12,6 +12,7 @@ from sweep.run import main
 from sweep.store import Store
 from sweep.studies import STUDIES, EarlierPoint, Study
 from sweep.warm_start import warm_started
+from trainables.recipe import Recipe
 
 STUDY = replace(
     STUDIES["quickstart"](),
@@ -71,6 +72,21 @@ def test_completed_trials_of_the_same_cells_and_ranges_count(tmp_path: Path) -> 
     assert warm.run == location
     assert warm.points == (point(), point(cell="shapes/none/all-cnn-c", lr=0.1, error=0.5))
     assert warm.skipped == 4
+
+
+def test_a_recipe_s_own_batch_size_is_that_of_its_cell(tmp_path: Path) -> None:
+    recipe = Recipe(name="large", settings={"batch_size": 256})
+    study = replace(STUDY, recipes=(recipe,), variants=("model-c", "model-c.large"))
+    location = earlier(
+        tmp_path,
+        row("a", variant="model-c.large", batch_size=256),
+        row("b", variant="model-c.large"),
+        row("c", batch_size=256),
+    )
+    warm = warm_started(study, location).warm_start
+    assert warm is not None
+    assert warm.points == (point(cell="shapes/none/model-c.large", batch_size=256),)
+    assert warm.skipped == 2
 
 
 def test_where_weight_decay_and_batch_size_are_searched_their_ranges_count(tmp_path: Path) -> None:
