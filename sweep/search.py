@@ -12,10 +12,11 @@ import optuna
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
+from sweep.earlier import EarlierPoint
 from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
 from sweep.samplers import SEQUENCE, make_sampler
-from sweep.studies import DIMENSIONS, EarlierPoint, Study
+from sweep.studies import DIMENSIONS, Study
 from trainables.config import TrialConfig
 
 METRIC = "error"

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, final, get_args
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
+from sweep.earlier import EarlierPoint, WarmStart
 from sweep.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
 from sweep.samplers import SEARCHES
 from trainables.config import SEED_LIMIT, ArchitectureConfig, Augmentation, TrialConfig
@@ -37,41 +38,6 @@ FIRST_FRESH_SEED = MAX_TRIALS
 """Seeds from this one on, counted from `base.seed`, confirm: no trial of a search can have them."""
 DIMENSIONS = {"lr": "learning_rates", "weight_decay": "weight_decays", "batch_size": "batch_sizes"}
 """Fields of a trial's configuration that a cell may search, each with the study's field that says where."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class EarlierPoint:
-    """A completed trial of an earlier run, as far as a search may know it."""
-
-    cell: str
-    """As `TrialConfig.cell`."""
-    lr: float
-    weight_decay: float
-    batch_size: int
-    error: float
-    """What the search minimises, a fraction in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not 0 <= self.error <= 1:
-            raise ValueError(f"error must be a fraction in [0, 1], got {self.error!r}.")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class WarmStart:
-    """What an earlier run tells the search before its first point; kept with the study."""
-
-    run: str
-    """The earlier run's folder or URI."""
-    points: tuple[EarlierPoint, ...]
-    """Its completed trials that lie in the study's cells and space."""
-    skipped: int
-    """Its completed trials that do not."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
 
 @final

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sweep.earlier import EarlierPoint, WarmStart
 from sweep.selection import HYPERPARAMETERS, candidates
 from sweep.store import Store
-from sweep.studies import EarlierPoint, Study, WarmStart
+from sweep.studies import Study
 from trainables.config import TrialConfig
 
 
