@@ -15,6 +15,7 @@ from sweep.plan import Plan, named_study
 from sweep.provenance import plugin_checksums
 from sweep.recorder import tried_again
 from sweep.records import FINAL_STATES
+from sweep.selected_rates import with_selected_rates
 from sweep.store import Store, run_location
 from sweep.studies import Study
 from trainables.config import TrialConfig
@@ -104,6 +105,8 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     located = RunOptions(data=options.data, plugins=options.plugins).apply(recorded)
     begun = named_study(named) if isinstance(named, str) else named
     given = options.apply(recorded if begun is None else begun)
+    if options.rates_from is not None:
+        given = with_selected_rates(given, options.rates_from)
     settings = [
         *study_differences(recorded, given, options.study_options()),
         *_warm_start_difference(named, options, recorded),

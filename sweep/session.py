@@ -114,9 +114,8 @@ def prepare(
         raise ValueError(
             "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
         )
-    if options.rates_from is not None and (options.resume or options.learning_rates is not None):
-        besides = "--resume, whose run has its rates" if options.resume else "--learning-rates"
-        raise ValueError(f"rates_from must be left out beside {besides}, got {options.rates_from}.")
+    if options.rates_from is not None and options.learning_rates is not None:
+        raise ValueError(f"rates_from must be left out beside --learning-rates, got {options.rates_from}.")
     if options.only is not None and not options.resume:
         raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")
     file = StudyFile.named_by(study_name)

@@ -123,7 +123,6 @@ def test_a_broken_study_is_refused(tmp_path: Path) -> None:
     ("besides", "text"),
     [
         (("--learning-rates", "0.1"), "rates_from must be left out beside --learning-rates, got "),
-        (("--resume", "--name", "x"), "rates_from must be left out beside --resume, whose run has its rates, got "),
     ],
 )
 def test_beside_rates_of_its_own_the_option_is_refused(
