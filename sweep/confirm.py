@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -123,8 +123,21 @@ def planned_trials(study: Study, trials: Sequence[Mapping[str, Any]], wanted: Co
 class ConfirmSearcher(Searcher):  # type: ignore[misc]
     """Deals given trials in order, without those that the record holds in a final state."""
 
-    def __init__(self, trials: Mapping[str, TrialConfig], recorded: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        trials: Mapping[str, TrialConfig],
+        recorded: Mapping[str, Mapping[str, Any]],
+        fits: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Begin with the first trial.
+
+        Args:
+            trials: by trial_id.
+            recorded: rows of `trials` by trial_id.
+            fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
+        """
         super().__init__(metric=METRIC, mode="min")
+        self._fits = fits
         self._left = [
             (name, config) for name, config in trials.items() if recorded.get(name, {}).get("state") not in FINAL_STATES
         ]
@@ -135,9 +148,10 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration; None where one that runs may yet come again."""
-        if not self._left:
+        index = next((index for index, (_, config) in enumerate(self._left) if self._fits(config.cell)), None)
+        if index is None:
             return None if self._running else Searcher.FINISHED
-        name, config = self._running[trial_id] = self._left.pop(0)
+        name, config = self._running[trial_id] = self._left.pop(index)
         attempt = self._attempts[name]
         self._attempts[name] += 1
         return {

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, final
 
-from ray.tune.search import Searcher
-
 CLOSING_S, CLOSING_SHARE, LONGEST_CLOSING_S = 10.0, 0.05, 30.0
 """What ending the trials, writing the record and shutting Ray down may take, hence how long before the deadline trials
 end: a twentieth of the time, but at least and at most so many seconds."""
@@ -38,6 +36,9 @@ class Deadline:
         self._training_ends = math.inf
         self._epoch_s: dict[str, float] = {}
         self._has_stopped = self._is_last_epoch = False
+        self._reported: dict[str, int] = {}
+        self.epochs = 0
+        """Epochs trained in this execution."""
 
     def end_within(self, seconds: float) -> None:
         """Set the end, from now on; one that is set and comes earlier stays."""
@@ -60,73 +61,47 @@ class Deadline:
         return self._clock() >= self._training_ends
 
     @property
+    def is_ending(self) -> bool:
+        """Whether every trial ends now, or after the epoch that it is in."""
+        return self._is_last_epoch or self.is_over
+
+    @property
     def is_near(self) -> bool:
         """Whether a trial was stopped, or not begun, for lack of time: what ends now without being done is pending."""
         return self._has_stopped or self.is_over
 
     def learn(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take from rows of `trials` how long an epoch of each cell takes."""
+        """Take from rows of `trials` what is done, and how long an epoch of each cell takes."""
         for row in rows:
+            self._reported[row["trial_id"]] = row["epochs_run"] or 0
             if row["epochs_run"]:
                 self._note(_cell(row), (row["duration_s"] or row["train_s"]) / row["epochs_run"])
 
-    def stops(self, cell: str, report: Mapping[str, Any]) -> bool:
+    def stops(self, trial: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
         """Return whether a trial stops after an epoch, since the next one would not end in time.
 
         Args:
-            cell: the trial's.
+            trial: `trial_id` and `cell`, as the searchers give them.
             report: what its `EpochReport` holds.
         """
-        self._note(cell, report["epoch_s"])
-        if report["state"] != "running" or (self._fits(cell) and not self._is_last_epoch):
-            return False
-        self._has_stopped = True
-        return True
+        # A trial that resumes reports its earlier epochs once more.
+        if report["epoch"] > self._reported.get(trial["trial_id"], 0):
+            self._reported[trial["trial_id"]] = report["epoch"]
+            self.epochs += 1
+        self._note(trial["cell"], report["epoch_s"])
+        return report["state"] == "running" and not self.fits(trial["cell"])
 
-    def refuses(self, cell: str) -> bool:
-        """Return whether a trial of a cell is not begun, since not one epoch of it would end in time."""
-        if self._fits(cell):
-            return False
+    def fits(self, cell: str) -> bool:
+        """Return whether a trial of a cell has the time for an epoch; one that has not is unfinished from then on."""
+        # Of a cell that has not trained yet, what is known of the others is the best guess.
+        longest = self._epoch_s.get(cell, max(self._epoch_s.values(), default=0.0))
+        if not self._is_last_epoch and self._clock() + MARGIN * longest < self._training_ends:
+            return True
         self._has_stopped = True
-        return True
+        return False
 
     def _note(self, cell: str, seconds: float) -> None:
         self._epoch_s[cell] = max(seconds, self._epoch_s.get(cell, 0.0))
-
-    def _fits(self, cell: str) -> bool:
-        # Of a cell that has not trained yet, what is known of the others is the best guess.
-        longest = self._epoch_s.get(cell, max(self._epoch_s.values(), default=0.0))
-        return self._clock() + MARGIN * longest < self._training_ends
-
-
-@final
-class PunctualSearcher(Searcher):  # type: ignore[misc]
-    """Passes all that happens to another searcher, and ends the search once the next trial no longer fits."""
-
-    def __init__(self, inner: Searcher, deadline: Deadline) -> None:
-        super().__init__(metric=inner.metric, mode=inner.mode)
-        self._inner, self._deadline = inner, deadline
-
-    def suggest(self, trial_id: str) -> Any:
-        """Return the inner searcher's next trial, if one of its epochs fits."""
-        if self._deadline.is_near:
-            return Searcher.FINISHED
-        suggested = self._inner.suggest(trial_id)
-        if isinstance(suggested, Mapping) and self._deadline.refuses(suggested["cell"]):
-            return Searcher.FINISHED
-        return suggested
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass it on."""
-        self._inner.on_trial_result(trial_id, result)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Pass it on."""
-        self._inner.on_trial_complete(trial_id, result, error)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Pass it on."""
-        self._inner.save(checkpoint_path)
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
-from sweep.deadline import Deadline, PunctualSearcher
+from sweep.deadline import Deadline
 from sweep.driver import attempt_name, run_trial
 from sweep.early_stopping import make_scheduler
 from sweep.extension import reopened
@@ -40,14 +40,19 @@ class StopWhen(ray.tune.Stopper):  # type: ignore[misc]
 
     def __init__(self, condition: Callable[[], bool], deadline: Deadline) -> None:
         self._condition, self._deadline = condition, deadline
+        self.cut_off: set[str] = set()
+        """Ray's ids of the trials that were stopped before their end."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: see Recorder."""
         return {}
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Tune's signature
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return whether this trial stops."""
-        return self._condition() or self._deadline.stops(result["config"]["cell"], result)
+        stops = self._deadline.stops(result["config"], result) or self._condition()
+        if stops and result["state"] == "running":
+            self.cut_off.add(trial_id)
+        return stops
 
     def stop_all(self) -> bool:
         """Return whether all trials stop."""
@@ -92,7 +97,6 @@ def run_trials(
     """
     study = plan.study
     ends = Deadline() if deadline is None else deadline
-    ends.learn(recorded.values())
 
     def is_cut_off() -> bool:
         return is_interrupted() or ends.is_near
@@ -104,6 +108,7 @@ def run_trials(
             store,
             recorded=rows,
             is_interrupted=is_cut_off,
+            is_ending=lambda: is_interrupted() or ends.is_ending,
             on_end=on_end,
             on_loss=on_loss,
             on_change=on_change,
@@ -122,16 +127,17 @@ def run_trials(
 
             decisions = store.read_decisions().to_pylist() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
-        losses = LossScheduler(scheduler, searcher)
+        stop = StopWhen(is_interrupted, ends)
+        losses = LossScheduler(scheduler, searcher, stop.cut_off)
         with metrics.kept_shown():
-            stop = StopWhen(is_interrupted, ends)
-            _tune(plan, store, PunctualSearcher(searcher, ends), losses, recorder, stop, on_wait, trainable)
+            _tune(plan, store, searcher, losses, recorder, stop, on_wait, trainable)
         return recorder.rows
 
     def best_epochs() -> dict[str, float] | None:
         return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
 
     recorded = restarted(store, recorded, only)
+    ends.learn(recorded.values())
     journal = _journal(plan, store, recorded)
     metrics = RunMetrics(
         run_name(store.location),
@@ -152,7 +158,7 @@ def run_trials(
     rows = [dict(row) for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:
         best = best_epochs() if recorded else None
-        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped, only), recorded)
+        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped, only, ends.fits), recorded)
     if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
         return rows
     wanted = confirmations(study, rows, best_epochs())
@@ -162,11 +168,12 @@ def run_trials(
     by_id = {row["trial_id"]: row for row in rows}
     by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
     by_id = restarted(store, by_id, only)
+    ends.learn(by_id.values())
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
     if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in dealt):
         return list(by_id.values())
     # What is confirmed runs to its end.
-    return run(lambda _: ConfirmSearcher(dealt, by_id), by_id)
+    return run(lambda _: ConfirmSearcher(dealt, by_id, ends.fits), by_id)
 
 
 def _tune(

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -64,15 +65,17 @@ class Attempts(Protocol):
 class LossScheduler(TrialScheduler):  # type: ignore[misc]
     """Passes all that happens to another scheduler, except failures after which a trial is begun again."""
 
-    def __init__(self, inner: TrialScheduler, searcher: Attempts) -> None:
+    def __init__(self, inner: TrialScheduler, searcher: Attempts, cut_off: Container[str] = frozenset()) -> None:
         """Wrap a scheduler.
 
         Args:
             inner: decides all else.
             searcher: hears of each failure before Ray Tune tells it that the trial has ended.
+            cut_off: Ray's ids of the trials that were stopped with the run: no other trial may be judged as if they
+                were done.
         """
         super().__init__()
-        self._inner, self._searcher = inner, searcher
+        self._inner, self._searcher, self._cut_off = inner, searcher, cut_off
         self._live = LiveTrials()
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -97,8 +100,9 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
         return self._inner.on_trial_result(tune_controller, trial, result)  # type: ignore[no-any-return]
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Pass it on."""
-        self._inner.on_trial_complete(tune_controller, trial, result)
+        """Pass it on, unless the trial was stopped with the run."""
+        if trial.trial_id not in self._cut_off:
+            self._inner.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Pass it on."""

@@ -37,6 +37,7 @@ class Recorder(Callback):  # type: ignore[misc]
         *,
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
+        is_ending: Callable[[], bool] | None = None,
         on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
         on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
@@ -50,7 +51,8 @@ class Recorder(Callback):  # type: ignore[misc]
         Args:
             store: where rows go.
             recorded: rows of `trials` by trial_id.
-            is_interrupted: whether trials that end now were cut off by the user.
+            is_interrupted: whether a trial that ends now without being done was cut off.
+            is_ending: whether one that fails now does so since the run ends; `is_interrupted` where left out.
             on_end: called with a trial's row once its state is final.
             on_loss: called with a trial's row when it lost its node; it begins again.
             on_change: called with a trial's row when it begins, after each epoch, and when it ends.
@@ -65,7 +67,7 @@ class Recorder(Callback):  # type: ignore[misc]
         decisions = store.read_decisions().to_pylist() if recorded else []
         self._decisions: dict[tuple[str, int], dict[str, Any]] = {(d["trial_id"], d["epoch"]): d for d in decisions}
         self._decisions_are_written = True
-        self._is_interrupted = is_interrupted
+        self._is_interrupted, self._is_ending = is_interrupted, is_ending or is_interrupted
         self._on_end = on_end
         self._on_loss = on_loss
         self._on_change = on_change
@@ -114,10 +116,7 @@ class Recorder(Callback):  # type: ignore[misc]
         row.update(
             epochs_run=result["epoch"],
             num_parameters=result["num_parameters"],
-            val_error=result["val_error"],
-            test_error=result["test_error"],
-            test_top5_error=result["test_top5_error"],
-            dead_classes=result["dead_classes"],
+            **({name: result[name] for name in _EVALUATED} if _is_evaluated(result) else {}),
             train_s=train_s,
             images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
             duration_s=self._clock() - self._started[row["trial_id"]],
@@ -174,7 +173,7 @@ class Recorder(Callback):  # type: ignore[misc]
             # What failed came after the trial's end, a write of this record it may be.
             self._flush_when_due()
             return
-        if self._is_interrupted():
+        if self._is_ending():
             row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
         else:
             failure = failure_of(trial)
@@ -281,6 +280,13 @@ class Recorder(Callback):  # type: ignore[misc]
         self._flush_when_due()
         if row["state"] in FINAL_STATES:
             self._on_end(row)
+
+
+_EVALUATED = ("val_error", "test_error", "test_top5_error", "dead_classes")
+
+
+def _is_evaluated(result: Mapping[str, Any]) -> bool:
+    return result["val_error"] is not None or result["test_error"] is not None
 
 
 def _why_stopped(row: Mapping[str, Any]) -> str:

@@ -58,11 +58,10 @@ TRIALS = pa.schema(
     ],
     metadata=_METADATA,
 )
-"""A row per trial. Its errors are the last epoch's, 1.0 for a diverged trial; `test_top5_error` is that of an image's
-class among the five likeliest, null with five classes or fewer. `dead_classes` is the number of classes whose logit was
-the same for every image after the last epoch. `preemptions` is how often the trial lost its node,
-taken back or dead, and was begun again; `retries` is how often it was for another reason, each told in `retry_reasons`,
-parted by semicolons."""
+"""A row per trial. Its errors are those measured last, 1.0 for a diverged trial; `test_top5_error` is that of an
+image's class among the five likeliest, null with five classes or fewer. `dead_classes` is the number of classes whose
+logit was the same for every image then. `preemptions` is how often the trial lost its node, taken back or dead, and was
+begun again; `retries` is how often it was for another reason, each told in `retry_reasons`, parted by semicolons."""
 
 EPOCHS = pa.schema(
     [

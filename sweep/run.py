@@ -4,6 +4,7 @@ Exit status 0 when every planned trial ended in a known state, 1 when some faile
 and --resume has more to do, 130 after Ctrl-C.
 """
 
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -63,7 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
 def command() -> int:
     """Be a process that does this and nothing else."""
     leave_to_the_system()
+    # Until the run listens for itself, and once it has ended: what is written is whole at any moment.
+    signal.signal(signal.SIGTERM, _terminated)
     return main()
+
+
+def _terminated(number: int, frame: object) -> None:  # noqa: ARG001 - the signal module's signature
+    print("Stopped by SIGTERM. Everything is saved; give the command again to resume.", file=sys.stderr)
+    sys.exit(OUT_OF_TIME)
 
 
 if __name__ == "__main__":

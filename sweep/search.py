@@ -78,6 +78,11 @@ class CellSearch:
         return trial_id.rpartition("_")[0] == self._prefix
 
     @property
+    def name(self) -> str:
+        """Data set, augmentation and variant."""
+        return self._cell.cell
+
+    @property
     def remaining(self) -> int:
         """Trials that the cell may still ask for."""
         return self._study.points_per_cell - len(self._asked)
@@ -165,6 +170,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         best_epochs: Mapping[str, float] | None = None,
         skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
         only: Container[str] | None = None,
+        fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Begin a search.
 
@@ -176,6 +182,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             skip: called with trial_id, phase, configuration and reason of each trial that is not run, since others of
                 its cell have failed in the same way.
             only: variants whose trials are dealt; None deals all.
+            fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
@@ -185,6 +192,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._is_dealt = [only is None or cell.variant in only for cell in study.cells()]
+        self._fits, self._is_out_of_time = fits, False
         self._turn = 0
         self._running: dict[str, str] = {}
         self._known: dict[str, tuple[int, TrialConfig]] = {}
@@ -199,8 +207,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration for Ray's trial `trial_id`; None where one must be waited for."""
-        if self._may_go_on:
-            return self._start(trial_id, self._may_go_on.pop(0))
+        for name in self._may_go_on:
+            if self._has_time(self._known[name][0]):
+                self._may_go_on.remove(name)
+                return self._start(trial_id, name)
         while (number := self._next_cell()) is not None:
             cell = self._cells[number]
             name, config = cell.ask()
@@ -220,7 +230,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 continue
             return self._start(trial_id, name)
         # Those aside wait for one that runs, and one that runs may lose its node and come again.
-        return None if self._aside or self._running else Searcher.FINISHED
+        waits = self._running or (self._aside and not self._is_out_of_time)
+        return None if waits else Searcher.FINISHED
 
     def decided(self, decision: Decision) -> None:
         """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
@@ -300,11 +311,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
         Path(checkpoint_path).touch()
 
+    def _has_time(self, number: int) -> bool:
+        has_time = self._fits(self._cells[number].name)
+        self._is_out_of_time = self._is_out_of_time or not has_time
+        return has_time
+
     def _next_cell(self) -> int | None:
         count = len(self._cells)
         for offset in range(count):
             number = (self._turn + offset) % count
-            if self._is_dealt[number] and self._cells[number].remaining:
+            if self._is_dealt[number] and self._cells[number].remaining and self._has_time(number):
                 self._turn = number + 1
                 return number
         return None

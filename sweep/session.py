@@ -307,7 +307,7 @@ def execute(prepared: Prepared) -> Outcome:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
     if prepared.deadline.is_near and missing:
-        return _out_of_time(prepared, rows, missing)
+        return _out_of_time(prepared, missing)
     if prepared.options.only is not None and missing:
         left = "1 other trial is left" if missing == 1 else f"{missing:,} other trials are left"
         say(f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
@@ -320,11 +320,9 @@ def execute(prepared: Prepared) -> Outcome:
     return "some failed" if states["failed"] or missing else "all ended"
 
 
-def _out_of_time(prepared: Prepared, rows: Iterable[Mapping[str, Any]], missing: int) -> Outcome:
+def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
     say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
-    before = sum(row["epochs_run"] for row in prepared.recorded.values())
-    epochs = sum(row["epochs_run"] for row in rows) - before
-    if not epochs and not prepared.interruption.is_terminated:
+    if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
         # With status 75 whatever starts the run again would do so for ever.
         say(
             f"No epoch ended within the time limit. Everything is saved; {missing} trials are left. "

@@ -28,7 +28,7 @@ class Interruption:
         return self.is_set
 
     def listen(self) -> None:
-        """From now on take signals as requests; one that follows a first Ctrl-C raises KeyboardInterrupt."""
+        """From now on take signals as requests; a second Ctrl-C raises KeyboardInterrupt."""
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self._before:
             signal.signal(number, self._note)
@@ -40,9 +40,12 @@ class Interruption:
         self._before = {}
 
     def _note(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's signature
+        if number == signal.SIGTERM and (self.is_terminated or self.is_set):
+            # Whoever sends it to the whole process group sends it twice where a script passes it on.
+            return
         if self.is_set:
             raise KeyboardInterrupt
-        if number == signal.SIGTERM and not self.is_terminated:
+        if number == signal.SIGTERM:
             self.is_terminated = True
             self._deadline.end_after_epoch()
             message = f"SIGTERM: trials stop after this epoch, or in {AFTER_SIGTERM_S - CLOSING_S:g} s."

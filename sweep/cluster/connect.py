@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,7 +101,8 @@ def connect(address: str | None) -> Iterator[Cluster]:
         ValueError: no cluster answers at the address, it takes no token of ours, or its dashboard does not answer.
     """
     before = os.environ.get("RAY_ADDRESS")
-    context = _start_here() if address is None else _join(address)
+    with _signals_kept():
+        context = _start_here() if address is None else _join(address)
     try:
         # Ray's State API, which frees the places of stopped trials, must find this cluster among others.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -118,6 +120,17 @@ def connect(address: str | None) -> Iterator[Cluster]:
             os.environ.pop("RAY_ADDRESS", None)
         else:
             os.environ["RAY_ADDRESS"] = before
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM for itself where this program has a handler."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def end_own_cluster() -> None:

@@ -1,11 +1,15 @@
 """Which trials still fit before an execution ends, by a clock of the test's own."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
 
-from sweep.deadline import Deadline, PunctualSearcher
+from sweep.confirm import ConfirmSearcher
+from sweep.deadline import Deadline
+from sweep.search import StudySearcher
+from sweep.studies import STUDIES
 
 
 class Clock:
@@ -20,15 +24,18 @@ def clock() -> Clock:
     return Clock()
 
 
-def report(epoch_s: float, state: str = "running") -> dict[str, Any]:
-    return {"epoch_s": epoch_s, "state": state}
+def report(epoch_s: float, state: str = "running", epoch: int = 1) -> dict[str, Any]:
+    return {"epoch_s": epoch_s, "state": state, "epoch": epoch}
+
+
+TRIAL = {"trial_id": "a", "cell": "a"}
 
 
 def test_without_an_end_nothing_ever_stops(clock: Clock) -> None:
     deadline = Deadline(clock)
     clock.now = 1e9
-    assert not deadline.stops("a", report(1e6))
-    assert not deadline.refuses("a")
+    assert not deadline.stops(TRIAL, report(1e6))
+    assert deadline.fits("a")
     assert (deadline.is_over, deadline.is_near) == (False, False)
 
 
@@ -55,9 +62,9 @@ def test_a_trial_stops_after_the_last_epoch_that_fits(clock: Clock) -> None:
     deadline.end_within(40)  # trials have 30 s
     clock.now = 110
     # The next one is given 1.2 times 10 s, up to 122 of 130.
-    assert not deadline.stops("a", report(10))
+    assert not deadline.stops(TRIAL, report(10))
     clock.now = 119
-    assert deadline.stops("a", report(5))  # by the longest so far, 12 s, not by the latest
+    assert deadline.stops(TRIAL, report(5))  # by the longest so far, 12 s, not by the latest
     assert deadline.is_near
     assert not deadline.is_over
 
@@ -66,7 +73,7 @@ def test_after_sigterm_trials_have_the_rest_of_their_epoch_and_at_most_twenty_se
     deadline = Deadline(clock)
     deadline.end_after_epoch()
     assert deadline.is_near
-    assert deadline.stops("a", report(0.1))
+    assert deadline.stops(TRIAL, report(0.1))
     clock.now = 119.9
     assert not deadline.is_over
     clock.now = 120
@@ -77,8 +84,8 @@ def test_a_trial_that_ends_by_itself_is_not_stopped(clock: Clock) -> None:
     deadline = Deadline(clock)
     deadline.end_within(40)
     clock.now = 129
-    assert not deadline.stops("a", report(10, "completed"))
-    assert not deadline.stops("a", report(10, "diverged"))
+    assert not deadline.stops(TRIAL, report(10, "completed"))
+    assert not deadline.stops(TRIAL, report(10, "diverged"))
     assert not deadline.is_near
 
 
@@ -87,39 +94,57 @@ def test_a_cell_goes_by_its_own_epochs_and_a_new_one_by_the_longest_of_all(clock
     deadline.end_within(40)
     rows = [
         {"dataset": "d", "augmentation": "none", "variant": name, "epochs_run": 4, "duration_s": s, "train_s": 1.0}
+        | {"trial_id": name}
         for name, s in (("slow", 80.0), ("fast", 8.0))
     ]
-    deadline.learn([*rows, rows[0] | {"variant": "pending", "epochs_run": 0, "duration_s": None}])
+    deadline.learn([*rows, rows[0] | {"trial_id": "p", "variant": "pending", "epochs_run": 0, "duration_s": None}])
     clock.now = 110
-    assert not deadline.refuses("d/none/fast")
+    assert deadline.fits("d/none/fast")
     assert not deadline.is_near
-    assert deadline.refuses("d/none/new")  # 1.2 times 20 s is more than the 20 s that are left
-    assert deadline.refuses("d/none/slow")
+    assert not deadline.fits("d/none/new")  # 1.2 times 20 s is more than the 20 s that are left
+    assert not deadline.fits("d/none/slow")
     assert deadline.is_near
 
 
-class Dealing(Searcher):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__(metric="error", mode="min")
-        self.heard: list[tuple[Any, ...]] = []
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        return {"cell": "a", "trial_id": trial_id} if trial_id != "waits" else None
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.heard.append((trial_id, result, error))
-
-
-def test_a_search_ends_once_its_next_trial_does_not_fit(clock: Clock) -> None:
-    deadline, dealing = Deadline(clock), Dealing()
-    searcher = PunctualSearcher(dealing, deadline)
+def test_a_cell_with_short_epochs_is_dealt_while_another_one_has_no_time(clock: Clock) -> None:
+    deadline = Deadline(clock)
+    study = replace(STUDIES["quickstart"](), variants=("model-c", "all-cnn-c"), protocol="paper")
+    searcher = StudySearcher(study, fits=deadline.fits)
     deadline.end_within(40)
-    assert searcher.suggest("1") == {"cell": "a", "trial_id": "1"}
-    assert searcher.suggest("waits") is None
-    deadline.stops("a", report(10))
-    clock.now = 119
-    assert searcher.suggest("2") == Searcher.FINISHED
-    clock.now = 100  # once one did not fit, none begins
+    deadline.stops({"trial_id": "x", "cell": "shapes/none/model-c"}, report(20))
+    deadline.stops({"trial_id": "y", "cell": "shapes/none/all-cnn-c"}, report(1))
+    clock.now = 120  # 10 s are left
+    dealt = [searcher.suggest(str(number)) for number in range(3)]
+    assert [each and each["cell"] for each in dealt] == ["shapes/none/all-cnn-c", "shapes/none/all-cnn-c", None]
+    for number in range(2):
+        searcher.on_trial_complete(str(number), {"error": 0.5, "state": "completed", "epoch": 5})
     assert searcher.suggest("3") == Searcher.FINISHED
-    searcher.on_trial_complete("1", {"error": 0.5}, error=True)
-    assert dealing.heard == [("1", {"error": 0.5}, True)]
+
+
+def test_a_confirmation_is_dealt_by_what_has_time(clock: Clock) -> None:
+    deadline = Deadline(clock)
+    cells = {cell.variant: cell for cell in STUDIES["quickstart"]().cells()}
+    trials = {name: cells[name] for name in ("model-c", "all-cnn-c")}
+    searcher = ConfirmSearcher(trials, {}, deadline.fits)
+    deadline.end_within(40)
+    deadline.stops({"trial_id": "x", "cell": "shapes/none/model-c"}, report(20))
+    deadline.stops({"trial_id": "y", "cell": "shapes/none/all-cnn-c"}, report(1))
+    clock.now = 120
+    dealt = searcher.suggest("0")
+    assert isinstance(dealt, dict)
+    assert dealt["trial_id"] == "all-cnn-c"
+    assert searcher.suggest("1") is None
+    searcher.on_trial_complete("0")
+    assert searcher.suggest("2") == Searcher.FINISHED
+
+
+def test_epochs_of_this_execution_are_counted_not_those_that_are_reported_again(clock: Clock) -> None:
+    deadline = Deadline(clock)
+    row = {"trial_id": "t", "dataset": "d", "augmentation": "none", "variant": "v", "epochs_run": 2}
+    deadline.learn([row | {"duration_s": 4.0, "train_s": 3.0}])
+    for epoch in (1, 2):
+        deadline.stops({"trial_id": "t", "cell": "d/none/v"}, report(1, epoch=epoch))
+    assert deadline.epochs == 0
+    deadline.stops({"trial_id": "t", "cell": "d/none/v"}, report(1, epoch=3))
+    deadline.stops({"trial_id": "u", "cell": "d/none/v"}, report(1, epoch=1))
+    assert deadline.epochs == 2
