@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 from analysis.__main__ import main
+from analysis.evidence import read_record
 from sweep.parquet import decode, encode, salvage, with_checksums
 from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
 from sweep.salvage import Salvaged, salvage_record
@@ -218,10 +219,11 @@ def test_odd_contents(seed: int, run: Path, capsys: pytest.CaptureFixture[str], 
     name = draws.choice(sorted(FILES))
     files[name] = odd_file(name, draws)
     write(run, files, draws.choice(("paper", "holdout")))
-    damages = check(run).damages
+    check(run)
     if seed % 8 == 0:
         status = shown(run, capsys, *draws.choice(((), ("--by", "lr"), ("--by", "seed"), ("--compare", "model-c"))))
-        assert status or not damages
+        _, record = read_record(Store(str(run)))  # a column that no table reads costs it nothing
+        assert status or not record.damages
 
 
 def test_a_column_that_no_table_reads_costs_it_no_rows(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

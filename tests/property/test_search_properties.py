@@ -97,6 +97,7 @@ def walk(
 def recorded_row(answer: Mapping[str, Any], state: str, error: float) -> dict[str, Any]:
     config = TrialConfig.from_dict(answer["config"])
     known = {name: getattr(config, name) for name in ("lr", "weight_decay", "batch_size", "seed")}
+    known |= {"epochs_run": 0, "retry_reasons": ""}
     # The record of a failed trial may hold the error of an epoch before.
     return known | {"trial_id": answer["trial_id"], "state": state, "val_error": None, "test_error": error}
 

@@ -30,7 +30,7 @@ def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
 
 def study(*variants: str, **values: Any) -> dict[str, Any]:
     fields = {"datasets": ["cifar10"], "augmentations": ["none"], "variants": list(variants or ["all-cnn-c"])}
-    return fields | {"protocol": "paper", "base": {"epochs": 350}} | values
+    return fields | {"protocol": "paper", "criterion": "last", "seeds": None, "base": {"epochs": 350}} | values
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:

@@ -122,7 +122,8 @@ def test_a_test_column_is_never_handed_to_the_choice() -> None:
 def test_trials_are_dealt_in_order_without_those_that_have_ended() -> None:
     wanted = confirmations(study(), ROWS)
     first, second, third, fourth = wanted
-    recorded = {first: {"state": "completed"}, second: {"state": "pending"}, fourth: {"state": "failed"}}
+    states = {first: "completed", second: "pending", fourth: "failed"}
+    recorded = {name: {"state": state, "retry_reasons": ""} for name, state in states.items()}
     searcher = ConfirmSearcher(wanted, recorded)
     dealt = [searcher.suggest("a"), searcher.suggest("b")]
     assert [trial["trial_id"] for trial in dealt if isinstance(trial, dict)] == [second, third]

@@ -19,6 +19,7 @@ from sweep.store import Store
 from sweep.studies import STUDIES
 from tests.looked_at import write_rows
 from tests.reported import seeds, trial
+from tests.standings import EXECUTION
 
 IMAGES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "imagenet": (1_281_167, 50_000)}
 
@@ -36,6 +37,7 @@ def document(
     written = json.loads(json.dumps(RunOptions(**options).apply(named).to_dict()))
     data = {
         name: {
+            "checksum": "0",
             "train_images": images or IMAGES[name][0],
             "test_images": IMAGES[name][1],
             "num_classes": 10,
@@ -43,7 +45,7 @@ def document(
         }
         for name in written["datasets"]
     }
-    return {"study": written, "data": data, "planned_trials": 4, "created": "2026-01-02T03:04:05+00:00"}
+    return {"study": written, "data": data, "planned_trials": 4, **EXECUTION}
 
 
 def run(rows: list[dict[str, Any]], study: str = "cifar10", **values: Any) -> Evidence:

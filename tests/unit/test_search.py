@@ -35,6 +35,7 @@ def walk(searcher: StudySearcher, error: float | None = 0.5) -> list[tuple[str, 
 def recorded_row(asked: Study, trial_id: str, **values: Any) -> dict[str, Any]:
     base = asked.base
     known = {"trial_id": trial_id, "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": base.seed}
+    known |= {"epochs_run": 0, "retry_reasons": ""}
     return known | {"state": "completed", "val_error": None, "test_error": 0.5} | values
 
 

@@ -290,10 +290,8 @@ def test_the_large_networks_row_claims_no_recipe_that_the_paper_does_not_give() 
     )
 
 
-def test_a_run_recorded_before_there_was_a_canvas_is_comparable() -> None:
-    old = study()
-    del old["study"]["base"]["canvas"]
-    assert not any("Not comparable" in note for note in notes([result()], old))
+def test_another_canvas_makes_a_run_incomparable() -> None:
+    assert not any("Not comparable" in note for note in notes([result()], study()))
     assert any("canvas 64 (paper: none)" in note for note in notes([result()], study(canvas=64)))
 
 
