@@ -128,6 +128,11 @@ def _signals_kept() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as error:
+        # Ray's own handler, for as long as it starts.
+        if error.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)
+        raise
     finally:
         if callable(before):
             signal.signal(signal.SIGTERM, before)

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,3 +173,16 @@ def test_a_scheduler_hears_of_final_failures_only(tmp_path: Path, error: Excepti
     file.write_bytes(pickle.dumps(error))
     LossScheduler(Inner(), searcher).on_trial_error(None, StandIn(file))  # type: ignore[arg-type]
     assert searcher.heard == {"node lost": ["t0 lost"], "code": ["t0 failed", "scheduler"]}.get(fault, ["t0 alone"])
+
+
+def test_a_trial_that_was_stopped_with_the_run_is_not_done_for_the_scheduler() -> None:
+    heard: list[str] = []
+
+    class Inner(FIFOScheduler):  # type: ignore[misc]
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+            heard.append(trial.trial_id)
+
+    scheduler = LossScheduler(Inner(), Heard(), {"cut"})
+    for trial_id in ("cut", "done"):
+        scheduler.on_trial_complete(None, SimpleNamespace(trial_id=trial_id), {})  # type: ignore[arg-type]
+    assert heard == ["done"]
