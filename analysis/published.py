@@ -141,12 +141,14 @@ PAPER_SETTINGS: dict[str, Any] = {
     "learning_rates": {0.25, 0.1, 0.05, 0.01},
     "early_stopping": "none",
     "epochs": 350,
+    "iterations": None,
     "drops": [200 / 350, 250 / 350, 300 / 350],
     "drop_factor": 0.1,
     "warmup_epochs": 0.0,
     "preprocessing": "gcn-zca",
     "momentum": 0.9,
     "weight_decay": 0.001,
+    "max_grad_norm": None,
     "width": 1.0,
     "input_dropout": 0.2,
     "dropout": 0.5,
@@ -156,7 +158,8 @@ PAPER_SETTINGS: dict[str, Any] = {
     "training images": 50_000,
 }
 """What the paper states of its recipe on CIFAR (its section 3), under the names that study.json has, all but the number
-of images. What it leaves open, batch size and initialisation among it, cannot differ from it."""
+of images. The paper leaves batch size, initialisation, the form of momentum (`momentum_form`) and whether the learning
+rate and the decay of biases differ (`bias_lr_factor`, `bias_weight_decay`) open: a run may set these as it likes."""
 
 LARGE_SETTINGS: dict[str, Any] = {
     "canvas": 126,

@@ -166,7 +166,8 @@ def run_trials(
     on_confirm(wanted)
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
-    by_id |= reopened({key: by_id[key] for key in wanted if key in by_id}, study.base.epochs)
+    reopens = {key: row for key, row in by_id.items() if key in wanted and (only is None or row["variant"] in only)}
+    by_id |= reopened(reopens, study.base.epochs)
     by_id = restarted(store, by_id, only)
     ends.learn(by_id.values())
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}

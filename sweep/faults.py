@@ -21,6 +21,9 @@ _NODE_DIED = "node has died"
 _KILLED_FOR_MEMORY = "running low on memory"
 """What Ray says of a process that its memory monitor has killed."""
 
+SHARED_GPU_FAILED = "the GPU failed, which it shared with other trials by MPS"
+"""How the reason of a trial with the fault `shared GPU` begins, after the error's name."""
+
 _CUDA_FAILED = ("CUDA error", "cuDNN error")
 """What torch says in a RuntimeError when a call of CUDA or of its libraries fails."""
 
@@ -104,9 +107,7 @@ def faults_shared() -> Iterator[None]:
     except RuntimeError as error:
         if is_out_of_memory(error) or not any(said in str(error) for said in _CUDA_FAILED):
             raise
-        raise SharedGpuError(
-            f"the GPU failed, which it shared with other trials by MPS: {str(error).strip().splitlines()[0]}"
-        ) from error
+        raise SharedGpuError(f"{SHARED_GPU_FAILED}: {str(error).strip().splitlines()[0]}") from error
 
 
 def peak_gib() -> float:

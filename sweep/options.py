@@ -29,6 +29,9 @@ from trainables.fields import line, shown
 
 T = TypeVar("T")
 
+YEAR_S = 365 * 86_400.0
+"""Most that a time limit may be: the end of one must be a date."""
+
 
 # cyclopts would round 1.5 to 2 where an int is wanted, and read "none" as no value at all: a researcher who types
 # one of them should hear of it.
@@ -84,11 +87,15 @@ def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG
 
 
 def _duration(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
-    said = tokens[0].value
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", said)
-    if match is None or not float(match[1]):
-        raise ValueError(f"it must be a number of seconds, minutes or hours such as 90s, 11m or 2h, got {said[:40]!r}.")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    text = tokens[0].value
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds <= YEAR_S:
+        raise ValueError(
+            f"it must be a number of seconds, minutes or hours such as 90s, 11m or 2h, and at most a year, got "
+            f"{text[:40]!r}."
+        )
+    return seconds
 
 
 def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # noqa: ARG001

@@ -63,7 +63,8 @@ class Plan:
         """Whether trials may be compiled on a GPU."""
         base = self.study.base
         images = max(len(data.train) for data in self.datasets.values())
-        steps = base.iterations or base.epochs * math.ceil(images / base.batch_size)
+        # The smallest batches make the most steps.
+        steps = base.iterations or base.epochs * math.ceil(images / min(_batch_sizes(self.study)))
         return bool(self.placement.gpus_per_worker) and (
             base.compiled == "yes" or (base.compiled == "auto" and steps >= COMPILED_FROM_STEPS)
         )
@@ -111,6 +112,13 @@ def check_study(study: Study) -> dict[str, int]:
         counts[cell.cell] = count_parameters(model)
     rehearse(study)
     return counts
+
+
+def _batch_sizes(study: Study) -> set[int]:
+    """Return the batch sizes of the study's trials: those searched, else each cell's own or its recipe's."""
+    if study.batch_sizes is not None:
+        return {int(size) for size in study.batch_sizes.values}
+    return {cell.batch_size for cell in study.cells()}
 
 
 def streams(study: Study) -> bool:
@@ -238,10 +246,8 @@ def make_plan(
     """
     placement, slots = place(cluster, workers=workers, gpus=gpus, max_concurrent=max_concurrent)
     if streams(study):
-        # Without a search of batch sizes a cell has its own: the study's, or its recipe's.
-        searched = study.batch_sizes
-        for size in searched.values if searched is not None else {cell.batch_size for cell in study.cells()}:
-            check_share(int(size), max(1, placement.workers))
+        for size in _batch_sizes(study):
+            check_share(size, max(1, placement.workers))
         # Half of each worker's CPU is left to the tasks that decode its images: they can always start.
         placement = replace(placement, cpus_for_data=0.5)
     if not placement.gpus_per_worker:

@@ -40,17 +40,21 @@ class Recorded:
     """What `--extend` changes in the record, the contents of plugins too."""
     retry_failed: bool = False
     """Whether failed trials are begun again."""
+    only: Sequence[str] | None = None
+    """Variants whose trials run; None runs all."""
 
     def trials(self) -> dict[str, dict[str, Any]]:
         """Return the rows of `trials` by trial_id.
 
-        Those of the search that are to have more epochs are pending, and failed ones that are to be begun again.
+        Trials of the search that are to have more epochs are pending, and failed ones that are to be retried. Rows of
+        variants that do not run stay as they are.
         """
         rows = {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+        running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
-            rows |= _begun_again(rows)
-        searched = {key: row for key, row in rows.items() if row["phase"] == "search"}
-        return rows | reopened(searched, self.study.base.epochs)
+            running |= _begun_again(running)
+        searched = {key: row for key, row in running.items() if row["phase"] == "search"}
+        return rows | running | reopened(searched, self.study.base.epochs)
 
     def best_epochs(self) -> dict[str, float] | None:
         """Return the lowest error of any epoch by trial_id, where the study chooses by it."""
@@ -112,13 +116,16 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         *_warm_start_difference(named, options, recorded),
         *_workers_difference(options, document),
     ]
-    if not options.extend:
-        if settings:
-            raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
-        return Recorded(store=store, document=document, study=located, retry_failed=options.retry_failed)
-    study = extended(located, given, settings)
-    changed = (*settings, *plugins)
-    return Recorded(store=store, document=document, study=study, changed=changed, retry_failed=options.retry_failed)
+    if settings and not options.extend:
+        raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
+    return Recorded(
+        store=store,
+        document=document,
+        study=extended(located, given, settings) if options.extend else located,
+        changed=(*settings, *plugins),
+        retry_failed=options.retry_failed,
+        only=options.only,
+    )
 
 
 def check_only(names: Sequence[str] | None, study: Study) -> None:
@@ -174,16 +181,15 @@ def recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> RunO
 
 
 def with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
-    """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change."""
-    base, trained = study.base, [row for row in rows if row["precision"] is not None]
-    used = {(row["precision"], row["memory_format"]) for row in trained}
-    if len(used) == 1:
-        ((precision, memory_format),) = used
-        base = replace(base, precision=precision, memory_format=memory_format)
-    are_compiled = {row["compiled"] for row in trained}
-    if base.compiled == "auto" and len(are_compiled) == 1:
-        base = replace(base, compiled="yes" if are_compiled.pop() else "no")
-    return replace(study, base=base)
+    """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change.
+
+    `compiled` stays: `auto` decides it for each network anew, and checkpoints hold it for trials that have begun.
+    """
+    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
+    if len(used) != 1:
+        return study
+    ((precision, memory_format),) = used
+    return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
 
 
 def check_same(plan: Plan, document: Mapping[str, Any]) -> None:

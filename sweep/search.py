@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.earlier import EarlierPoint
+from sweep.faults import SHARED_GPU_FAILED
 from sweep.records import FINAL_STATES
 from sweep.rungs import Decision
 from sweep.samplers import SEQUENCE, make_sampler
@@ -327,8 +328,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 def tried_again_alone(recorded: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return the trials of a run that goes on which have had their second try for want of memory, or a dead process."""
-    return {name for name, row in recorded.items() if "memory" in row["retry_reasons"]}
+    """Return the ids of a resumed run's trials that have been retried for a fault after which they run in isolation.
+
+    That is lack of memory, which the reason of a dead process names too, or an error of a GPU shared by MPS.
+    """
+    words = ("memory", SHARED_GPU_FAILED.lower())
+    return {name for name, row in recorded.items() if any(each in row["retry_reasons"].lower() for each in words)}
 
 
 def rehearse(study: Study) -> None:

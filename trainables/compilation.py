@@ -43,7 +43,11 @@ def compiled(model: nn.Module, attempt: Callable[[Network], None], device: torch
     except Exception as error:
         message = f"torch.compile cannot compile this network on this machine: {line(error)}"
         if required:
-            raise ValueError(f"{message}. Train it with --compiled no.") from error
+            # A run keeps its `compiled`, and a trial that has begun compiled cannot resume without.
+            raise ValueError(
+                f"{message}. Resume the run on a machine with gcc and Triton (g++ on a CPU), or begin a new run with "
+                "--compiled no."
+            ) from error
         warnings.warn(f"{message}. It is trained without.", RuntimeWarning, stacklevel=2)
         return model
     return network

@@ -9,8 +9,8 @@ from trainables.config import TrialConfig
 def make_optimiser(model: nn.Module, config: TrialConfig) -> torch.optim.SGD:
     """Return SGD with momentum over a network's parameters.
 
-    Biases have a group of their own where their learning rate or their decay is not the weights'. A group's item
-    `lr_factor` is what `set_learning_rate` multiplies the rate by.
+    Biases have a group of their own where their learning rate or their decay is not the weights'. `Step` multiplies
+    the learning rate by a group's item `lr_factor`.
     """
     biases = [parameter for name, parameter in model.named_parameters() if name.rpartition(".")[2] == "bias"]
     groups = [{"params": list(model.parameters()), "lr_factor": 1.0}]

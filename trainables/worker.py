@@ -55,8 +55,8 @@ def train_worker(
         send(epoch.to_dict())
         # The epoch just reported is kept: what would be trained from here on might be lost, and is not elsewhere.
         if epoch.state == "running" and (is_draining() if report else ray.train.get_preemption_info() is not None):
-            said = f"Its node is being taken away; it left after epoch {epoch.epoch}."
-            raise ray.exceptions.RayActorError(error_msg=said, preempted=True)
+            message = f"Its node is being taken away; it left after epoch {epoch.epoch}."
+            raise ray.exceptions.RayActorError(error_msg=message, preempted=True)
 
     def save(model: nn.Module, state: TrainingState) -> None:
         if checkpoint is not None and ranks.rank == 0:

@@ -16,6 +16,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -30,13 +31,13 @@ DEFAULT_PIPE = "/tmp/nvidia-mps"  # noqa: S108 - NVIDIA's choice
 """Where a daemon is found that was started without CUDA_MPS_PIPE_DIRECTORY."""
 
 START_WITHIN_S = 15.0
-"""How long a daemon may take until it answers."""
+"""Seconds until a daemon that was started must answer."""
 
 ANSWER_WITHIN_S = 5.0
-"""How long a daemon may take for one answer."""
+"""Seconds within which a daemon must answer a command."""
 
 QUIT_WITHIN_S = 10.0
-"""How long a daemon may take to end when it is told to; it waits for its clients."""
+"""Seconds within which a daemon must end after `quit`; it waits for its clients."""
 
 LOOK_EVERY_S = 0.1
 
@@ -67,7 +68,7 @@ class Keeper:
 
         Args:
             folder: what to make; a short path, since sockets are made in it. Nothing may be there.
-            patience_s: how long a daemon may take until it answers.
+            patience_s: seconds to wait for a daemon's first answer.
         """
         if sys.platform != "linux":
             self._answer = Answer(pipe="", started=False, reason="MPS needs Linux")
@@ -123,11 +124,17 @@ def find_daemon() -> str | None:
     """Return the pipe directory of a daemon that answers and takes this user's processes; None where there is none."""
     pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or DEFAULT_PIPE)
     try:
-        owner = (pipe / "control").stat().st_uid
+        folder, socket = pipe.lstat(), (pipe / "control").lstat()
     except OSError:
         return None
-    # A daemon serves its own user, and one of root's all users.
-    return str(pipe) if owner in (0, os.getuid()) and _answers(pipe) else None
+    # A daemon serves its own user, and one of root's all users. In a folder that others can write to, or that is a
+    # link, the socket could be replaced by another user's.
+    is_trusted = (
+        stat.S_ISDIR(folder.st_mode)
+        and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        and {folder.st_uid, socket.st_uid} <= {0, os.getuid()}
+    )
+    return str(pipe) if is_trusted and _answers(pipe) else None
 
 
 def start_daemon(folder: Path, patience_s: float) -> subprocess.Popen[bytes]:
@@ -143,13 +150,13 @@ def start_daemon(folder: Path, patience_s: float) -> subprocess.Popen[bytes]:
         (folder / name).mkdir(mode=0o700)
     # Ray hides all GPUs from a process that has claimed none, and the daemon is to serve all.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    said = folder / "log" / "output"
+    output = folder / "log" / "output"
     try:
-        with said.open("wb") as output:
+        with output.open("wb") as file:
             daemon = subprocess.Popen(
                 [program, "-f"],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment
                 | {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")},
@@ -166,7 +173,7 @@ def start_daemon(folder: Path, patience_s: float) -> subprocess.Popen[bytes]:
     _kill(daemon)
     if status is None:
         raise RefusedError(f"{PROGRAM} did not answer within {patience_s:g} s")
-    lines = said.read_text(errors="replace").strip().splitlines()
+    lines = output.read_text(errors="replace").strip().splitlines()
     raise RefusedError(f"{PROGRAM} ended with status {status}" + (f" ({lines[-1].strip()})" if lines else ""))
 
 
@@ -236,7 +243,7 @@ def keep(folder: Path, patience_s: float) -> None:
 
 
 def main(folder: str, patience_s: str) -> None:
-    """Be a keeper, in a process of its own that no signal to its owner reaches."""
+    """Run a keeper in a process that no signal to its owner reaches."""
     # An orphan: Ray kills what children a process has when that ends, and this one has yet to end the daemon.
     if os.fork():
         os._exit(0)

@@ -1,6 +1,7 @@
 """What ended a trial, and whether it is begun again."""
 
 import pickle
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,14 @@ from sweep.faults import (
     SharedGpuError,
     TrialMemoryError,
     fault_of,
+    faults_shared,
     machine_gib,
     peak_gib,
     sizes_told,
 )
 from sweep.losses import LossScheduler, failure_of
+from sweep.recorder import tried_again
+from sweep.search import tried_again_alone
 
 
 def died(message: str, reason: int | None = None) -> ActorDiedError:
@@ -87,6 +91,31 @@ def test_want_of_memory_is_tried_once_more_and_a_lost_node_always(
     failure = failure_of(StandIn(file, alone=alone))  # type: ignore[arg-type]
     assert failure.fault == fault
     assert failure.is_tried_again == (fault == "node lost" or (fault != "code" and not alone))
+
+
+def shared_gpu_error() -> Exception:
+    with pytest.raises(SharedGpuError) as caught, faults_shared():
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+    return caught.value
+
+
+@pytest.mark.parametrize(("error", "fault"), [*((e, f) for e, f in ERRORS if f != "shared GPU"), (None, "shared GPU")])
+def test_a_resumed_run_knows_from_the_recorded_reason_which_trials_run_in_isolation(
+    tmp_path: Path, error: Exception | None, fault: Fault
+) -> None:
+    raised = error or in_task(shared_gpu_error())
+    trial = StandIn(tmp_path / "error.pkl")
+    (tmp_path / "error.pkl").write_bytes(pickle.dumps(raised))
+    trial.error_file = str(tmp_path / "error.txt")
+    cause = raised.cause if isinstance(raised, RayTaskError) else raised
+    (tmp_path / "error.txt").write_text("".join(traceback.format_exception(cause)))
+    failure = failure_of(trial)  # type: ignore[arg-type]
+    row = {"retries": 0, "retry_reasons": ""}
+    row |= tried_again(row, failure.reason) | {"retries": 2}
+    row |= tried_again(row, "RuntimeError: the shapes do not match")
+    assert tried_again_alone({"t0": row, "t1": {"retry_reasons": ""}}) == (
+        set() if fault in ("node lost", "code") else {"t0"}
+    )
 
 
 def test_what_cannot_be_read_is_the_trials_own_failure(tmp_path: Path) -> None:

@@ -113,6 +113,28 @@ def test_a_daemon_of_another_user_is_not_used(
     sweep.cluster.mps.end_daemon(daemon, short)
 
 
+def test_a_daemon_in_a_folder_that_others_can_change_is_not_used(
+    short: Path, put: Callable[[Behaviour], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("works")
+    daemon = start_daemon(short, 30)
+    pipe = short / "pipe"
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipe))
+    for mode, is_used in ((0o770, False), (0o702, False), (0o1777, False), (0o755, True)):
+        pipe.chmod(mode)
+        assert (find_daemon() is not None) is is_used
+    # Who made a link can make it lead elsewhere later.
+    (short / "link").symlink_to(pipe)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(short / "link"))
+    assert find_daemon() is None
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipe))
+    if os.getuid() == 0:
+        os.chown(pipe, 12345, -1)
+        assert find_daemon() is None
+        os.chown(pipe, 0, -1)
+    sweep.cluster.mps.end_daemon(daemon, short)
+
+
 REFUSALS: list[tuple[Behaviour, str]] = [
     ("ends at once", "nvidia-cuda-mps-control ended with status 3 (the GPUs are busy)"),
     ("hangs", "nvidia-cuda-mps-control did not answer within 0.5 s"),

@@ -227,6 +227,19 @@ def test_help_fits_a_screen_and_help_all_has_every_option(
     assert set(COMMON) <= {name for names in TOPICS.values() for name in names}
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("1.5m", 90.0), ("2h", 7200.0), ("8760h", 31_536_000.0)])
+def test_a_time_limit_has_a_unit(text: str, seconds: float) -> None:
+    parsed = parse(["--time-limit", text])
+    assert parsed is not None
+    assert parsed[1].time_limit == seconds
+
+
+@pytest.mark.parametrize("text", ["8761h", "100000000h", "999999999s", "0s", "2", "-1h", "1e3s", "inf"])
+def test_a_time_limit_is_a_time_of_at_most_a_year(text: str) -> None:
+    with pytest.raises(ValueError, match=f"such as 90s, 11m or 2h, and at most a year, got '{text}'"):
+        parse([f"--time-limit={text}"])
+
+
 def test_the_examples_of_the_help_are_understood() -> None:
     lines = [line.split("#")[0].split() for line in EXAMPLES.splitlines() if "sweep.run" in line]
     assert len(lines) >= 4

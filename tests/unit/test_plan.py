@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from search_spaces import Choice
 from sweep.cluster.connect import Cluster
 from sweep.driver import HEAD, Placement
-from sweep.plan import Plan, check_study, make_plan, place
+from sweep.plan import Plan, check_study, make_plan, open_data, place
 from sweep.studies import STUDIES
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
@@ -128,6 +130,46 @@ def test_a_plan_counts_trials_and_epochs() -> None:
     assert plan.epochs == plan.trials * study.base.epochs
     holdout = replace(plan, study=STUDIES["quickstart"]())
     assert (holdout.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
+
+
+SMALL = Recipe(name="small", settings={"batch_size": 10})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "of_base", "expected"),
+    [
+        # 200 images: 10 batches of 20 an epoch, and 80,000 steps in 8,000 epochs.
+        (1.0, {}, {"epochs": 8000}, True),
+        (0.25, {}, {"epochs": 8000}, True),
+        (1.0, {}, {"epochs": 7999}, False),
+        (0.0, {}, {"epochs": 8000}, False),
+        (1.0, {}, {"epochs": 1, "compiled": "yes"}, True),
+        (0.0, {}, {"epochs": 1, "compiled": "yes"}, False),
+        (1.0, {}, {"epochs": 8000, "compiled": "no"}, False),
+        # Batches of 10 make twice the steps: where they are searched, or a recipe's.
+        (1.0, {"batch_sizes": Choice((40.0, 10.0))}, {"epochs": 4000}, True),
+        (1.0, {"batch_sizes": Choice((40.0, 20.0))}, {"epochs": 4000}, False),
+        # The study's own batch size is not among those searched.
+        (1.0, {"batch_sizes": Choice((40.0,))}, {"epochs": 8000}, False),
+        (1.0, {"recipes": (SMALL,), "variants": ("model-c", "model-c.small")}, {"epochs": 4000}, True),
+        (1.0, {"recipes": (SMALL,), "variants": ("model-c",)}, {"epochs": 4000}, False),
+    ],
+)
+def test_trials_that_may_be_compiled(
+    gpus: float, changes: dict[str, Any], of_base: dict[str, Any], expected: bool
+) -> None:
+    study = STUDIES["quickstart"]()
+    study = replace(study, base=replace(study.base, train_size=200, batch_size=20, **of_base), **changes)
+    plan = Plan(
+        study=study,
+        datasets=open_data(study),
+        parameters={},
+        placement=Placement(gpus_per_worker=gpus),
+        slots=1,
+        cluster=cluster(),
+        asked={},
+    )
+    assert plan.may_compile is expected
 
 
 def test_parameters_of_the_papers_all_cnn_c() -> None:

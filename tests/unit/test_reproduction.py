@@ -154,6 +154,8 @@ def test_a_grid_of_other_rates_is_comparable_and_many_are_counted() -> None:
 
 def test_what_the_paper_leaves_open_may_differ() -> None:
     assert row_of({"first": run([one(0, 0.1)], initialisation="glorot", batch_size=256)})["ours %"] == "10.00"
+    caffe = {"momentum_form": "caffe", "bias_lr_factor": 2.0, "bias_weight_decay": False}
+    assert row_of({"first": run([one(0, 0.1)], **caffe)})["ours %"] == "10.00"
     # One listed weight decay is no search.
     assert row_of({"first": run([one(0, 0.1)], weight_decays=(0.001,))})["ours %"] == "10.00"
 
@@ -165,6 +167,7 @@ def test_what_the_paper_leaves_open_may_differ() -> None:
         ({"images": 5000}, "first is left out: training images 5,000 (paper: 50,000)."),
         ({"early_stopping": "halving"}, "first is left out: early_stopping halving (paper: none)."),
         ({"class_relu": False}, "first is left out: class_relu no (paper: yes)."),
+        ({"max_grad_norm": 1.0}, "first is left out: max_grad_norm 1 (paper: none)."),
         ({"weight_decays": (0.001, 0.0005)}, "first is left out: weight_decay 0.001/0.0005 (paper: 0.001)."),
         ({"generated": True}, "first is left out: its images are generated."),
     ],

@@ -10,10 +10,12 @@ import pytest
 
 from search_spaces import Choice
 from sweep.cluster.connect import Cluster
+from sweep.execution import run_trials
 from sweep.options import RunOptions
 from sweep.plan import check_study, make_plan, open_data
 from sweep.provenance import describe_run
 from sweep.records import TRIALS
+from sweep.resumption import recorded_run
 from sweep.run import main
 from sweep.search import CellSearch
 from sweep.store import Store
@@ -564,6 +566,64 @@ def test_more_epochs_reopen_what_was_completed_where_the_schedule_is_the_same(
     shown = capsys.readouterr().out
     (left,) = (line.split("left to run  ")[1] for line in shown.splitlines() if "left to run" in line)
     assert left == f"shapes/none/all-cnn-c: lr {rows[0]['lr']:g} seed 0 from epoch 5"
+
+
+def test_failed_trials_of_variants_that_do_not_run_stay_as_they_are(store: Store, begin: Begin) -> None:
+    study = begin(variants=("all-cnn-c", "model-c"), learning_rates=(0.01,), seeds=1)
+    rows = {each["trial_id"]: each for each in searched(study, state="failed", reason="boom")}
+    write_rows(store, list(rows.values()))
+    ours, other = "shapes_none_model-c_0000", "shapes_none_all-cnn-c_0000"
+    assert rows.keys() == {ours, other}
+    output, name = store.location.rsplit("/", 1)
+    options = RunOptions(resume=True, output=output, name=name, retry_failed=True, only=("model-c",))
+    found = recorded_run(None, options).trials()
+    assert found[other] == rows[other]
+    assert found[ours] == rows[ours] | {"state": "pending", "retries": 1, "retry_reasons": "boom"}
+    both = recorded_run(None, replace(options, only=None)).trials()
+    assert [row["state"] for row in both.values()] == ["pending", "pending"]
+
+
+def test_more_epochs_for_some_variants_leave_the_rows_of_the_others_as_they_are(store: Store, begin: Begin) -> None:
+    quickstart = STUDIES["quickstart"]()
+    base = replace(quickstart.base, drops=(), train_size=100, epochs=2)
+    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), protocol="paper"))
+    rows = {each["trial_id"]: each for each in searched(study, test_error=0.5, val_error=None)}
+    store.write_trials(list(rows.values()))
+    output, name = store.location.rsplit("/", 1)
+    options = RunOptions(resume=True, output=output, name=name, extend=True, epochs=3, only=("model-c",))
+    found = recorded_run(None, options)
+    for trial_id, row in found.trials().items():
+        is_ours = row["variant"] == "model-c"
+        assert (row["state"], row["epochs_budget"]) == (("pending", 3) if is_ours else ("completed", 2))
+        assert is_ours or row == rows[trial_id]
+    # What is left of the extension is found by the next --resume without --only.
+    assert not found.is_done()
+    assert {row["state"] for row in recorded_run(None, replace(options, only=None)).trials().values()} == {"pending"}
+
+
+def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
+    store: Store, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickstart = STUDIES["quickstart"]()
+    base = replace(quickstart.base, drops=(), train_size=100, epochs=3)
+    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), learning_rates=Choice((0.01,))))
+    rows = searched(study, duration_s=1.0)
+    for variant in study.variants:
+        rows += [
+            one | {"variant": variant, "trial_id": one["trial_id"].replace("all-cnn-c", variant)}
+            for one in confirmed(study, 0.01, 3, epochs_run=2, epochs_budget=2, duration_s=1.0)
+        ]
+    store.write_trials(rows)
+    machine = Cluster(nodes=((2, 0),), address="this machine")
+    plan = make_plan(study, parameters=check_study(study), datasets=open_data(study), cluster=machine, gpus=0)
+    # All but Ray.
+    monkeypatch.setattr("sweep.execution._tune", lambda *_: None)
+    nothing: Any = lambda *_: None  # noqa: E731
+    listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
+    recorded = {one["trial_id"]: one for one in rows}
+    after = run_trials(plan, store, recorded=recorded, is_interrupted=lambda: False, only=("model-c",), **listeners)
+    states = {(one["variant"], one["state"], one["epochs_budget"]) for one in after if one["phase"] == "confirm"}
+    assert states == {("model-c", "pending", 3), ("all-cnn-c", "completed", 2)}
 
 
 def test_values_that_are_added_stand_behind_those_of_the_record() -> None:
