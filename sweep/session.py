@@ -323,7 +323,7 @@ def execute(prepared: Prepared) -> Outcome:
 def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
     say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
     if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
-        # With status 75 whatever starts the run again would do so for ever.
+        # With status 75 a script or a batch system would resume the run without end.
         say(
             f"No epoch ended within the time limit. Everything is saved; {missing} trials are left. "
             f"Resume with a longer --time-limit: {_resume_command(prepared)}"
