@@ -301,7 +301,9 @@ def execute(prepared: Prepared) -> Outcome:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.read_trials().to_pylist()
     interruption.stop_listening()
-    states = Counter(row["state"] for row in rows if row["state"] in FINAL_STATES)
+    # What was completed with fewer epochs than the study has by now is not done.
+    now = reopened({row["trial_id"]: row for row in rows}, plan.study.base.epochs).values()
+    states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
     missing = progress.planned - states.total()
     if interruption() and missing:
         say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
@@ -384,13 +386,14 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
     """Say what is confirmed, and keep how many trials the run has now that it is known."""
     study, rows = prepared.plan.study, prepared.recorded
     progress.planned = planned_trials(study, list(rows.values()), wanted)
-    before = {key: rows[key] for key in wanted if key in rows}
+    only = prepared.options.only
+    dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
+    before = {key: rows[key] for key in dealt if key in rows}
     progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.base.epochs).values())
     view.trials.plan(progress.planned)
     prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
     chosen: dict[str, list[str]] = {}
-    only = prepared.options.only
-    for config in (each for each in wanted.values() if only is None or each.variant in only):
+    for config in dealt.values():
         # Words such as "learning rate 0.05, weight decay 0.001" for what was searched.
         words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in study.dimensions}
         words["lr"] = f"learning rate {config.lr:g}"
