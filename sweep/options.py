@@ -207,8 +207,8 @@ class RunOptions:
     seed: Whole = None
     """First seed of the trials, and the search's seed."""
     seeds: Whole = None
-    """Trials that confirm each selected configuration under holdout: 3 by default, 0 to read no test error; under paper,
-    trials per point of the grid, 1 by default."""
+    """Trials that confirm each selected configuration under holdout: 3 by default, 0 to read no test error; under
+    paper, trials per point of the grid, 1 by default."""
 
     width: Number = None
     """Factor on every layer's channels."""
