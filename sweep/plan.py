@@ -62,7 +62,7 @@ class Plan:
     def may_compile(self) -> bool:
         """Whether trials may be compiled on a GPU."""
         base = self.study.base
-        images = max(len(data.train) for data in self.datasets.values())
+        images = max((len(data.train) for data in self.datasets.values()), default=0)
         # The smallest batches make the most steps.
         steps = base.iterations or base.epochs * math.ceil(images / min(_batch_sizes(self.study)))
         return bool(self.placement.gpus_per_worker) and (

@@ -404,7 +404,7 @@ def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(
     said = capsys.readouterr().out
     assert "note  packages torch was 1.0 when the run began and is " in said
     assert "ended before: 1 trial" in said
-    assert "float32, contiguous, not compiled" in said
+    assert "float32, contiguous, compiled where a trial is long enough on a GPU" in said
 
 
 def test_a_run_that_another_process_writes_is_refused(
