@@ -107,7 +107,7 @@ def check_study(study: Study) -> dict[str, int]:
         num_classes = count_classes(cell.dataset, cell.data)
         with torch.device("meta"):
             model = _built(cell.variant, cell.architecture, num_classes)
-            _check_canvas(model, cell)
+            _check_canvas(model, cell, num_classes)
             _check_logits(model, cell, num_classes)
         counts[cell.cell] = count_parameters(model)
     rehearse(study)
@@ -150,12 +150,16 @@ def _check_source(cell: TrialConfig) -> None:
         )
 
 
-def _check_canvas(model: nn.Module, cell: TrialConfig) -> None:
+def _check_canvas(model: nn.Module, cell: TrialConfig, num_classes: int) -> None:
     smallest = CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:])
     side = cell.canvas or smallest
     if side < smallest:
         raise ValueError(f"canvas must be at least {smallest}, the side of the images in px, got {side}.")
     reason = _why_not(model, side)
+    if reason:
+        # A user's network may compute what has no shape alone, such as a number of Python's: only pixels tell then.
+        with torch.device("cpu"):
+            reason = _why_not(_built(cell.variant, cell.architecture, num_classes), side)
     if reason:
         raise ValueError(
             f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
@@ -167,7 +171,7 @@ def _check_logits(model: nn.Module, cell: TrialConfig, num_classes: int) -> None
     side = cell.canvas or (CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:]))
     try:
         logits = model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
-    except Exception:  # not to be computed without pixels, as `_why_not` has it: the trial says so
+    except Exception:  # not to be computed without pixels, as `_check_canvas` has it: the trial says so
         return
     got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
@@ -178,14 +182,11 @@ def _check_logits(model: nn.Module, cell: TrialConfig, num_classes: int) -> None
 
 
 def _why_not(model: nn.Module, side: int) -> str:
-    """Return why a network on the meta device takes no images of `side` px, in words, or an empty string."""
+    """Return why a network takes no images of `side` px, in words, or an empty string."""
     try:
         model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        # A user's network may compute what has no shape alone, such as a number of Python's, and still train: torch
-        # then names the meta device, or raises NotImplementedError for an operation that this device lacks.
-        return "" if isinstance(error, NotImplementedError) or "meta" in reason else reason
+        return " ".join(str(error).split())
     except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
         return ""
     return ""

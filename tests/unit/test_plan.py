@@ -234,6 +234,21 @@ def test_what_a_user_s_network_does_only_with_data_is_left_to_its_trial(compute:
     assert check_study(study) == {"shapes/none/own-net": 1}
 
 
+@pytest.mark.usefixtures("registries")
+def test_what_a_network_refuses_with_pixels_too_is_refused_whatever_its_words() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images: torch.Tensor) -> object:
+            raise RuntimeError(f"no metadata for {images.shape[-1]} px")
+
+    register_variant("own-net")(lambda options, num_classes: Own())
+    with pytest.raises(ValueError, match=r"^canvas must make images that own-net can take, .*no metadata for 32 px"):
+        check_study(replace(STUDIES["quickstart"](), variants=("own-net",)))
+
+
 def test_a_width_that_leaves_a_layer_without_channels_is_refused() -> None:
     study = STUDIES["quickstart"]()
     narrow = replace(study, base=replace(study.base, architecture=ArchitectureConfig(width=0.001)))
