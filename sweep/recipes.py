@@ -10,11 +10,8 @@ from itertools import product
 from sweep.studies import Study, cifar10, register_study
 from trainables.recipe import Recipe
 
-HE = Recipe(name="he", settings={"initialisation": "he"})
-"""He et al. 2015, whose variance suits ReLUs: later than the paper, and not in the Caffe of its time."""
-
 RECIPES = (
-    HE,
+    Recipe(name="he", settings={"initialisation": "he"}),
     Recipe(name="he-clip", settings={"initialisation": "he", "class_relu": False, "max_grad_norm": 1.0}),
     Recipe(name="he-warmup", settings={"initialisation": "he", "class_relu": False, "warmup_epochs": 5.0}),
     Recipe(name="glorot", settings={"initialisation": "glorot"}),

@@ -311,7 +311,7 @@ def execute(prepared: Prepared) -> Outcome:
     if prepared.deadline.is_near and missing:
         return _out_of_time(prepared, missing)
     if prepared.options.only is not None and missing:
-        left = "1 other trial is left" if missing == 1 else f"{missing:,} other trials are left"
+        left = _left(missing, "other trial")
         say(f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
         return "some failed" if states["failed"] else "all ended"
     _show_table(store, prepared.console, prepared.leave_cluster)
@@ -327,13 +327,17 @@ def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
     if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
         # With status 75 a script or a batch system would resume the run without end.
         say(
-            f"No epoch ended within the time limit. Everything is saved; {missing} trials are left. "
+            f"No epoch ended within the time limit. Everything is saved; {_left(missing)}. "
             f"Resume with a longer --time-limit: {_resume_command(prepared)}"
         )
         return "some failed"
     why_now = "Stopped by SIGTERM" if prepared.interruption.is_terminated else "Out of time"
-    say(f"{why_now}. Everything is saved; {missing} trials are left. Resume with: {_resume_command(prepared)}")
+    say(f"{why_now}. Everything is saved; {_left(missing)}. Resume with: {_resume_command(prepared)}")
     return "out of time"
+
+
+def _left(count: int, what: str = "trial") -> str:
+    return f"1 {what} is left" if count == 1 else f"{count:,} {what}s are left"
 
 
 def _lost(prepared: Prepared, reason: str) -> str:

@@ -27,6 +27,9 @@ from typing import final
 
 PROGRAM = "nvidia-cuda-mps-control"
 
+VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
+"""What tells CUDA, and the program, where a daemon is."""
+
 DEFAULT_PIPE = "/tmp/nvidia-mps"  # noqa: S108 - NVIDIA's choice
 """Where a daemon is found that was started without CUDA_MPS_PIPE_DIRECTORY."""
 
@@ -122,7 +125,7 @@ def pipe_in(folder: str, wait_s: float) -> str | None:
 
 def find_daemon() -> str | None:
     """Return the pipe directory of a daemon that answers and takes this user's processes; None where there is none."""
-    pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or DEFAULT_PIPE)
+    pipe = Path(os.environ.get(VARIABLE) or DEFAULT_PIPE)
     try:
         folder, socket = pipe.lstat(), (pipe / "control").lstat()
     except OSError:
@@ -158,8 +161,7 @@ def start_daemon(folder: Path, patience_s: float) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=environment
-                | {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")},
+                env=environment | {VARIABLE: str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")},
                 process_group=0,
             )
     except OSError as error:
@@ -208,7 +210,7 @@ def _command(command: str, pipe: Path, within_s: float) -> str:
             text=True,
             timeout=within_s,
             check=True,
-            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(pipe)},
+            env=os.environ | {VARIABLE: str(pipe)},
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -15,10 +15,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweep.cluster.mps import Answer, Keeper, folder_of, pipe_in
-
-VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
-"""What tells CUDA where its daemon is."""
+from sweep.cluster.mps import VARIABLE, Answer, Keeper, folder_of, pipe_in
 
 ANSWER_WITHIN_S = 60.0
 """How long a run waits for the nodes that are up: the first process on a node waits for the code to arrive."""
