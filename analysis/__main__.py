@@ -12,14 +12,14 @@ import cyclopts
 import pyarrow as pa
 from cyclopts import Parameter
 
-from analysis.aggregate import By
 from analysis.checks import findings
 from analysis.comparison import compare as compared
-from analysis.evidence import read_evidence
+from analysis.files import write_between
 from analysis.formats import render
-from analysis.output import write_between
 from analysis.published import PAPER
 from analysis.reproduction import BEGIN, END, state_of
+from analysis.results import By
+from analysis.run_data import read_evidence
 from analysis.side_by_side import run_names, side_by_side
 from analysis.tables import (
     comparison_notes,
@@ -32,8 +32,8 @@ from analysis.tables import (
     reported_rows,
     table_rows,
 )
-from sweep.records import FINAL_STATES
-from sweep.store import Store, runs_in
+from sweep.record.schema import FINAL_STATES
+from sweep.record.store import Store, runs_in
 
 OK, DAMAGED, BAD_INPUT = 0, 1, 2
 
@@ -99,9 +99,9 @@ def report(run: str, /, *, format: Literal["html", "md"] = "html", output: str |
         output: the file; report.html or report.md in the run's folder report by default.
     """
     # matplotlib and Jinja take half a second, which the tables need not wait for.
-    from analysis.output import report_file, report_folder, write_file
+    from analysis.charts.chart_data import read_series
+    from analysis.files import report_file, report_folder, write_file
     from analysis.report import build_report
-    from analysis.series import read_series
 
     store = Store(run)
     # Pictures lie beside the report where it has its usual place.
@@ -121,10 +121,10 @@ def figures(run: str, /, *, format: Literal["pdf", "svg", "png"] = "pdf", output
         format: of the files.
         output: their folder; the run's folder report/figures by default.
     """
-    from analysis.charts import charts
-    from analysis.drawn import PAPER_CHARTS, draw_for_paper
-    from analysis.output import report_folder, write_file
-    from analysis.series import read_series
+    from analysis.charts.chart_data import read_series
+    from analysis.charts.export import PAPER_CHARTS, draw_for_paper
+    from analysis.charts.variants import charts
+    from analysis.files import report_folder, write_file
 
     store = Store(run)
     folder = report_folder(store, output, "report/figures")
@@ -231,9 +231,9 @@ def shift(
         output: folder for shift.png and shift.csv; the run's folder report by default.
     """
     # torch and matplotlib take seconds, which the tables above need not wait for.
-    from analysis.networks import load_images, load_subjects
-    from analysis.output import report_folder, write_file
-    from analysis.shift import REMARKS, check_max_shift, draw_shift, measure, shift_csv, shift_table
+    from analysis.files import report_folder, write_file
+    from analysis.networks.opened import load_images, load_subjects
+    from analysis.networks.shift import REMARKS, check_max_shift, draw_shift, measure, shift_csv, shift_table
 
     store = Store(run)
     folder = report_folder(store, output)
@@ -281,9 +281,9 @@ def features(
         data: where the images lie, if not where the run read them.
         output: folder for the pictures; the run's folder report/features by default.
     """
-    from analysis.features import Request, draw_features
-    from analysis.networks import load_subjects
-    from analysis.output import report_folder, write_file
+    from analysis.files import report_folder, write_file
+    from analysis.networks.features import Request, draw_features
+    from analysis.networks.opened import load_subjects
 
     store = Store(run)
     folder = report_folder(store, output, "report/features")

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from analysis.aggregate import COUNTED_STATES, Trial, VariantResult
-from analysis.evidence import Evidence
 from analysis.inference import binomial_standard_error, kendall_tau
 from analysis.published import PAPER_ERRORS
-from sweep.selection import HYPERPARAMETERS, criterion_column, points_per_cell
+from analysis.results import COUNTED_STATES, Trial, VariantResult
+from analysis.run_data import Evidence
+from sweep.record.selection import HYPERPARAMETERS, criterion_column, points_per_cell
 
 FEW_SEEDS = 3
 """Two seeds have a spread, and an interval of 13 times it."""

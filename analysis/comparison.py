@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from analysis.aggregate import VariantResult
 from analysis.inference import CONFIDENCE, holm, welch
+from analysis.results import VariantResult
 
 
 @final

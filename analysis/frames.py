@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import pyarrow as pa
 
-from sweep.store import Store
+from sweep.record.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Table = Literal["trials", "epochs", "decisions"]
-"""The record's tables; `sweep.records` says what their columns mean."""
+"""The record's tables; `sweep.record.schema` says what their columns mean."""
 
 
 @final

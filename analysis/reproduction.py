@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
-from analysis.aggregate import COUNTED_STATES, VariantResult
-from analysis.evidence import Evidence
 from analysis.formats import MISSING, Row
 from analysis.inference import binomial_half_width
 from analysis.published import OURS, PAPER, PAPER_ERRORS, Published, differences, settings_of
+from analysis.results import COUNTED_STATES, VariantResult
+from analysis.run_data import Evidence
 from analysis.tables import LARGE_NOTE, PLUS_MINUS
 
 BEGIN, END = "<!-- what `python -m analysis reproduction docs/reproduction/runs` writes: begin -->", "<!-- end -->"

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from analysis.aggregate import By, VariantResult
 from analysis.checks import findings
-from analysis.evidence import Evidence
 from analysis.formats import MISSING, SEPARATOR, Mark, Row
+from analysis.results import By, VariantResult
+from analysis.run_data import Evidence
 from analysis.tables import PLUS_MINUS, error_heading, marks_of, notes, table_rows
 
 _KEYS = ("dataset", "augmentation", "variant")

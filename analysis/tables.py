@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.aggregate import COUNTED_STATES, By, VariantResult
 from analysis.comparison import Comparison
-from analysis.evidence import Evidence
 from analysis.formats import MISSING, TIE, Mark, Marks, Row
 from analysis.inference import binomial_standard_error, welch
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
-from sweep.selection import reads_test_errors
+from analysis.results import COUNTED_STATES, By, VariantResult
+from analysis.run_data import Evidence
+from sweep.record.selection import reads_test_errors
 
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""

@@ -26,9 +26,9 @@ from typing import Any
 
 from benchmarks import claims
 from benchmarks.claims import Claim
-from sweep.records import EPOCHS, TRIALS
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 
 VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 LARGE = 10_000

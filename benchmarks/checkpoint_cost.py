@@ -17,13 +17,13 @@ import torch
 from torch.nn import functional
 
 from trainables.architectures import build
-from trainables.averaging import WeightAverage
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.config import TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.ema import WeightAverage
+from trainables.epoch_report import EpochReport
 from trainables.hardware import choose_arithmetic
-from trainables.report import EpochReport
 from trainables.state import TrainingState, generators, optimiser_state
 
 REPEATS = 15

@@ -27,11 +27,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Dataset, Prepared, open_dataset, prepare
+from trainables.data.batches import MemoryFeed
 from trainables.data.source import Split
-from trainables.feed import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic, choose_arithmetic
 from trainables.loop import evaluate, learning_rate, stream_seed, train
-from trainables.report import EpochReport
 from trainables.state import TrainingState
 
 VARIANTS = ("all-cnn-c", "convpool-cnn-c", "model-c", "strided-cnn-c")

@@ -16,9 +16,9 @@ from typing import Annotated
 import cyclopts
 
 from search_spaces.paper import VARIANTS
-from sweep.records import TRIALS
-from sweep.screen import Events, Screen, Trials, in_background
-from sweep.standing import Scope
+from sweep.monitor.screen import Events, Screen, Trials, in_background
+from sweep.record.progress import Scope
+from sweep.record.schema import TRIALS
 
 EPOCHS = 350
 

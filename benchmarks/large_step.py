@@ -14,7 +14,7 @@ from torch.nn import functional
 from trainables.architectures import build, count_parameters
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
 
 VARIANT, CANVAS, CLASSES = "large-all-cnn", 126, 10
 

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from sweep.cluster.connect import connect
-from sweep.metrics import REFRESH_S, RunMetrics
-from sweep.studies import STUDIES
+from sweep.monitor.prometheus import REFRESH_S, RunMetrics
+from sweep.study.study import STUDIES
 from trainables.architectures import VARIANTS
 
 

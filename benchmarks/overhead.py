@@ -45,7 +45,7 @@ def work(config, report):
     import torch
     from trainables.config import TrialConfig
     from trainables.data import hold_out, open_dataset, prepare
-    from trainables.feed import MemoryFeed
+    from trainables.data.batches import MemoryFeed
     from trainables.hardware import Arithmetic
     from trainables.loop import stream_seed, train
     torch.set_num_threads(1)
@@ -221,7 +221,7 @@ def ours(folder: Path, trials: int, options: argparse.Namespace, *more: str) -> 
         finally:
             ended.set()
         kept_s, first = looking.result()
-    from sweep.store import Store
+    from sweep.record.store import Store
 
     epochs = Store(str(folder / "run")).read_epochs().to_pylist()
     names = {row["trial_id"]: row["lr"] for row in Store(str(folder / "run")).read_trials().to_pylist()}
@@ -258,8 +258,8 @@ def by_script(script: str, **variables: str) -> Callable[[Path, int, argparse.Na
 
 def configs(trials: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what ours trains, a configuration for each trial."""
-    from sweep.options import parse
-    from sweep.studies import STUDIES
+    from sweep.study.options import parse
+    from sweep.study.study import STUDIES
 
     parsed = parse(study_words(trials, options))
     assert parsed is not None

@@ -15,15 +15,15 @@ import tempfile
 import time
 from typing import Any
 
-import sweep.recorder
+import sweep.execution.recorder
 from benchmarks import claims
 from benchmarks.claims import Claim
 from search_spaces import LogUniform
-from sweep.journal import JOURNAL, Journal
-from sweep.recorder import Recorder
-from sweep.records import TRIALS as COLUMNS
-from sweep.store import Store
-from sweep.studies import Study
+from sweep.execution.recorder import Recorder
+from sweep.monitor.optuna_journal import JOURNAL, Journal
+from sweep.record.schema import TRIALS as COLUMNS
+from sweep.record.store import Store
+from sweep.study.study import Study
 from trainables.config import TrialConfig
 
 TRIALS, EPOCHS, EVERY_S = 200, 4, 0.025
@@ -132,14 +132,14 @@ def main() -> None:
     claims.add_option(parser)
     options = parser.parse_args()
     print("trials ended   at once, ms a trial   ours, ms a trial   ratio")
-    pause = sweep.recorder.PAUSE_PER_FLUSH
+    pause = sweep.execution.recorder.PAUSE_PER_FLUSH
     found: list[Claim] = []
     for rows in options.rows:
         at_once, ours, longer, fast, fast_longer = [], [], [], [], []
         for _ in range(options.repeats):
-            sweep.recorder.PAUSE_PER_FLUSH = 0.0
+            sweep.execution.recorder.PAUSE_PER_FLUSH = 0.0
             at_once.append(cost(rows))
-            sweep.recorder.PAUSE_PER_FLUSH = pause
+            sweep.execution.recorder.PAUSE_PER_FLUSH = pause
             ours.append(cost(rows))
             longer.append(cost(rows, 3 * EPOCHS))
             fast.append(cost(rows, every_s=0.0))

@@ -36,12 +36,12 @@ from tabulate import tabulate
 
 from search_spaces import LogUniform
 from sweep.cluster.connect import connect, ensure_token
-from sweep.execution import run_trials
-from sweep.plan import Plan, check_study, place
-from sweep.store import Store
-from sweep.studies import MAX_TRIALS, Study
+from sweep.execution.plan import Plan, check_study, place
+from sweep.execution.tune import run_trials
+from sweep.record.store import Store
+from sweep.study.study import MAX_TRIALS, Study
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.report import EpochReport
+from trainables.epoch_report import EpochReport
 
 VARIANTS = ("model-c", "strided-cnn-c", "convpool-cnn-c", "all-cnn-c")
 STORE_BYTES = 80 * 2**20
@@ -129,7 +129,7 @@ def sleep_and_compute(
     trial's time unless it is more than the sleep.
 
     Args:
-        parameters: as `sweep.driver.run_trial`.
+        parameters: as `sweep.execution.trial.run_trial`.
         epochs: how many.
         epoch_s: seconds of each.
         compute_s: seconds of it that one core computes.

@@ -51,8 +51,8 @@ from benchmarks.rates import matrix_rate, operations
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import open_dataset, prepare
+from trainables.data.batches import MemoryFeed
 from trainables.data.source import Dataset
-from trainables.feed import MemoryFeed
 from trainables.hardware import choose_arithmetic, processor
 from trainables.loop import train
 

@@ -3,8 +3,8 @@
 import sys
 from typing import Literal, get_args
 
-from sweep.options import command_line
-from trainables.fields import shown
+from sweep.study.options import command_line
+from trainables.common.validation import shown
 
 Shell = Literal["bash", "zsh", "fish"]
 

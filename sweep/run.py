@@ -9,10 +9,10 @@ import sys
 import time
 from contextlib import ExitStack
 
-from sweep.differences import StudyDiffers
-from sweep.garbage import leave_to_the_system, loading
-from sweep.options import parse
-from sweep.study_file import StudyFile, check_named
+from sweep._gc import leave_to_the_system, loading
+from sweep.study.diff import StudyDiffers
+from sweep.study.file import StudyFile, check_named
+from sweep.study.options import parse
 
 OK, SOME_FAILED, BAD_INPUT, OUT_OF_TIME, INTERRUPTED = 0, 1, 2, 75, 130
 """75 is EX_TEMPFAIL of sysexits.h: the same command, given again, will do more."""
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
                     check_named(study_name, may_come=bool(options.plugins) or options.resume)
                 # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
                 from sweep import session
-                from sweep.deadline import Deadline
+                from sweep.execution.deadline import Deadline
 
                 deadline = Deadline()
                 if options.time_limit is not None:

@@ -17,26 +17,27 @@ from typing import Any, Literal, final
 
 from rich.console import Console
 
-from sweep.cluster.code import check_output
 from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluster, this_machine
-from sweep.cluster.probe import check_nodes
+from sweep.cluster.liveness import ClusterLostError, cluster_watched
+from sweep.cluster.preflight import check_nodes
+from sweep.cluster.runtime_env import check_output
 from sweep.cluster.sharing import mps_on_nodes
 from sweep.cluster.tunnel import tunnel_command
-from sweep.cluster.watch import ClusterLostError, cluster_watched
-from sweep.confirm import planned_trials
-from sweep.deadline import Deadline
-from sweep.display import Progress, show_notes, show_plan
-from sweep.execution import run_trials
-from sweep.extension import reopened
-from sweep.left import left_to_run
-from sweep.mending import mend
-from sweep.metrics import run_name
-from sweep.options import RunOptions
-from sweep.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
-from sweep.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
-from sweep.records import FINAL_STATES
-from sweep.restart import without_checkpoint
-from sweep.resumption import (
+from sweep.execution.deadline import Deadline
+from sweep.execution.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
+from sweep.execution.restart import without_checkpoint
+from sweep.execution.tune import run_trials
+from sweep.monitor.lines import Progress, show_notes, show_plan
+from sweep.monitor.prometheus import run_name
+from sweep.monitor.screen import Look, Trials, View, shown
+from sweep.monitor.trackers import check_logs, make_trackers
+from sweep.record.damage import salvage_record
+from sweep.record.progress import Scope
+from sweep.record.schema import FINAL_STATES
+from sweep.record.store import Store, run_location
+from sweep.resume.extend import reopened
+from sweep.resume.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
+from sweep.resume.recorded import (
     Recorded,
     check_only,
     check_same,
@@ -45,19 +46,18 @@ from sweep.resumption import (
     what_ended,
     with_recorded_arithmetic,
 )
-from sweep.salvage import salvage_record
-from sweep.screen import Look, Trials, View, shown
-from sweep.selected_rates import with_selected_rates
+from sweep.resume.remaining import left_to_run
+from sweep.resume.repair import mend
+from sweep.search.confirm import planned_trials
+from sweep.search.selected_rates import with_selected_rates
+from sweep.search.warm_start import warm_started
 from sweep.signals import Interruption
-from sweep.standing import Scope
-from sweep.store import Store, run_location
-from sweep.studies import Study
-from sweep.study_file import StudyFile
-from sweep.trackers import check_logs, make_trackers
-from sweep.warm_start import warm_started
+from sweep.study.file import StudyFile
+from sweep.study.options import RunOptions
+from sweep.study.study import Study
+from trainables.common.files import why
+from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
-from trainables.files import why
-from trainables.registry import load_plugins
 
 Outcome = Literal["all ended", "some failed", "interrupted", "out of time"]
 

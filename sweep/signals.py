@@ -5,8 +5,8 @@ import signal
 from contextlib import suppress
 from typing import Any, final
 
-from sweep.deadline import AFTER_SIGTERM_S, CLOSING_S, Deadline
-from sweep.screen import View
+from sweep.execution.deadline import AFTER_SIGTERM_S, CLOSING_S, Deadline
+from sweep.monitor.screen import View
 
 
 @final

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sweep.records import TRIALS
+from sweep.record.schema import TRIALS
+from sweep.record.store import Store
 from sweep.run import main
-from sweep.search import CellSearch
-from sweep.store import Store
-from sweep.studies import Study
+from sweep.search.searcher import CellSearch
+from sweep.study.study import Study
 
 Begin = Callable[..., Study]
 LEAVE_OR_NEW = "Leave these options out, or begin a new run under another --name."

@@ -44,7 +44,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget after the test what it registers."""
-    from sweep.studies import STUDIES
+    from sweep.study.study import STUDIES
     from trainables.architectures import VARIANTS
     from trainables.data import DATASETS
 

@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from sweep.store import Store
+from sweep.record.store import Store
 
 STATES = {
     "pending": "Waiting",

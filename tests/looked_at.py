@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from sweep.records import EPOCHS, TRIALS
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 from tests.standings import EXECUTION
 from tests.trained import checkpoint
 from trainables.architectures import build

@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sweep.records import EPOCHS, TRIALS
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 from tests.standings import EXECUTION
 
 SCRIPT = "<img src=x onerror=document.title='run by a name'>"

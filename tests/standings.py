@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sweep.records import TRIALS
-from sweep.standing import Scope
-from sweep.studies import STUDIES
+from sweep.record.progress import Scope
+from sweep.record.schema import TRIALS
+from sweep.study.study import STUDIES
 
 TWELVE = [f"{name}-{letter}" for letter in "abc" for name in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 RATES = (0.25, 0.1, 0.05, 0.01)

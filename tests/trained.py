@@ -7,7 +7,7 @@ from torch import nn
 
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig
-from trainables.report import EpochReport
+from trainables.epoch_report import EpochReport
 from trainables.state import TrainingState
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from torch import nn
 
+from trainables.common.registry import Registry
 from trainables.config import ArchitectureConfig
 from trainables.imagenet import imagenet_layers
 from trainables.initialisation import initialise
 from trainables.large import large_layers
 from trainables.layers import Conv, Dropout, Layer, MaxPool, PNormPool, network, scaled
 from trainables.recipe import network_of
-from trainables.registry import Registry
 
 BASES = ("a", "b", "c")
 """The paper's three base networks."""

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from trainables.architectures import build
+from trainables.common.files import filesystem_of, retried, write_whole
+from trainables.common.validation import line, shown
 from trainables.config import TrialConfig, same_until
-from trainables.fields import line, shown
-from trainables.files import filesystem_of, retried, write_whole
 from trainables.state import TrainingState
 
 FORMAT = 1

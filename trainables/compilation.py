@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from trainables.fields import line
+from trainables.common.validation import line
 from trainables.state import generators, restore_generators
 
 Network = Callable[[torch.Tensor], torch.Tensor]

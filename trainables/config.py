@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
-from trainables.fields import check_names, check_types, listed, shown
+from trainables.common.validation import check_names, check_types, listed, shown
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal", "pytorch"]
 MomentumForm = Literal["pytorch", "caffe"]

@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn import functional
 
 from trainables.architectures import build, count_parameters
-from trainables.averaging import WeightAverage
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig, learning_rate
-from trainables.feed import Feed
+from trainables.data.batches import Feed
+from trainables.ema import WeightAverage
+from trainables.epoch_report import EpochReport, State
 from trainables.hardware import Arithmetic
 from trainables.optimiser import make_optimiser
-from trainables.report import EpochReport, State
 from trainables.state import TrainingState, generators, optimiser_state
 from trainables.step import TOP, Step, tally_of
 

@@ -8,9 +8,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, final
 
+from trainables.common.registry import check_name
+from trainables.common.validation import check_names, shown
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.fields import check_names, shown
-from trainables.registry import check_name
 
 SEPARATOR = "."
 

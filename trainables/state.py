@@ -7,10 +7,10 @@ from typing import Any, Self, final
 
 import torch
 
-from trainables.averaging import WeightAverage
-from trainables.feed import Feed
-from trainables.fields import check_names, shown
-from trainables.report import EpochReport
+from trainables.common.validation import check_names, shown
+from trainables.data.batches import Feed
+from trainables.ema import WeightAverage
+from trainables.epoch_report import EpochReport
 
 
 @final

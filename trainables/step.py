@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from trainables.compilation import Network, compiled
 from trainables.config import TrialConfig
-from trainables.feed import Batch
+from trainables.data.batches import Batch
 from trainables.hardware import Arithmetic
 from trainables.optimiser import rescale_velocity
 

@@ -13,13 +13,13 @@ import torch.distributed
 from torch import nn
 
 from trainables.checkpoint import Checkpoint, find_start
+from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
 from trainables.data import StreamedDataset, hold_out, open_dataset, prepare
-from trainables.feed import Feed, MemoryFeed
+from trainables.data.batches import Feed, MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic, choose_arithmetic
 from trainables.loop import Ranks, stream_seed, train
-from trainables.registry import load_plugins
-from trainables.report import EpochReport
 from trainables.state import TrainingState
 
 Report = Callable[[dict[str, Any]], None]

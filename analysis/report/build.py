@@ -12,12 +12,12 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.charts import charts
-from analysis.drawn import draw_for_screen
+from analysis.charts.chart_data import Series
+from analysis.charts.export import draw_for_screen
+from analysis.charts.variants import charts
 from analysis.formats import TIE, Mark, Row, for_markdown, is_number, is_text, render
 from analysis.report.content import Content, content_of
 from analysis.report.svg import VARIABLES, themed
-from analysis.series import Series
 
 ReportFormat = Literal["html", "md"]
 REPORT_FORMATS: tuple[str, ...] = ("html", "md")

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from analysis.aggregate import COUNTED_STATES, Trial
-from analysis.canvas import HEADINGS
-from analysis.charts import rate_points
+from analysis.charts.canvas import HEADINGS
+from analysis.charts.chart_data import Series, verdicts
+from analysis.charts.variants import rate_points
 from analysis.checks import findings
 from analysis.formats import MISSING, Mark, Row
-from analysis.series import Series, verdicts
+from analysis.results import COUNTED_STATES, Trial
 from analysis.tables import marks_of, notes, table_rows
-from sweep.records import FINAL_STATES
-from sweep.selection import HYPERPARAMETERS
+from sweep.record.schema import FINAL_STATES
+from sweep.record.selection import HYPERPARAMETERS
 
 _MOST_POINTS_LISTED = 100
 """Rows of the table that stands for a chart."""

@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-from analysis.canvas import ACCENT, COLOURS, GRID, INK, MUTED
+from analysis.charts.canvas import ACCENT, COLOURS, GRID, INK, MUTED
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", ACCENT: "--accent"}

@@ -9,8 +9,8 @@ out: `he-warmup`, which is still warming up, and `xavier-256`, whose initialisat
 from dataclasses import replace
 
 from search_spaces import Choice
-from sweep.recipes import SCREENED, recipe
-from sweep.studies import Study
+from sweep.study.recipes import SCREENED, recipe
+from sweep.study.study import Study
 
 TOLD = ("glorot", "glorot-linear", "caffe", "normal", "he", "he-clip")
 

@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
             instance_types: Ask AWS, too, whether it has the instance types in the file's region; needs boto3 and
                 credentials.
         """
-        from sweep.cluster.check import check_file
+        from sweep.clusterfile.check import check_file
 
         what, faults = check_file(file)
         if instance_types and not faults:
-            from sweep.cluster.aws import instance_type_faults
+            from sweep.clusterfile.aws import instance_type_faults
 
             faults = instance_type_faults(file)
         if not faults:

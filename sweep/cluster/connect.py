@@ -19,8 +19,8 @@ from ray._private.utils import get_num_cpus
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module, typed in part
 from ray.util.state import list_actors
 
-from sweep.cluster.code import shipped_code
-from sweep.cluster.size import BOOTSTRAP, largest
+from sweep.cluster.autoscaling import BOOTSTRAP, largest
+from sweep.cluster.runtime_env import shipped_code
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for its token when no variable names another place."""

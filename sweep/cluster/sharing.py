@@ -28,7 +28,7 @@ JOIN_WITHIN_S = 15.0
 
 END_WITHIN_S = 8.0
 """How long a run waits for the daemons to end, which they do in any case; less than a lost cluster leaves it, see
-`sweep.cluster.watch`."""
+`sweep.cluster.liveness`."""
 
 Way = Literal["mps", "time-slicing", "mps on some nodes"]
 

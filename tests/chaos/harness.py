@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from sweep.store import Store, run_location
+from sweep.record.store import Store, run_location
 from tests.e2e.conftest import environment, without_times
 
 KILLER = Path(__file__).parent / "killer"

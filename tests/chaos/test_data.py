@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.chaos.harness import Bench
 from tests.image_sets import tiny_cifar10
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.pack import pack
-from sweep.records import EPOCHS, TRIALS
-from sweep.store import Store, run_location
+from sweep.record.pack import pack
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store, run_location
 from tests.chaos.harness import KILLED, Bench
 from tests.chaos.test_writes import SEED, STUDY
 from tests.object_store import CREDENTIALS, object_store

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.cluster.cloud import Cloud
 from tests.cluster.conftest import SPOT
 from tests.e2e.conftest import environment, without_times

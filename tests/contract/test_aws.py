@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sweep.cluster.__main__ import main
-from sweep.cluster.clouds import AWS_KEYS
+from sweep.clusterfile.clouds import AWS_KEYS
 from tests.cluster_files import filled
 
 moto = pytest.importorskip("moto", reason="moto is not installed")

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from sweep.journal import JOURNAL, Journal
-from sweep.recorder import Recorder
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.execution.recorder import Recorder
+from sweep.monitor.optuna_journal import JOURNAL, Journal
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 from tests.dashboard import STATES, check_shown, studies_shown
 
 STUDY = STUDIES["quickstart"]()
@@ -104,6 +104,6 @@ def test_what_confirms_is_counted_beside_the_search_and_not_in_it(tmp_path: Path
 
 
 def test_every_state_of_the_record_has_a_word() -> None:
-    from sweep.records import STATES as RECORDED
+    from sweep.record.schema import STATES as RECORDED
 
     assert set(STATES) == set(RECORDED)

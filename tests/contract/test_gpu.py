@@ -17,10 +17,10 @@ from trainables.architectures import VARIANTS
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import stream_seed, train
-from trainables.report import EpochReport
 from trainables.step import can_be_recorded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

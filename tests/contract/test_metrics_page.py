@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from sweep.metrics import METRICS
-from sweep.store import Store
+from sweep.monitor.prometheus import METRICS
+from sweep.record.store import Store
 from tests.e2e.conftest import command, environment
 from tests.monitoring import MONITORING, expressions, filled_in
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweep.metrics import METRICS
+from sweep.monitor.prometheus import METRICS
 from tests.monitoring import MONITORING, expressions, filled_in, panels
 
 OURS = re.compile(r"\bray_sweep_[a-z_]+")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.browser import browser, opened, requests_of
 from tests.reported import SCRIPT, make_large_run, make_run
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.records import TIME_COLUMNS
-from sweep.store import Store
+from sweep.record.schema import TIME_COLUMNS
+from sweep.record.store import Store
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweep.cluster.connect import TOKEN_FILE
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.e2e.conftest import TINY, Sweep, command, environment
 
 # The project's own way to start Ray; it lives until its standard input closes.

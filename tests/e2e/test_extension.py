@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.e2e.conftest import command, environment, without_times
 from tests.e2e.test_interrupt import interrupted
 
@@ -119,7 +119,7 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_
 CONSTANT = """
 from dataclasses import replace
 
-from sweep.studies import STUDIES, register_study
+from sweep.study.study import STUDIES, register_study
 
 
 @register_study("constant")

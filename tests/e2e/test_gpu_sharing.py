@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.clusters import Nodes, nodes
 from tests.e2e.conftest import TINY, command, environment
 from tests.mps import install, is_alive, processes

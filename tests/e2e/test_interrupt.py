@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sweep.record.store import Store
 from sweep.run import OUT_OF_TIME
-from sweep.store import Store
 from tests.dashboard import check_shown
 from tests.e2e.conftest import command, environment, without_times
 
@@ -232,7 +232,7 @@ import os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from sweep.session import _show_table
-from sweep.store import Store
+from sweep.record.store import Store
 
 # Whoever starts tests in a shell's background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

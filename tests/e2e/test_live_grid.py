@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.e2e.conftest import TINY, command, environment
 from tests.terminals import Screen, Terminal
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweep.cluster.connect import TOKEN_FILE
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.clusters import nodes
 from tests.e2e.conftest import command, environment, without_times
 

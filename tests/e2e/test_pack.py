@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from sweep.pack import main, pack
-from sweep.store import Store
+from sweep.record.pack import main, pack
+from sweep.record.store import Store
 from tests.e2e.conftest import command, without_times
 from tests.e2e.test_interrupt import GRID, interrupted, run
 

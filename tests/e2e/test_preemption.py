@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.cluster.metadata import Ec2, serving
 from tests.clusters import nodes
 from tests.e2e.conftest import command, environment, without_times

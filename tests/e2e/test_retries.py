@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.e2e.conftest import TINY, Sweep
 
 PLUGIN = '''

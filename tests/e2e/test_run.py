@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.dashboard import check_shown
 from tests.e2e.conftest import TINY, Sweep, without_times
 

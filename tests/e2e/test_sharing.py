@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.clusters import nodes
 from tests.e2e.conftest import TINY, command, environment
 from tests.image_sets import tiny_cifar10

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from sweep.init import main as init
-from sweep.store import Store
+from sweep.record.store import Store
 from tests.e2e.conftest import Sweep
 from tests.e2e.test_interrupt import go_on, interrupted, run
 from trainables.architectures import build
@@ -16,7 +16,7 @@ RECIPES = """
 from dataclasses import replace
 
 from search_spaces import Choice
-from sweep.studies import STUDIES
+from sweep.study.study import STUDIES
 from trainables.recipe import Recipe
 
 shipped = STUDIES["quickstart"]()

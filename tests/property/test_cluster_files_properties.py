@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweep.cluster.check import check_file
+from sweep.clusterfile.check import check_file
 from tests.cluster_files import SHIPPED, filled
 
 NONSENSE = st.sampled_from([None, 0, -1, 2.5, True, "", "x", "0", [], ["x"], [None], [[]], {}, {"x": None}, {"x": {}}])

@@ -19,8 +19,8 @@ from torch import nn
 from tests.fuzzing import altered, counted, damaged, examples, refused, seeds
 from tests.trained import report, training
 from trainables.checkpoint import FORMAT, Checkpoint, find_start
+from trainables.common.registry import Registry
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.registry import Registry
 from trainables.state import generators, optimiser_state
 
 CONFIG = TrialConfig(dataset="shapes", variant="fuzz-net", lr=0.01, architecture=ArchitectureConfig(width=0.02))

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.records import TRIALS
-from sweep.salvage import salvage_record
-from sweep.store import Store, check_name, check_trial_id, run_location
+from sweep.record.damage import salvage_record
+from sweep.record.schema import TRIALS
+from sweep.record.store import Store, check_name, check_trial_id, run_location
 from tests.fuzzing import counted, examples, refused, seeds
+from trainables.common.files import filesystem_of
+from trainables.common.registry import Registry, load_plugins
 from trainables.data.parquet import open_location
-from trainables.files import filesystem_of
-from trainables.registry import Registry, load_plugins
 
 PIECES = (
     *(

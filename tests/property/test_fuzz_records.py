@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 
 from analysis.__main__ import main
-from analysis.evidence import read_record
-from sweep.parquet import decode, encode, salvage, with_checksums
-from sweep.records import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
-from sweep.salvage import Salvaged, salvage_record
-from sweep.store import Store
-from sweep.studies import STUDIES
+from analysis.run_data import read_record
+from sweep.record.codec import decode, encode, salvage, with_checksums
+from sweep.record.damage import Salvaged, salvage_record
+from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 from tests.fuzzing import ODD, counted, damaged, examples, refused, seeds
 from tests.standings import EXECUTION
 

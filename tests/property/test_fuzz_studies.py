@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from analysis.evidence import read_evidence
-from sweep.options import RunOptions, parse
-from sweep.plan import check_study
-from sweep.records import SCHEMA_VERSION
-from sweep.store import Store
-from sweep.studies import STUDIES, Study
+from analysis.run_data import read_evidence
+from sweep.execution.plan import check_study
+from sweep.record.schema import SCHEMA_VERSION
+from sweep.record.store import Store
+from sweep.study.options import RunOptions, parse
+from sweep.study.study import STUDIES, Study
 from tests.fuzzing import ODD, altered, counted, damaged, examples, refused, seeds
 from tests.standings import EXECUTION
+from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
-from trainables.registry import load_plugins
 
 NAMES = tuple(STUDIES)[:7]
 

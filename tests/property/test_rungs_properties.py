@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.rungs import CellASHA
+from sweep.search.halving import CellASHA
 
 calm = settings(deadline=None, derandomize=True, max_examples=300)
 

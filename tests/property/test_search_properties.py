@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, Dimension, LogUniform
-from sweep.differences import study_differences
-from sweep.extension import extended
-from sweep.options import RunOptions
-from sweep.search import StudySearcher
-from sweep.studies import STUDIES, Study
+from sweep.resume.extend import extended
+from sweep.search.searcher import StudySearcher
+from sweep.study.diff import study_differences
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES, Study
 from trainables.config import TrialConfig
 
 calm = settings(deadline=None, derandomize=True, max_examples=25)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sweep.cluster.connect import Cluster
-from sweep.options import RunOptions
-from sweep.plan import check_study, make_plan, open_data
-from sweep.provenance import describe_run
-from sweep.store import Store
-from sweep.studies import STUDIES, Study
+from sweep.execution.plan import check_study, make_plan, open_data
+from sweep.record.store import Store
+from sweep.resume.provenance import describe_run
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES, Study
 from tests.begun import Begin
 
 

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from analysis import aggregate, summarise
-from sweep.selection import Candidate, candidates
+from analysis import results as aggregate
+from analysis import summarise
+from sweep.record.selection import Candidate, candidates
 
 NUMBERS = count()
 

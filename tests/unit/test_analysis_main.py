@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from sweep.records import EPOCHS, SCHEMA_VERSION, TRIALS
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.record.schema import EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.record.store import Store
+from sweep.study.study import STUDIES
 from tests.looked_at import make_run, write_rows
 from tests.standings import EXECUTION
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from sweep.cluster.connect import Cluster
-from sweep.options import RunOptions
-from sweep.plan import check_study, make_plan, open_data
-from sweep.provenance import describe_run
-from sweep.records import TRIALS
+from sweep.execution.plan import check_study, make_plan, open_data
+from sweep.record.schema import TRIALS
+from sweep.record.store import Store
+from sweep.resume.provenance import describe_run
 from sweep.run import main
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.image_sets import class_folders, tiny_cifar10
 from tests.refusals import TINY, refused
 
@@ -254,7 +254,7 @@ def test_a_study_that_is_none_is_refused(
 ) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(
-        f"from sweep.studies import STUDIES, register_study\n@register_study('mine')\ndef mine():\n    {body}\n"
+        f"from sweep.study.study import STUDIES, register_study\n@register_study('mine')\ndef mine():\n    {body}\n"
     )
     assert reason in refused(tmp_path, capsys, "mine", "--plugins", str(plugin))
 

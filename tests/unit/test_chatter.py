@@ -6,8 +6,8 @@ import pytest
 
 PROGRAM = """
 import os, subprocess, sys, warnings
-from sweep.chatter import kept_in_log
-from sweep.store import Store
+from sweep.monitor.driver_log import kept_in_log
+from sweep.record.store import Store
 
 print("before")
 with kept_in_log(Store(sys.argv[1])) as streams:
@@ -52,7 +52,9 @@ def test_a_run_that_goes_on_adds_to_its_log(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_uris_log_is_put_there_at_the_end(tmp_path: Path) -> None:
-    program = PROGRAM.replace("from sweep.store import Store", "from sweep.store import Store as Real").replace(
+    program = PROGRAM.replace(
+        "from sweep.record.store import Store", "from sweep.record.store import Store as Real"
+    ).replace(
         'print("before")',
         "class Store:\n"
         "    location = 'elsewhere://bucket/run'\n"

@@ -8,9 +8,9 @@ import pytest
 
 from analysis import Evidence, findings
 from analysis.checks import CHECKS
-from sweep.options import RunOptions
-from sweep.records import TRIALS
-from sweep.studies import STUDIES
+from sweep.record.schema import TRIALS
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.standings import EXECUTION
 
 NUMBERS = count()

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from sweep.cluster import code, connect, size
+from sweep.cluster import autoscaling as size
+from sweep.cluster import connect
+from sweep.cluster import runtime_env as code
 from sweep.cluster.connect import Found, find_cluster
-from sweep.cluster.probe import Answer, judge
+from sweep.cluster.preflight import Answer, judge
 
 
 @pytest.fixture

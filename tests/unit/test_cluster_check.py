@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep.cluster.__main__ import main
-from sweep.cluster.pins import pinned_ray
+from sweep.clusterfile.versions import pinned_ray
 from tests.cluster_files import ROOT, SHIPPED, VALUES, filled
 
 LAUNCHED = SHIPPED[:3]

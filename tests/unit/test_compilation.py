@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.records import TRIALS
-from sweep.resumption import with_recorded_arithmetic
-from sweep.studies import STUDIES
+from sweep.record.schema import TRIALS
+from sweep.resume.recorded import with_recorded_arithmetic
+from sweep.study.study import STUDIES
 from trainables.architectures import VARIANTS
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.compilation import Network, compiled
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
+from trainables.data.batches import MemoryFeed
 from trainables.dropout import WordDropout
-from trainables.feed import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import Ranks, stream_seed, train
-from trainables.report import EpochReport
 from trainables.worker import _agreed
 
 CPU = torch.device("cpu")

@@ -250,7 +250,7 @@ def test_the_configuration_imports_nothing_heavy() -> None:
 
 def test_neither_a_driver_nor_a_trial_loads_what_few_of_them_need() -> None:
     script = (
-        "import sys, sweep.session, sweep.driver; "
+        "import sys, sweep.session, sweep.execution.trial; "
         "print(sorted({'torchvision', 'kornia', 'torch._dynamo', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweep.confirm import ConfirmSearcher, confirmations, planned_trials
-from sweep.records import TRIALS
-from sweep.studies import STUDIES, Study
+from sweep.record.schema import TRIALS
+from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials
+from sweep.study.study import STUDIES, Study
 
 
 def study(**changes: Any) -> Study:

@@ -13,10 +13,10 @@ from benchmarks import curves
 from benchmarks.curves import BASE, BRANCHES, DECAYS, Curve, Watch, grid, record_trial
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import stream_seed, train
-from trainables.report import EpochReport
 from trainables.state import TrainingState
 
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweep.confirm import ConfirmSearcher
-from sweep.deadline import Deadline
-from sweep.search import StudySearcher
-from sweep.studies import STUDIES
+from sweep.execution.deadline import Deadline
+from sweep.search.confirm import ConfirmSearcher
+from sweep.search.searcher import StudySearcher
+from sweep.study.study import STUDIES
 
 
 class Clock:

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from search_spaces import Choice, LogUniform
 from sweep.cluster.connect import Cluster
-from sweep.display import Progress, show_plan
-from sweep.driver import Placement
-from sweep.plan import Plan, check_study
-from sweep.studies import STUDIES, EarlierPoint, WarmStart
+from sweep.execution.plan import Plan, check_study
+from sweep.execution.trial import Placement
+from sweep.monitor.lines import Progress, show_plan
+from sweep.study.study import STUDIES, EarlierPoint, WarmStart
 from trainables.data import Dataset, Split
 from trainables.recipe import Recipe
 

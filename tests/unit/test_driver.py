@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweep.driver import Placement, forward_reports, run_trial
+from sweep.execution.trial import Placement, forward_reports, run_trial
 
 
 @pytest.mark.parametrize("places", [0, 1])

@@ -12,11 +12,11 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search_spaces import Choice
-from sweep.early_stopping import PerCellASHA, make_scheduler
-from sweep.recorder import Recorder
-from sweep.rungs import Decision
-from sweep.store import Store
-from sweep.studies import Study
+from sweep.execution.recorder import Recorder
+from sweep.record.store import Store
+from sweep.search.halving import Decision
+from sweep.search.schedulers import PerCellASHA, make_scheduler
+from sweep.study.study import Study
 from trainables.config import TrialConfig
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP

@@ -7,12 +7,12 @@ import pytest
 
 from search_spaces import Choice
 from sweep.cluster.connect import Cluster
-from sweep.execution import run_trials
-from sweep.options import RunOptions
-from sweep.plan import check_study, make_plan, open_data
-from sweep.resumption import recorded_run
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.execution.plan import check_study, make_plan, open_data
+from sweep.execution.tune import run_trials
+from sweep.record.store import Store
+from sweep.resume.recorded import recorded_run
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.begun import (
     LEAVE_EXTEND_OR_NEW,
     LEAVE_OR_NEW,
@@ -121,7 +121,7 @@ def test_blocks_that_halving_has_judged_take_no_trials_more(
 
 
 def test_a_streamed_trials_steps_are_not_cut_anew(store: Store, begin: Begin) -> None:
-    from sweep.extension import _why_not_epochs
+    from sweep.resume.extend import _why_not_epochs
 
     streamed = STUDIES["imagenet"]()
     longer = replace(streamed, base=replace(streamed.base, epochs=90))
@@ -182,7 +182,7 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
     machine = Cluster(nodes=((2, 0),), address="this machine")
     plan = make_plan(study, parameters=check_study(study), datasets=open_data(study), cluster=machine, gpus=0)
     # All but Ray.
-    monkeypatch.setattr("sweep.execution._tune", lambda *_: None)
+    monkeypatch.setattr("sweep.execution.tune._tune", lambda *_: None)
     nothing: Any = lambda *_: None  # noqa: E731
     listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
     recorded = {one["trial_id"]: one for one in rows}
@@ -192,8 +192,8 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
 
 
 def test_values_that_are_added_stand_behind_those_of_the_record() -> None:
-    from sweep.differences import study_differences
-    from sweep.extension import extended
+    from sweep.resume.extend import extended
+    from sweep.study.diff import study_differences
 
     was = RunOptions(variants=("all-cnn-c", "model-c"), protocol="paper").apply(STUDIES["quickstart"]())
     now = RunOptions(

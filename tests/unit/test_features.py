@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.features import (
+from analysis.networks.features import (
     Request,
     chosen_layers,
     compared,
@@ -21,9 +21,9 @@ from analysis.features import (
     look_into,
     signal_picture,
 )
-from analysis.geometry import ConvLayer
-from analysis.networks import Subject, load_subjects
-from sweep.store import Store
+from analysis.networks.geometry import ConvLayer
+from analysis.networks.opened import Subject, load_subjects
+from sweep.record.store import Store
 from tests.looked_at import config, make_run, row, save
 
 

@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pytest
 import tenacity
 
-from trainables.files import ATTEMPTS, is_temporary, may_pass, retried, write_whole
+from trainables.common.files import ATTEMPTS, is_temporary, may_pass, retried, write_whole
 
 AT_ONCE = tenacity.wait_none()
 

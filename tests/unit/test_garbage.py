@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.garbage import loading
+from sweep._gc import loading
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.geometry import ConvLayer, chain, conv_layers, total_stride
+from analysis.networks.geometry import ConvLayer, chain, conv_layers, total_stride
 from search_spaces.paper import VARIANTS
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.averaging import WeightAverage
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.ema import WeightAverage
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import stream_seed, train
-from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 TIMES = {"epoch_s", "train_s"}

@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sweep.grid import Facts, draw, printable, shorten
-from sweep.standing import WORDS, Scope
+from sweep.monitor.grid import Facts, draw, printable, shorten
+from sweep.record.progress import WORDS, Scope
 from tests.standings import RATES, TWELVE, row, scope
 
 NOTHING = Facts()

@@ -10,11 +10,11 @@ from torch.nn import functional
 from trainables.config import ArchitectureConfig, HeavyConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.data.augmentation import augmented, flip_and_shift, placed
+from trainables.data.batches import MemoryFeed
 from trainables.data.heavy import move, shift_colours
-from trainables.feed import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import train
-from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 STILL = HeavyConfig(
@@ -189,7 +189,7 @@ def test_flips_and_shifts_come_before_the_canvas() -> None:
 
 
 def test_an_evaluation_takes_as_many_pixels_at_once_on_a_canvas_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.feed.EVALUATION_BATCH", 4)
+    monkeypatch.setattr("trainables.data.batches.EVALUATION_BATCH", 4)
     sizes = {
         canvas: [len(batch) for batch, _ in feed(trial(canvas=canvas), data(images(5))).test_batches()]
         for canvas in (None, 64, 126)

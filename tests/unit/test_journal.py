@@ -12,10 +12,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from search_spaces import Choice, LogUniform
-from sweep.journal import Journal
-from sweep.records import TRIALS
-from sweep.search import StudySearcher, sampler_seed
-from sweep.studies import STUDIES
+from sweep.monitor.optuna_journal import Journal
+from sweep.record.schema import TRIALS
+from sweep.search.searcher import StudySearcher, sampler_seed
+from sweep.study.study import STUDIES
 
 STUDY = replace(
     STUDIES["quickstart"](),

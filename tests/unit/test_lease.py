@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from sweep.lease import LEASE, Lease, LeaseLostError, Periods
-from sweep.store import Store
+from sweep.record.lease import LEASE, Lease, LeaseLostError, Periods
+from sweep.record.store import Store
 
 QUICK = Periods(beat=0.01, silent_for=0.05, settle=0.01)
 
@@ -102,7 +102,7 @@ def test_one_that_cannot_beat_writes_nothing_until_it_can(tmp_path: Path, monkey
         def fails(*arguments: object) -> None:
             raise OSError("the network is down")
 
-        monkeypatch.setattr("sweep.lease.write_whole", fails)
+        monkeypatch.setattr("sweep.record.lease.write_whole", fails)
         now[0] += 1000
         # A beat that was under way may have been the last one to arrive.
         while cut_off._beat_at == now[0]:

@@ -12,10 +12,10 @@ from torch.nn import functional
 from trainables.architectures import build, count_parameters, register_variant
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import Ranks, evaluate, stream_seed, train, why_diverged
-from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic("float32", "contiguous")
@@ -233,7 +233,7 @@ def test_why_diverged(loss: float, spread: float, steps: int, reason: str) -> No
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_workers_evaluate_each_image_exactly_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.feed.EVALUATION_BATCH", 4)
+    monkeypatch.setattr("trainables.data.batches.EVALUATION_BATCH", 4)
     prepared = data()
     torch.manual_seed(0)
     model = build("all-cnn-c", CALM, 10)

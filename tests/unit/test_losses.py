@@ -12,7 +12,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 
-from sweep.faults import (
+from sweep.execution.failures import (
     Fault,
     NodeLostError,
     ProcessDiedError,
@@ -24,9 +24,9 @@ from sweep.faults import (
     peak_gib,
     sizes_told,
 )
-from sweep.losses import LossScheduler, failure_of
-from sweep.recorder import tried_again
-from sweep.search import tried_again_alone
+from sweep.execution.recorder import tried_again
+from sweep.execution.retries import LossScheduler, failure_of
+from sweep.search.searcher import tried_again_alone
 
 
 def died(message: str, reason: int | None = None) -> ActorDiedError:

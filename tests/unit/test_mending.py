@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from sweep.mending import mend
-from sweep.records import EPOCHS, TRIALS
-from sweep.salvage import salvage_record
-from sweep.store import Store
+from sweep.record.damage import salvage_record
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
+from sweep.resume.repair import mend
 from tests import trained
 from trainables.architectures import build
 from trainables.checkpoint import Checkpoint
 from trainables.config import ArchitectureConfig, TrialConfig
-from trainables.report import EpochReport
+from trainables.epoch_report import EpochReport
 
 CONFIG = TrialConfig(dataset="shapes", variant="model-c", lr=0.01, architecture=ArchitectureConfig(width=0.05))
 

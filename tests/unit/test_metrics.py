@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from sweep.metrics import METRICS, Instrument, Metric, RunMetrics, run_name
-from sweep.recorder import Recorder
-from sweep.store import Store
-from sweep.studies import STUDIES, Study
+from sweep.execution.recorder import Recorder
+from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
+from sweep.record.store import Store
+from sweep.study.study import STUDIES, Study
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]
@@ -331,7 +331,7 @@ def test_a_metric_that_cannot_be_made_is_no_error_of_the_run(tmp_path: Path, cap
 def test_the_thread_that_refreshes_ends_with_its_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    monkeypatch.setattr("sweep.metrics.REFRESH_S", 0.001)
+    monkeypatch.setattr("sweep.monitor.prometheus.REFRESH_S", 0.001)
     bench = Bench(tmp_path)
     refreshed = threading.Event()
     monkeypatch.setattr(bench.metrics, "refresh", refreshed.set)

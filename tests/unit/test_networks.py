@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.networks import load_images, load_subjects
-from analysis.output import report_folder, write_file
-from sweep.records import EPOCHS
-from sweep.store import Store
+from analysis.files import report_folder, write_file
+from analysis.networks.opened import load_images, load_subjects
+from sweep.record.schema import EPOCHS
+from sweep.record.store import Store
 from tests.looked_at import TRAIN_SIZE, config, make_run, row, save
 from trainables.data import StreamedDataset, open_dataset
 
@@ -164,7 +164,7 @@ def test_other_data_than_the_runs(run: Store) -> None:
 
 def test_a_streamed_data_set(run: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     streamed = object.__new__(StreamedDataset)
-    monkeypatch.setattr("analysis.networks.open_dataset", lambda *_: streamed)
+    monkeypatch.setattr("analysis.networks.opened.open_dataset", lambda *_: streamed)
     must = "The data set must be one that fits into memory, got shapes, which is streamed; "
     with pytest.raises(ValueError, match=f"^{re.escape(must)}"):
         load_images(load_subjects(run)[0], None, 5)

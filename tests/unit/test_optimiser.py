@@ -11,11 +11,11 @@ from torch.nn import functional
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig, learning_rate
 from trainables.data import Prepared
-from trainables.feed import MemoryFeed
+from trainables.data.batches import MemoryFeed
+from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import Ranks, stream_seed, train
 from trainables.optimiser import make_optimiser, rescale_velocity
-from trainables.report import EpochReport
 
 CPU = torch.device("cpu")
 CALM = ArchitectureConfig(width=0.05, input_dropout=0.0, dropout=0.0, class_relu=False)

@@ -7,9 +7,9 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import LEARNING_RATE_RANGE
-from sweep.help import COMMON, EXAMPLES, TOPICS
-from sweep.options import RunOptions, parse
-from sweep.studies import STUDIES, Study
+from sweep.cli.help import COMMON, EXAMPLES, TOPICS
+from sweep.study.options import RunOptions, parse
+from sweep.study.study import STUDIES, Study
 from trainables.config import HeavyConfig
 
 
@@ -223,7 +223,7 @@ def test_help_fits_a_screen_and_help_all_has_every_option(
     whole = capsys.readouterr().out
     missing = [f.name for f in fields(RunOptions) if f"--{f.name.replace('_', '-')}" not in whole]
     assert not missing
-    assert "\nMore:" not in whole, "an option that stands in no topic: see sweep.help.TOPICS"
+    assert "\nMore:" not in whole, "an option that stands in no topic: see sweep.cli.help.TOPICS"
     assert set(COMMON) <= {name for names in TOPICS.values() for name in names}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sweep.pack import main, pack
-from sweep.records import EPOCHS, TRIALS
-from sweep.salvage import salvage_record
-from sweep.store import Store
+from sweep.record.damage import salvage_record
+from sweep.record.pack import main, pack
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
 from tests.standings import row, whole_document
 
 STATES = ("completed", "failed", "pending", "running")

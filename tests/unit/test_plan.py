@@ -8,9 +8,9 @@ from torch import nn
 
 from search_spaces import Choice
 from sweep.cluster.connect import Cluster
-from sweep.driver import HEAD, Placement
-from sweep.plan import Plan, check_study, make_plan, open_data, place
-from sweep.studies import STUDIES
+from sweep.execution.plan import Plan, check_study, make_plan, open_data, place
+from sweep.execution.trial import HEAD, Placement
+from sweep.study.study import STUDIES
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
 from trainables.recipe import Recipe

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from search_spaces import Choice
-from sweep.plan import check_study
-from sweep.recipes import RECIPES, SCREENED
+from sweep.execution.plan import check_study
+from sweep.record.store import TRIAL_ID
 from sweep.run import main
-from sweep.search import StudySearcher
-from sweep.store import TRIAL_ID
-from sweep.studies import STUDIES, Study
+from sweep.search.searcher import StudySearcher
+from sweep.study.recipes import RECIPES, SCREENED
+from sweep.study.study import STUDIES, Study
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.recipe import Recipe, network_of, recipe_of, with_recipe

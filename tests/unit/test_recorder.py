@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from sweep.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
-from sweep.records import EPOCHS, TRIALS
-from sweep.restart import restarted
-from sweep.rungs import Decision
-from sweep.store import Store
+from sweep.execution.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
+from sweep.execution.restart import restarted
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
+from sweep.search.halving import Decision
 from trainables.config import ArchitectureConfig, TrialConfig
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sweep.recorder import FLUSH_AFTER_S, PAUSE_PER_FLUSH, Recorder
-from sweep.store import Store
+from sweep.execution.recorder import FLUSH_AFTER_S, PAUSE_PER_FLUSH, Recorder
+from sweep.record.store import Store
 from tests.unit.test_recorder import Bench, Clock, StandIn, result
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sweep.parquet import serialise
-from sweep.records import DECISIONS, EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
-from sweep.store import Store, check_name, run_location
+from sweep.record.codec import serialise
+from sweep.record.schema import DECISIONS, EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
+from sweep.record.store import Store, check_name, run_location
 
 
 def trial(trial_id: str, **values: Any) -> dict[str, Any]:

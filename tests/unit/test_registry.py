@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.registry import Registry, load_plugin_texts, load_plugins, read_plugins
+from trainables.common.registry import Registry, load_plugin_texts, load_plugins, read_plugins
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from analysis.canvas import Canvas, Chart
-from analysis.drawn import draw_for_paper, draw_for_screen
-from analysis.figures import Curve, draw_curves
-from sweep.store import Store
+from analysis.charts.canvas import Canvas, Chart
+from analysis.charts.export import draw_for_paper, draw_for_screen
+from analysis.networks.pictures import Curve, draw_curves
+from sweep.record.store import Store
 from tests.reported import SCRIPT, make_run, trial
 from tests.standings import EXECUTION
 

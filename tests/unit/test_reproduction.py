@@ -14,9 +14,9 @@ from analysis.__main__ import main
 from analysis.inference import binomial_half_width
 from analysis.reproduction import BEGIN, END, state_of
 from analysis.tables import LARGE_NOTE
-from sweep.options import RunOptions
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.record.store import Store
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.looked_at import write_rows
 from tests.reported import seeds, trial
 from tests.standings import EXECUTION

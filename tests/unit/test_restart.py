@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from sweep.cluster.connect import Cluster
-from sweep.execution import run_trials
-from sweep.options import RunOptions
-from sweep.plan import check_study, make_plan, open_data
-from sweep.restart import restarted, without_checkpoint
-from sweep.salvage import salvage_record
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.execution.plan import check_study, make_plan, open_data
+from sweep.execution.restart import restarted, without_checkpoint
+from sweep.execution.tune import run_trials
+from sweep.record.damage import salvage_record
+from sweep.record.store import Store
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.standings import row
 
 KEPT = {"preemptions": 1, "retries": 2, "retry_reasons": "a; b", "duration_s": 8.0}
@@ -106,7 +106,7 @@ def test_a_run_restarts_the_variants_that_it_deals(
     store.write_trials(list(rows.values()))
     store.append_epochs([{"trial_id": name, "epoch": epoch} for name in rows for epoch in (1, 2)])
     # All but Ray.
-    monkeypatch.setattr("sweep.execution._tune", lambda *_: None)
+    monkeypatch.setattr("sweep.execution.tune._tune", lambda *_: None)
     nothing: Any = lambda *_: None  # noqa: E731
     listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
     run_trials(plan, store, recorded=rows, is_interrupted=lambda: False, only=only, **listeners)

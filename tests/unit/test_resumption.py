@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.options import RunOptions
-from sweep.resumption import recorded_run
+from sweep.record.store import Store
+from sweep.resume.recorded import recorded_run
 from sweep.run import main
-from sweep.store import Store
-from sweep.studies import STUDIES
-from sweep.warm_start import warm_started
+from sweep.search.warm_start import warm_started
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from tests.begun import LEAVE_EXTEND_OR_NEW, LEAVE_OR_NEW, SAME, Begin, confirmed, contents, refused, run, searched
 from tests.image_sets import tiny_cifar10
 from tests.looked_at import write_rows

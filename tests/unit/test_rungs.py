@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweep.rungs import CellASHA, CellHalving, Decision, halving_rungs, rungs_of
+from sweep.search.halving import CellASHA, CellHalving, Decision, halving_rungs, rungs_of
 from trainables.config import TrialConfig
 
 NAN = math.nan

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks.scaling import VARIANTS, Setting, main, profile_rows, sleep_and_compute
-from sweep.recorder import Recorder
-from sweep.store import Store
-from trainables.report import EpochReport
+from sweep.execution.recorder import Recorder
+from sweep.record.store import Store
+from trainables.epoch_report import EpochReport
 
 
 def setting(**values: Any) -> Setting:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep.screen import PAUSE_PER_DRAW, Events, Screen, Trials, is_live, line_a_minute
+from sweep.monitor.screen import PAUSE_PER_DRAW, Events, Screen, Trials, is_live, line_a_minute
 from tests.standings import RATES, row, scope
 
 

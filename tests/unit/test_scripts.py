@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cluster.pins import pinned_ray
-from sweep.store import Store
+from sweep.clusterfile.versions import pinned_ray
+from sweep.record.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from search_spaces import Choice
-from sweep.records import EPOCHS
+from sweep.record.schema import EPOCHS
+from sweep.record.store import Store
 from sweep.run import main
-from sweep.selected_rates import with_selected_rates
-from sweep.store import Store
-from sweep.studies import STUDIES
+from sweep.search.selected_rates import with_selected_rates
+from sweep.study.study import STUDIES
 from tests.reported import document, trial
 
 STUDY = STUDIES["cifar100"]()

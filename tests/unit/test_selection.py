@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from sweep.selection import (
+from sweep.record.selection import (
     Candidate,
     best_epochs,
     candidates,

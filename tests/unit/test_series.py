@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.canvas import Canvas
-from analysis.charts import rate_points
-from analysis.evidence import Evidence
-from analysis.series import Series, read_series, thinned, verdicts
-from analysis.trial_charts import curves_chart
-from sweep.store import Store
+from analysis.charts.canvas import Canvas
+from analysis.charts.chart_data import Series, read_series, thinned, verdicts
+from analysis.charts.trials import curves_chart
+from analysis.charts.variants import rate_points
+from analysis.run_data import Evidence
+from sweep.record.store import Store
 from tests.reported import curve, document, make_run, seeds, trial
 
 

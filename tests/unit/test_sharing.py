@@ -9,14 +9,14 @@ import pytest
 import torch
 from ray.train.torch import TorchConfig
 
-import sweep.driver
+import sweep.execution.trial
 from sweep.cluster.mps import Answer
 from sweep.cluster.sharing import sentences, way_of
-from sweep.driver import Placement
-from sweep.faults import SharedGpuError, TrialMemoryError, fault_of, faults_shared, sizes_told
-from sweep.provenance import with_gpu_sharing
+from sweep.execution.failures import SharedGpuError, TrialMemoryError, fault_of, faults_shared, sizes_told
+from sweep.execution.trial import Placement
+from sweep.record.store import Store
+from sweep.resume.provenance import with_gpu_sharing
 from sweep.session import _gpus_shared
-from sweep.store import Store
 
 STARTED = Answer(pipe="/a/pipe", started=True)
 FOUND = Answer(pipe="/another/pipe", started=False)
@@ -108,6 +108,6 @@ def test_a_worker_joins_mps_before_ray_train_uses_cuda(monkeypatch: pytest.Monke
             done.append(work)
 
     monkeypatch.setattr(TorchConfig().backend_cls, "on_start", lambda *_: done.append("Ray Train"))
-    config = sweep.driver._OnSharedGpu()
+    config = sweep.execution.trial._OnSharedGpu()
     config.backend_cls().on_start(Group(), config)
-    assert done == [sweep.driver.join_mps, "Ray Train"]
+    assert done == [sweep.execution.trial.join_mps, "Ray Train"]

@@ -9,8 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.networks import Images, Subject
-from analysis.shift import ShiftRow, check_max_shift, curve, draw_shift, measure, shift_csv, shift_images, shift_table
+from analysis.networks.opened import Images, Subject
+from analysis.networks.shift import (
+    ShiftRow,
+    check_max_shift,
+    curve,
+    draw_shift,
+    measure,
+    shift_csv,
+    shift_images,
+    shift_table,
+)
 from tests.looked_at import config
 
 PNG = b"\x89PNG\r\n\x1a\n"

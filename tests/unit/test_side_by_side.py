@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.evidence import Evidence
+from analysis.run_data import Evidence
 from analysis.side_by_side import run_names, side_by_side
 from tests.reported import document, make_run, seeds, trial
 

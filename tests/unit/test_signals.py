@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.signals import (
+from analysis.networks.backprop import (
     METHODS,
     Method,
     RuledReLU,

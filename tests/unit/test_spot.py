@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sweep import spot
-from sweep.spot import Answer, Aws, Gcp, Notice, UnclearAnswerError, drain_node, fetch_from, watch
+from sweep.cluster import spot
+from sweep.cluster.spot import Answer, Aws, Gcp, Notice, UnclearAnswerError, drain_node, fetch_from, watch
 from tests.cluster.metadata import Answer as MetadataAnswer
 from tests.cluster.metadata import Ec2, serving
 

@@ -4,7 +4,16 @@ import sys
 
 import pytest
 
-from sweep.standing import Left, Scope, arrange, count_states, epochs_per_s, estimate_left, left_in_words, progress_line
+from sweep.record.progress import (
+    Left,
+    Scope,
+    arrange,
+    count_states,
+    epochs_per_s,
+    estimate_left,
+    left_in_words,
+    progress_line,
+)
 from tests.standings import RATES, document, row, scope
 
 
@@ -160,7 +169,9 @@ def test_progress_in_one_line() -> None:
 
 
 def test_a_look_at_a_run_loads_nothing_heavy() -> None:
-    code = "import sys, sweep.status; print([name for name in ('torch', 'ray', 'optuna') if name in sys.modules])"
+    code = (
+        "import sys, sweep.monitor.status; print([name for name in ('torch', 'ray', 'optuna') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -169,7 +180,7 @@ def test_the_document_of_these_tests_is_what_a_run_writes() -> None:
     from dataclasses import replace
 
     from search_spaces import Choice
-    from sweep.studies import STUDIES
+    from sweep.study.study import STUDIES
 
     study = replace(STUDIES["quickstart"](), learning_rates=Choice(RATES))
     found = Scope.from_document({"study": study.to_dict(), "planned_trials": 28}, "mine")

@@ -10,9 +10,9 @@ import filelock
 import pytest
 from rich.console import Console
 
-from sweep import status
-from sweep.status import main
-from sweep.store import Store
+from sweep.monitor import status
+from sweep.monitor.status import main
+from sweep.record.store import Store
 from tests.standings import RATES, document, row
 
 CONFIRMED = [row("model-a", 0.1, "completed", number=n, phase="confirm", test_error=0.25) for n in range(3)]

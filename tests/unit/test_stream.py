@@ -14,8 +14,8 @@ from sweep.cluster.connect import connect
 from tests.image_sets import LAYOUTS, class_folders
 from trainables.config import TrialConfig
 from trainables.data import StreamedDataset, open_dataset
+from trainables.data.batches import Batch
 from trainables.data.stream import StreamFeed, share_of_pass
-from trainables.feed import Batch
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import pytest
 
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import VARIANTS
-from sweep.selection import points_per_cell
-from sweep.studies import STUDIES, EarlierPoint, Study, WarmStart
+from sweep.record.selection import points_per_cell
+from sweep.study.study import STUDIES, EarlierPoint, Study, WarmStart
 from trainables.config import TrialConfig
 
 GOOD = Study(

@@ -9,7 +9,7 @@ import pytest
 
 from sweep.init import main as init
 from sweep.run import main
-from sweep.study_file import StudyFile
+from sweep.study.file import StudyFile
 
 pytestmark = pytest.mark.usefixtures("registries")
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 from search_spaces import Choice
-from sweep.studies import STUDIES, Study, register_study
+from sweep.study.study import STUDIES, Study, register_study
 from trainables.architectures import register_variant
-from trainables.data.own import register_arrays, register_parquet
+from trainables.data.custom import register_arrays, register_parquet
 SHIPPED = STUDIES["quickstart"]()
 _base = replace(SHIPPED, name="mine", variants=("model-c",))
 del SHIPPED

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from analysis import FORMATS, VariantResult, compare, render
-from analysis.aggregate import By
+from analysis.results import By
 from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
-from sweep.options import RunOptions
-from sweep.studies import STUDIES
+from sweep.study.options import RunOptions
+from sweep.study.study import STUDIES
 from trainables.data import DATASETS
 
 STATES = {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0, "running": 0, "pending": 0}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sweep import trackers
+from sweep.monitor import trackers
+from sweep.monitor.trackers import Tracker, Trackers, check_logs, make_trackers
+from sweep.record.store import Store
 from sweep.run import main
-from sweep.store import Store
-from sweep.studies import STUDIES
-from sweep.trackers import Tracker, Trackers, check_logs, make_trackers
+from sweep.study.study import STUDIES
 
 TRIAL = {
     "trial_id": "shapes_none_model-c_search_0_0",

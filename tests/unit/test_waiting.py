@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 from ray.tune.experiment import Trial
 
-from sweep.waiting import SAID_AFTER_S, SAID_AGAIN_AFTER_S, Waiting
+from sweep.execution.pending import SAID_AFTER_S, SAID_AGAIN_AFTER_S, Waiting
 
 
 @dataclass

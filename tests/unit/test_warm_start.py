@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from search_spaces import Choice, LogUniform
-from sweep.records import EPOCHS, TRIALS
+from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.store import Store
 from sweep.run import main
-from sweep.store import Store
-from sweep.studies import STUDIES, EarlierPoint, Study
-from sweep.warm_start import warm_started
+from sweep.search.warm_start import warm_started
+from sweep.study.study import STUDIES, EarlierPoint, Study
 from trainables.recipe import Recipe
 
 STUDY = replace(

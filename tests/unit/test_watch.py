@@ -8,7 +8,7 @@ import threading
 import pytest
 import ray
 
-from sweep.cluster.watch import ClusterLostError, cluster_watched, why_lost
+from sweep.cluster.liveness import ClusterLostError, cluster_watched, why_lost
 
 
 def answers(*given: bool) -> "queue.SimpleQueue[bool]":
@@ -37,8 +37,8 @@ def context(monkeypatch: pytest.MonkeyPatch) -> None:
             return "0"
 
     monkeypatch.setattr(ray, "get_runtime_context", Context)
-    monkeypatch.setattr("sweep.cluster.watch.ASK_EVERY_S", 0.01)
-    monkeypatch.setattr("sweep.cluster.watch.SILENT_FOR_S", 0.05)
+    monkeypatch.setattr("sweep.cluster.liveness.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr("sweep.cluster.liveness.SILENT_FOR_S", 0.05)
 
 
 @pytest.mark.usefixtures("context")
@@ -53,7 +53,7 @@ def test_a_wait_in_the_main_thread_ends_when_nobody_answers() -> None:
 
 @pytest.mark.usefixtures("context")
 def test_who_does_not_heed_the_signal_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.cluster.watch.LEAVE_WITHIN_S", 0.05)
+    monkeypatch.setattr("sweep.cluster.liveness.LEAVE_WITHIN_S", 0.05)
     given_up: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def stay() -> None:

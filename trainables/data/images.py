@@ -16,9 +16,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.common.validation import line
 from trainables.data.parquet import find_split, list_folder, open_location
 from trainables.data.source import ImageIndex, StreamedDataset, StreamSource
-from trainables.fields import line
 
 RESIZED, CROP = 256, 224
 """Shorter side in px that an image is scaled to, and the side of the square cut from it."""

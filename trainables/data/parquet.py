@@ -13,9 +13,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.common.files import check_path, holds_password, why
+from trainables.common.validation import line, shown
 from trainables.data.source import Split
-from trainables.fields import line, shown
-from trainables.files import check_path, holds_password, why
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 """How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, final
 import numpy as np
 import pyarrow as pa
 
+from trainables.common.registry import Registry
 from trainables.data.cache import cached_arrays
-from trainables.registry import Registry
 
 IMAGE_SHAPE = (3, 32, 32)
 """Channels, height, width of every image."""

@@ -14,10 +14,10 @@ from ray.data.block import BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from trainables.config import TrialConfig
+from trainables.data.batches import Batch, Feed, check_share
 from trainables.data.images import CROP, decode_crop
 from trainables.data.parquet import open_location
 from trainables.data.source import ImageIndex, StreamedDataset
-from trainables.feed import Batch, Feed, check_share
 
 BLOCK_IMAGES = 64
 """Images that one task decodes: 10 MB of crops."""

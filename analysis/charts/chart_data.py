@@ -1,0 +1,336 @@
+"""What charts show, as plain numbers: the same ones that the table prints. Knows nothing of drawing."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.comparison import compare
+from analysis.published import differences, settings_of
+from analysis.results import COUNTED_STATES, Trial, VariantResult
+from analysis.run_data import Evidence, evidence_of, read_record
+from analysis.tables import published_of
+from sweep.record.selection import HYPERPARAMETERS, criterion_column, reads_test_errors
+from sweep.record.store import Store
+
+MAX_POINTS = 60_000
+"""Of all learning curves together, so that a thousand trials still make a file that opens at once."""
+
+FEWEST_POINTS, MOST_POINTS = 20, 200
+"""Of one curve: fewer lose its shape, more are finer than a screen."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A variant's error as a chart shows it. Errors are fractions in [0, 1]."""
+
+    label: str
+    error: float
+    half_width: float | None
+    """Half of the 95 % interval of the mean over the seeds; None with fewer than two."""
+    seeds: int
+    paper: float | None
+    """The paper's error of the same cell by the same protocol; None where it printed none."""
+    parameters: int | None
+    images_per_s: float | None
+    """Median over the cell's completed trials; None where none was measured."""
+    best: bool
+    """Whether it is the lowest of its data set and augmentation, of two or more."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The learning curve of one trial."""
+
+    trial: Trial
+    epochs: Sequence[int]
+    errors: Sequence[float]
+    """The criterion's, fractions in [0, 1], as long as `epochs`."""
+    chosen: bool
+    """Whether the cell's choice fell on it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What is drawn of one cell."""
+
+    label: str
+    trials: Sequence[Trial]
+    """Of the search."""
+    lines: Sequence[Line]
+    chosen: VariantResult
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """What early stopping did in one cell, or in all."""
+
+    label: str
+    trials: int
+    stopped: int
+    epochs_run: int
+    epochs_budget: int
+    """Epochs that the trials of the search that have ended would have run without early stopping."""
+    saved: int
+    """Epochs that stopped trials did not run."""
+    stopped_rates: Sequence[float]
+    """Learning rate of each stopped trial."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A run's record as charts and reports look at it."""
+
+    evidence: Evidence
+    epochs: Mapping[str, Sequence[tuple[int, float]]]
+    """By trial_id: epoch and the criterion's error, in order, without epochs that have none."""
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """What study.json holds under `study`."""
+        return self.evidence.study
+
+    @property
+    def criterion(self) -> str:
+        """What the choice was made by, in words."""
+        return "validation error" if criterion_column(self.study["protocol"]) == "val_error" else "test error"
+
+    @cached_property
+    def drops(self) -> list[int]:
+        """Epochs after which the learning rate drops, in a full-length trial."""
+        base = self.study["base"]
+        return [round(drop * base["epochs"]) for drop in base["drops"]]
+
+    def label(self, result: VariantResult) -> str:
+        """Return a cell's name, as short as the run allows."""
+        several = len({(r.dataset, r.augmentation) for r in self.evidence.results}) > 1
+        return f"{result.dataset}/{result.augmentation}/{result.variant}" if several else result.variant
+
+    @cached_property
+    def bars(self) -> list[Bar]:
+        """A bar per cell that has an error, in the study's order."""
+        results = self.evidence.results
+        papers = published_of(results, self.evidence.document)
+        lowest = {id(result) for result in best_of_each(results)}
+        return [
+            Bar(
+                label=self.label(result),
+                error=result.error,
+                half_width=result.half_width,
+                seeds=result.num_seeds,
+                paper=paper.error_percent / 100 if paper else None,
+                parameters=result.num_parameters,
+                images_per_s=self._speed(result),
+                best=id(result) in lowest,
+            )
+            for result, paper in zip(results, papers, strict=True)
+            if result.error is not None
+        ]
+
+    @cached_property
+    def other_settings(self) -> list[str]:
+        """The settings, in words, that differ from the paper's where its numbers stand beside the run's."""
+        results, document = self.evidence.results, self.evidence.document
+        found: list[str] = []
+        for result, entry in zip(results, published_of(results, document), strict=True):
+            if entry:
+                images = document["data"][result.dataset]["train_images"]
+                found += differences(self.study, images, settings_of(entry))
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """A panel per cell, in the study's order."""
+        points = min(MOST_POINTS, max(FEWEST_POINTS, MAX_POINTS // max(1, len(self.evidence.trials))))
+        panels = []
+        for result in self.evidence.results:
+            trials = self.evidence.searched(result)
+            lines = []
+            for trial in trials:
+                curve = thinned(self.epochs.get(trial["trial_id"], ()), points, self.drops)
+                if curve:
+                    epochs, errors = zip(*curve, strict=True)
+                    chosen = trial["trial_id"] in result.chosen
+                    lines.append(Line(trial=trial, epochs=epochs, errors=errors, chosen=chosen))
+            panels.append(Panel(label=self.label(result), trials=trials, lines=lines, chosen=result))
+        return panels
+
+    @cached_property
+    def searched_dimensions(self) -> list[str]:
+        """Columns of `trials` that the search varied."""
+        values = {
+            name: {value for result in self.evidence.results for value in result.tried[name]}
+            for name in HYPERPARAMETERS
+        }
+        return [name for name in HYPERPARAMETERS if len(values[name]) > 1]
+
+    def error_of(self, trial: Trial) -> float | None:
+        """Return the error that a choice looks at, after the trial's last epoch."""
+        return trial[criterion_column(self.study["protocol"])]  # type: ignore[no-any-return]
+
+    @cached_property
+    def stopped(self) -> list[Stopped]:
+        """What early stopping did, a row per cell and one for all; empty where nothing was stopped."""
+        rows = [self._stopped(panel.label, panel.trials) for panel in self.panels]
+        if not any(row.stopped for row in rows):
+            return []
+        return [*rows, self._stopped("all", [trial for panel in self.panels for trial in panel.trials])]
+
+    def _stopped(self, label: str, trials: Iterable[Trial]) -> Stopped:
+        ended = [trial for trial in trials if trial["state"] in COUNTED_STATES]
+        stopped = [trial for trial in ended if trial["state"] == "stopped"]
+        return Stopped(
+            label=label,
+            trials=len(ended),
+            stopped=len(stopped),
+            epochs_run=sum(trial["epochs_run"] or 0 for trial in ended),
+            epochs_budget=sum(trial["epochs_budget"] or 0 for trial in ended),
+            saved=sum((trial["epochs_budget"] or 0) - (trial["epochs_run"] or 0) for trial in stopped),
+            stopped_rates=[trial["lr"] for trial in stopped],
+        )
+
+    def _speed(self, result: VariantResult) -> float | None:
+        speeds = [
+            trial["images_per_s"]
+            for trial in self.evidence.trials
+            if trial["state"] == "completed"
+            and trial["images_per_s"]
+            and all(trial[name] == getattr(result, name) for name in ("dataset", "augmentation", "variant"))
+        ]
+        return statistics.median(speeds) if speeds else None
+
+
+def read_series(store: Store) -> Series:
+    """Return a run's record with its learning curves.
+
+    Raises:
+        ValueError: there is no run, or its record cannot be read.
+    """
+    document, record = read_record(store)
+    # Arrow keeps what it has freed, of a large record more than the record itself, and charts need as much again.
+    pa.default_memory_pool().release_unused()
+    evidence = evidence_of(store, document, record)
+    return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study["protocol"])))
+
+
+@final
+class Curves(Mapping[str, Sequence[tuple[int, float]]]):
+    """The learning curves of a run, each made of Python's numbers when it is asked for: all at once take gigabytes."""
+
+    def __init__(self, table: pa.Table, column: str) -> None:
+        """Keep a table of epochs.
+
+        Args:
+            table: in order of `trial_id`, a dictionary, and `epoch`.
+            column: the error that the curves are of; epochs without it are left out.
+        """
+        if table[column].null_count:
+            table = table.filter(pc.is_valid(table[column]))
+        self._epochs, self._errors = table["epoch"].to_numpy(), table[column].to_numpy()
+        self._places: dict[str, tuple[int, int]] = {}
+        start = 0
+        for chunk in table["trial_id"].chunks:
+            runs = pc.run_end_encode(chunk.indices, run_end_type=pa.int64())
+            names, first = chunk.dictionary.take(runs.values).to_pylist(), start
+            for name, end in zip(names, runs.run_ends.to_pylist(), strict=True):
+                # A trial's epochs may go on in the next chunk.
+                begin = self._places.get(name, (start,))[0]
+                self._places[name] = (begin, first + end)
+                start = first + end
+
+    def __getitem__(self, trial_id: str) -> list[tuple[int, float]]:
+        """Return epochs and errors of a trial, in order of the epoch."""
+        start, end = self._places[trial_id]
+        return list(zip(self._epochs[start:end].tolist(), self._errors[start:end].tolist(), strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the trials that have an error."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Return how many trials have an error."""
+        return len(self._places)
+
+
+def thinned(curve: Sequence[tuple[int, float]], points: int, kept: Sequence[int] = ()) -> list[tuple[int, float]]:
+    """Return about so many points of a curve, evenly spaced, with its ends and the epochs `kept` and after them.
+
+    Averages would hide the spikes that tell a rate is too high; these are points that were measured.
+
+    Args:
+        curve: epoch and error, in order of the epoch.
+        points: how many at the most, beside those kept.
+        kept: epochs after which something happens, a drop of the learning rate.
+    """
+    if len(curve) <= points:
+        return list(curve)
+    last = len(curve) - 1
+    places = {round(step * last / (points - 1)) for step in range(points)}
+    near = {epoch + beside for epoch in kept for beside in (0, 1)}
+    return [point for place, point in enumerate(curve) if place in places or point[0] in near]
+
+
+def best_of_each(results: Sequence[VariantResult]) -> list[VariantResult]:
+    """Return the result with the lowest error of each data set and augmentation that has two or more errors."""
+    groups: dict[tuple[str, str], list[VariantResult]] = {}
+    for result in results:
+        if result.error is not None:
+            groups.setdefault((result.dataset, result.augmentation), []).append(result)
+    return [min(group, key=lambda r: r.error or 0.0) for group in groups.values() if len(group) > 1]
+
+
+def verdicts(series: Series) -> list[str]:
+    """Return in a sentence for each data set and augmentation which variant has the lowest error, and how surely."""
+    results = series.evidence.results
+    best = best_of_each(results)
+    if not best:
+        known = [result for result in results if result.error is not None]
+        if not known:
+            yet = reads_test_errors(series.study)
+            return ["No variant has a test error yet." if yet else "No test error was read, since seeds is 0."]
+        return [f"{series.label(one)} has a test error of {_in_words(one)}; nothing stands beside it." for one in known]
+    return [_verdict(one, [r for r in results if _beside(r, one)]) for one in best]
+
+
+def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
+    others = compare(results, best.variant)
+    place = best.dataset if best.augmentation == "none" else f"{best.dataset} with {best.augmentation}"
+    head = f"On {place}, {best.variant} has the lowest test error, {_in_words(best)}"
+    with_error = [other for other in others if other.result.error is not None]
+    worse = [other.result.variant for other in with_error if other.p_holm is not None and other.is_clear]
+    unknown = [other.result.variant for other in with_error if other.p_holm is None]
+    alike = [other.result.variant for other in with_error if other.p_holm is not None and not other.is_clear]
+    parts = []
+    if worse:
+        every = len(worse) == len(with_error)
+        parts.append(f"lower than {'every other' if every else 'that of'} {'' if every else _listed(worse)}".strip())
+        parts[-1] += " by more than the seeds explain"
+    if alike:
+        parts.append(f"the seeds do not tell it from {_listed(alike)}")
+    if unknown:
+        parts.append(f"too few seeds to tell it from {_listed(unknown)}")
+    return f"{head}{': ' if parts else ''}{'; '.join(parts)}."
+
+
+def _beside(result: VariantResult, other: VariantResult) -> bool:
+    return (result.dataset, result.augmentation) == (other.dataset, other.augmentation)
+
+
+def _in_words(result: VariantResult) -> str:
+    assert result.error is not None, "only results with an error come here"
+    if result.half_width is None:
+        return f"{100 * result.error:.2f} %, of one seed"
+    return f"{100 * result.error:.2f} % ± {100 * result.half_width:.2f} ({result.num_seeds} seeds)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

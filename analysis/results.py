@@ -1,0 +1,184 @@
+"""From rows of trials to one result per cell, or per cell and learning rate or seed."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal, final
+
+from analysis.inference import half_width
+from sweep.record.schema import FINAL_STATES
+from sweep.record.selection import (
+    HYPERPARAMETERS,
+    Candidate,
+    best_epochs,
+    candidates,
+    rank_configurations,
+    search_seeds,
+    visible_columns,
+)
+
+By = Literal["variant", "lr", "seed"]
+COUNTED_STATES = ("completed", "stopped", "diverged", "failed")
+
+Trial = Mapping[str, Any]
+"""A row of the record's `trials`."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class VariantResult:
+    """One row of a comparison table. Errors are fractions in [0, 1]."""
+
+    dataset: str
+    augmentation: str
+    variant: str
+    lr: float | None
+    """Learning rate of the chosen configuration; None where no trial of the search was completed."""
+    weight_decay: float | None
+    """The chosen configuration's."""
+    batch_size: int | None
+    """The chosen configuration's."""
+    tried: Mapping[str, frozenset[float]]
+    """By each name of `HYPERPARAMETERS`, the values that the row's trials of the search have."""
+    seed: int | None
+    """Seed, where rows are by seed."""
+    errors: tuple[float, ...]
+    """Test errors of the chosen configuration in order of their seeds, of completed trials, after their last
+    epoch: under `holdout` those of the phase `confirm`, under `paper` those of the search."""
+    trials: tuple[Trial, ...] = ()
+    """The trials that have these errors."""
+    validation_error: float | None
+    """What the choice was made by under `holdout`, the mean over the seeds of the search; None under `paper`."""
+    lost_seeds: int
+    """Trials beside those of `errors` that ended otherwise than completed: the mean is over the lucky ones."""
+    chosen: tuple[str, ...]
+    """`trial_id` of each trial of the search that the choice fell on."""
+    epochs: int
+    """Epochs of a full-length trial."""
+    num_parameters: int | None
+    states: Mapping[str, int]
+    """Trials in each state, of both phases."""
+
+    @property
+    def num_seeds(self) -> int:
+        """Trials that `error` is the mean of."""
+        return len(self.errors)
+
+    @property
+    def error(self) -> float | None:
+        """The mean of `errors`; None where there are none."""
+        return statistics.fmean(self.errors) if self.errors else None
+
+    @property
+    def error_sd(self) -> float | None:
+        """Standard deviation over the seeds; None with fewer than two."""
+        return statistics.stdev(self.errors) if len(self.errors) > 1 else None
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """Half of the 95 % interval of the mean, by Student's t; None with fewer than two seeds."""
+        return half_width(self.errors)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean, which may leave [0, 1]; None with fewer than two seeds."""
+        if self.error is None or self.half_width is None:
+            return None
+        return self.error - self.half_width, self.error + self.half_width
+
+
+def summarise(
+    trials: Iterable[Trial], study: Mapping[str, Any], by: By = "variant", epochs: Iterable[Mapping[str, Any]] = ()
+) -> list[VariantResult]:
+    """Return a result per cell, in the study's order, also for a cell whose trials have not begun.
+
+    Args:
+        trials: rows of the record's `trials`.
+        study: what study.json holds under `study`.
+        by: what makes a row; by learning rate or seed, a cell has a row for each one that a trial has.
+        epochs: rows of the record's `epochs`; read only where the study chooses by each trial's best epoch.
+    """
+    cells = list(product(study["datasets"], study["augmentations"], study["variants"]))
+    of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
+    for trial in trials:
+        of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
+    by_best = study["criterion"] == "best-epoch"
+    best = best_epochs(epochs, study["protocol"]) if by_best else None
+    results = []
+    for cell, rows in of_cell.items():
+        for value, part in _parts(rows, by):
+            # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
+            choice_is_the_cells = by == "seed" and study["protocol"] == "holdout"
+            choice = _choose(rows if choice_is_the_cells else part, study, best)
+            results.append(_result((*cell, value), part, choice, study, by))
+    return results
+
+
+def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
+    if by == "variant":
+        yield None, rows
+        return
+    for value in sorted({row[by] for row in rows}, reverse=by == "lr"):
+        yield value, [row for row in rows if row[by] == value]
+
+
+def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str, float] | None) -> list[Candidate]:
+    """Return the candidates of the best configuration, none where no trial of the search was completed.
+
+    Of several configurations that were confirmed it is still the one that is first on validation: the lowest of their
+    test errors would be an error that the test images had a say in.
+    """
+    protocol = study["protocol"]
+    columns = visible_columns(protocol)
+    searched = [{name: row[name] for name in columns} for row in trials if row["phase"] == "search"]
+    ranked = rank_configurations(candidates(searched, protocol, best), seeds=search_seeds(study))
+    return ranked[0] if ranked else []
+
+
+def _result(
+    key: tuple[Any, ...], trials: list[Trial], choice: list[Candidate], study: Mapping[str, Any], by: By
+) -> VariantResult:
+    dataset, augmentation, variant, value = key
+    chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
+    reported = _reported(trials, choice, study["protocol"])
+    measured = [row for row in reported if row["state"] == "completed" and row["test_error"] is not None]
+    own = {trial["trial_id"] for trial in trials}
+    seen = [candidate.error for candidate in choice if candidate.trial_id in own]
+    parameters = [trial["num_parameters"] for trial in trials if trial["num_parameters"] is not None]
+    states = Counter(trial["state"] for trial in trials)
+    return VariantResult(
+        dataset=dataset,
+        augmentation=augmentation,
+        variant=variant,
+        lr=value if by == "lr" else chosen.get("lr"),
+        weight_decay=chosen.get("weight_decay"),
+        batch_size=chosen.get("batch_size"),
+        tried={
+            name: frozenset(trial[name] for trial in trials if trial["phase"] == "search") for name in HYPERPARAMETERS
+        },
+        seed=value if by == "seed" else None,
+        errors=tuple(row["test_error"] for row in measured),
+        trials=tuple(measured),
+        validation_error=statistics.fmean(seen) if seen and study["protocol"] == "holdout" else None,
+        lost_seeds=sum(row["state"] in FINAL_STATES - {"completed"} for row in reported),
+        chosen=tuple(candidate.trial_id for candidate in choice),
+        epochs=study["base"]["epochs"],
+        num_parameters=parameters[0] if parameters else None,
+        states={state: states[state] for state in (*COUNTED_STATES, "running", "pending")},
+    )
+
+
+def _reported(trials: Iterable[Trial], choice: Sequence[Candidate], protocol: str) -> list[Trial]:
+    """Return the trials of the chosen configuration whose test errors a table may show, in order of their seeds."""
+    if not choice:
+        return []
+    phase = "confirm" if protocol == "holdout" else "search"
+    rows = [
+        row
+        for row in trials
+        if row["phase"] == phase and tuple(row[name] for name in HYPERPARAMETERS) == choice[0].configuration
+    ]
+    return sorted(rows, key=lambda row: row["seed"])

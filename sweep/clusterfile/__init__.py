@@ -1,0 +1,1 @@
+"""Checks of Ray cluster files before they cost money."""

@@ -1,0 +1,1 @@
+"""Running trials on Ray: plan, placement, one trial, recording, failures, retries."""

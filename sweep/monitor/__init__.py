@@ -1,0 +1,1 @@
+"""Showing a run: the live grid, status, metrics, experiment trackers."""

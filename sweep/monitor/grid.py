@@ -1,0 +1,297 @@
+"""A run as a grid: a row per cell, a column per learning rate, drawn from the record's rows alone.
+
+Nothing here looks at a clock, a terminal or a file: the same rows and the same size give the same lines.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group
+from rich.text import Text
+
+from sweep.record.progress import (
+    WORDS,
+    CellStanding,
+    Place,
+    Row,
+    Scope,
+    arrange,
+    count_states,
+    epochs_per_s,
+    estimate_left,
+    left_in_words,
+)
+from sweep.record.schema import FINAL_STATES
+
+STYLES = {
+    "waiting": "dim",
+    "running": "cyan",
+    "stopped": "yellow",
+    "diverged": "magenta",
+    "completed": "green",
+    "failed": "bold red",
+}
+
+BARS = " ▏▎▍▌▋▊▉█"
+COLUMNS = " ▁▂▃▄▅▆▇█"
+PLAIN_BARS = "  .....##"
+PLAIN_COLUMNS = " ..::||##"
+LONGEST_BAR = 12
+LONGEST_NAME = 28
+SHORTEST_NAME = 8
+ERROR_WIDTH = 7
+"""Of a letter, an error such as 100.0 and a mark."""
+
+EVENTS = 5
+"""Last events that are shown at most, where there is room."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is shown around the grid, beside what the rows say."""
+
+    dashboard: str = ""
+    title: str = ""
+    """How the run is, in words, behind its name."""
+    events: Sequence[str] = ()
+    """What happened last, in words, the oldest first."""
+
+
+def draw(
+    scope: Scope,
+    rows: Sequence[Row],
+    facts: Facts,
+    *,
+    width: int,
+    height: int | None = None,
+    best_epochs: Mapping[str, float] | None = None,
+    unicode: bool = True,
+) -> Group:
+    """Return the grid as lines that are at most `width` wide, and at most `height` of them.
+
+    Args:
+        scope: what the run is to do.
+        rows: of `trials`.
+        facts: what else is shown.
+        width: columns of the terminal.
+        height: its lines; None for as many as there are to say.
+        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
+        unicode: whether the terminal can show bars of block characters.
+    """
+    counts = count_states(scope, rows)
+    head = _head(scope, rows, counts, facts)
+    legend = _legend(counts, width)
+    spare = 1_000_000 if height is None else height - len(head) - 2  # the grid's heading, and the legend
+    tail = min(len(facts.events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
+    space = 1 if tail and spare - tail > len(scope.cells) else 0
+    grid = _grid(scope, rows, best_epochs, width=width, most=spare - tail - space, unicode=unicode)
+    events = [Text(printable(event)) for event in facts.events[len(facts.events) - tail :]]
+    lines = [*head, *grid, legend, *[Text()] * space, *events]
+    return Group(*(_cut(line, width) for line in lines[:height]))
+
+
+def printable(text: str) -> str:
+    """Return a text on one line without what a terminal would obey instead of showing."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def shorten(name: str, width: int) -> str:
+    """Return a name in exactly so many columns: what is too long loses its middle, for names often end differently."""
+    name = printable(name)
+    if cell_len(name) <= width:
+        return set_cell_size(name, width)
+    end = (width - 1) // 2
+    start, rest = set_cell_size(name, width - 1 - end), name
+    while cell_len(rest) > end:
+        rest = rest[1:]
+    return set_cell_size(f"{start}…{rest}", width)
+
+
+def _cut(line: Text, width: int) -> Text:
+    line.no_wrap, line.overflow, line.end = True, "crop", "\n"
+    if line.cell_len > width:
+        line.truncate(width, overflow="crop")
+    return line
+
+
+def _head(scope: Scope, rows: Sequence[Row], counts: Mapping[str, int], facts: Facts) -> list[Text]:
+    ended = sum(counts[word] for word in WORDS if word in FINAL_STATES)
+    title = Text(f"{printable(scope.run)}", style="bold")
+    title.append(f"  {printable(scope.study)}", style="not bold")
+    if facts.title:
+        title.append(f"  {printable(facts.title)}", style="not bold")
+    speed, left = epochs_per_s(rows), left_in_words(scope, estimate_left(scope, rows))
+    progress = f"{ended:,} of {scope.planned:,} trials ended" + (f"   {speed:.3g} epochs/s" if speed else "")
+    error = "validation" if scope.column == "val_error" else "test"
+    epoch = "lowest of any epoch" if scope.by_best_epoch else f"epoch of {scope.epochs:,}"
+    return [
+        title,
+        Text(progress + (f"   {left}" if left else "")),
+        Text(_devices(rows) + (f"   dashboard {printable(facts.dashboard)}" if facts.dashboard else "")),
+        Text(f"{error} error in %, {epoch}; * lowest of its row", style="dim"),
+    ]
+
+
+def _devices(rows: Sequence[Row]) -> str:
+    running = [row for row in rows if row["state"] == "running"]
+    devices = Counter(printable(row["device"]) for row in running if row["device"])
+    nodes = len({row["node"] for row in running if row["node"]})
+    parts = [f"{count:,} on {device}" for device, count in devices.most_common()]
+    starting = len(running) - devices.total()
+    if starting:
+        parts.append(f"{starting:,} starting")
+    where = f", {nodes:,} {'node' if nodes == 1 else 'nodes'}" if nodes else ""
+    return f"running: {', '.join(parts) or 'none'}{where}"
+
+
+def _legend(counts: Mapping[str, int], width: int) -> Text:
+    line = Text()
+    for word in WORDS:
+        line.append(word[0], style=f"{STYLES[word]} underline").append(
+            f"{word[1:]} {counts[word]:,}  ", style=STYLES[word]
+        )
+    if line.cell_len <= width + 2:
+        return line
+    return Text("  ").join(Text(f"{word[0]}{counts[word]:,}", style=STYLES[word]) for word in WORDS)
+
+
+def _grid(
+    scope: Scope,
+    rows: Sequence[Row],
+    best_epochs: Mapping[str, float] | None,
+    *,
+    width: int,
+    most: int,
+    unicode: bool,
+) -> list[Text]:
+    """Return the heading and at most `most` lines below it."""
+    longest = max(map(cell_len, scope.labels))
+    second = 1 if scope.confirming else 0
+    epochs = max(
+        len(str(scope.epochs)),
+        *(len(f"{n}/{n}") for n in (scope.points // scope.columns, scope.confirming) if n > 1),
+        1,
+    )
+    name, boxes = min(longest, LONGEST_NAME), scope.columns + second
+    # First names give way, then bars with epochs; where errors alone have no room, each cell is one line of numbers.
+    least = min(name, SHORTEST_NAME)
+    widths = (ERROR_WIDTH + 1 + epochs, ERROR_WIDTH)
+    needed = next((width_of for width_of in widths if least + boxes * (width_of + 1) <= width), 0)
+    fits = needed > 0
+    if fits:
+        name = min(name, width - boxes * (needed + 1))
+        box = min((width - name) // boxes - 1, ERROR_WIDTH + 2 + epochs + LONGEST_BAR)
+    standings = arrange(scope, rows, best_epochs, places=fits)
+    shown, said = _chosen(standings, most)
+    if not fits:
+        return [*_summary(scope, shown, width=width, unicode=unicode), *said]
+    heading = Text(" " * name, style="bold")
+    for title in [
+        *([f"{rate:g}" for rate in scope.rates] or map(str, range(1, scope.points + 1))),
+        *["confirm"] * second,
+    ]:
+        heading.append(f" {title[:box]:<{box}}")
+    lines = [heading]
+    for standing in shown:
+        line = Text(shorten(standing.label, name))
+        for place in [*standing.places, *([standing.confirm] if standing.confirm else [])]:
+            line.append(" ").append_text(_box(place, box, epochs, unicode=unicode))
+        lines.append(line)
+    return [*lines, *said]
+
+
+def _chosen(standings: Sequence[CellStanding], most: int) -> tuple[list[CellStanding], list[Text]]:
+    """Return the cells that there is room for, those with running trials before others, and a line on the rest."""
+    if len(standings) <= most:
+        return list(standings), []
+    order = sorted(range(len(standings)), key=lambda index: (_rank(standings[index]), index))
+    chosen = set(order[: max(0, most - 1)])
+    rest = [standing for index, standing in enumerate(standings) if index not in chosen]
+    over = sum(_rank(standing) == 2 for standing in rest)
+    said = Text(f"and {len(rest):,} more, {over:,} of them ended", style="dim")
+    return [standing for index, standing in enumerate(standings) if index in chosen], [said][: max(0, most)]
+
+
+def _rank(standing: CellStanding) -> int:
+    places = [standing.search, *([standing.confirm] if standing.confirm else [])]
+    if any(place.states["running"] for place in places):
+        return 0
+    return 2 if all(place.ended == place.trials for place in places) else 1
+
+
+def _box(place: Place, width: int, epochs: int, *, unicode: bool) -> Text:
+    """Return letter, error, mark, bar and epoch in exactly `width` columns, as many of them as fit."""
+    if not place.trials:
+        return Text(set_cell_size("none", width), style="dim")
+    best = place.best(completed=False)
+    error = f"{100 * best[0]:.1f}" if best else "-" if place.state in ("diverged", "failed") else ""
+    text = f"{place.state[0]}{error:>5}{'*' if place.is_best else ' '}"
+    bar = width - ERROR_WIDTH - 1 - epochs
+    if bar >= 0:
+        several = place.trials > 1
+        count = f"{place.ended}/{place.trials}" if several else str(place.epochs) if place.epochs else ""
+        drawn = _column(place.share, unicode=unicode) if bar < 3 else f" {_bar(place.share, bar - 1, unicode=unicode)}"
+        text += f"{drawn}{count:>{epochs}}" if bar < 3 else f"{count:>{epochs}}{drawn}"
+    return Text(
+        set_cell_size(text, width), style=f"bold {STYLES[place.state]}" if place.is_best else STYLES[place.state]
+    )
+
+
+def _column(share: float, *, unicode: bool) -> str:
+    return (COLUMNS if unicode else PLAIN_COLUMNS)[_eighths(share, 1)]
+
+
+def _bar(share: float, length: int, *, unicode: bool) -> str:
+    parts = BARS if unicode else PLAIN_BARS
+    full, rest = divmod(_eighths(share, length), 8)
+    return f"{parts[8] * full}{parts[rest] if rest else ''}".ljust(length)
+
+
+def _eighths(share: float, length: int) -> int:
+    # What has begun shows something, and what is whole alone is full.
+    parts = 8 * length
+    return parts if share >= 1 else min(parts - 1, max(1, round(share * parts))) if share > 0 else 0
+
+
+def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, unicode: bool) -> list[Text]:
+    """Return a line of numbers for each cell: its best error, where, and how its trials are."""
+    digits = len(f"{scope.points:,}")
+    states = {word: max(2, len(f"{scope.points:,}")) + 2 for word in WORDS}
+    fixed = 7 + 2 * digits + 2 + (5 + 2 * len(str(scope.confirming)) if scope.confirming else 0)
+    name = max(SHORTEST_NAME, min(LONGEST_NAME, max(map(cell_len, scope.labels)), width - fixed - 1))
+    room = width - name - fixed
+    with_rate, with_states = room >= 10, room >= 10 + sum(states.values())
+    bar = min(LONGEST_BAR, room - 10 * with_rate - (sum(states.values()) if with_states else 0) - 1)
+    heading = Text(f"{'':{name}} {'best':>6}", style="bold")
+    heading.append(f" {'at rate':>9}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
+    heading.append(" " * (bar + 1) if bar > 1 else "")
+    if with_states:
+        heading.append("".join(f"{word[0]:>{states[word]}}" for word in WORDS))
+    heading.append("  conf" if scope.confirming else "")
+    lines = [heading]
+    for standing in standings:
+        search, best = standing.search, standing.best
+        line = Text(f"{shorten(standing.label, name)} {f'{100 * best[0]:.1f}' if best else '-':>6}")
+        if with_rate:
+            line.append(f" {f'{best[1][0]:.3g}' if best else '':>9}")
+        line.append(f" {f'{search.ended:,}/{search.trials:,}':>{2 * digits + 1}}")
+        if bar > 1:
+            line.append(
+                f" {_bar(search.ended / max(1, search.trials), bar, unicode=unicode)}", style=STYLES[search.state]
+            )
+        if with_states:
+            for word in WORDS:
+                count = search.waiting if word == "waiting" else search.states[word]
+                line.append(
+                    f"{f'{word[0]}{count:,}':>{states[word]}}" if count else " " * states[word], style=STYLES[word]
+                )
+        if standing.confirm is not None:
+            confirmed = standing.confirm
+            ended = f"{confirmed.ended}/{confirmed.trials}"
+            line.append(f"  {confirmed.state[0]}{ended}", style=STYLES[confirmed.state])
+        lines.append(line)
+    return lines

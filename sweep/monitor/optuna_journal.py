@@ -1,0 +1,201 @@
+"""The run's trials as optuna-dashboard shows them: an Optuna study per cell and phase in a journal in the run's folder.
+
+For people to look at. The record is the truth, and the journal is made from its rows alone: nothing reads it, and a run
+that goes on writes it anew.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, final
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.record.schema import FINAL_STATES
+from sweep.record.selection import criterion_column
+from sweep.search.searcher import distributions, sampler_seed
+from sweep.study.study import Study
+
+JOURNAL = "optuna.journal"
+"""Name of the file in the run's folder."""
+
+# Not the states that the search is told, where a diverged trial is complete with the worst error there is.
+_STATES = {
+    "pending": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+
+
+@final
+class _Buffer(BaseJournalBackend):  # type: ignore[misc]
+    """A journal's newest lines, before they are in its file, where each would be a write that waits for the disk.
+
+    Read by one storage, which takes up at once what it has appended.
+    """
+
+    def __init__(self) -> None:
+        self._logs: list[dict[str, Any]] = []
+        self._first = 0
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._logs[log_number_from - self._first :]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._logs += logs
+
+    def write(self, file: BaseJournalBackend) -> None:
+        """Append the lines to a file, and forget them."""
+        if self._logs:
+            file.append_logs(self._logs)
+            self._first += len(self._logs)
+            self._logs = []
+
+
+@final
+class Journal:
+    """Follows the rows of `trials`. Written by the process that writes the record, and by no other."""
+
+    def __init__(
+        self, path: str, study: Study, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Write the journal of what has ended so far, in place of one that may be there.
+
+        Args:
+            path: the file.
+            study: what is searched.
+            rows: rows of `trials` of a run that goes on; none for a new one.
+            epochs: rows of `epochs` of the same.
+        """
+        # Optuna would print a line for each cell.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._study = study
+        # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
+        self._columns = {"search": criterion_column(study.protocol), "confirm": "test_error"}
+        self._distributions = distributions(study)
+        self._open: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
+        self._curves: dict[str, dict[int, float]] = {}
+        ended = {row["trial_id"]: row for row in rows if row["state"] in FINAL_STATES}
+        curves: dict[str, dict[int, float]] = {trial_id: {} for trial_id in ended}
+        for epoch in epochs:
+            row = ended.get(epoch["trial_id"])
+            if row is not None and (error := epoch[self._columns[row["phase"]]]) is not None:
+                curves[row["trial_id"]][epoch["epoch"]] = error
+        self._buffer = _Buffer()
+        self._storage = JournalStorage(self._buffer)
+        self._studies = {(cell.cell, "search"): self._new_study(cell.cell, "search") for cell in study.cells()}
+        for trial_id, row in ended.items():
+            self._add(row, curves[trial_id])
+        fresh = f"{path}.new"
+        Path(fresh).unlink(missing_ok=True)
+        self._buffer.write(JournalFileBackend(fresh))
+        os.replace(fresh, path)  # noqa: PTH105 - both are strings
+        self._file: JournalFileBackend | None = JournalFileBackend(path)
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
+        trial_id = row["trial_id"]
+        if trial_id not in self._open:
+            if row["state"] == "running":
+                self._open[trial_id] = self._add(row, {})
+                self._curves[trial_id] = {}
+                self._shown[trial_id] = "running"
+            return
+        number = self._open[trial_id]
+        error = row[self._columns[row["phase"]]]
+        if row["epochs_run"] and error is not None and row["epochs_run"] not in self._curves[trial_id]:
+            self._storage.set_trial_intermediate_value(number, row["epochs_run"], error)
+            self._curves[trial_id][row["epochs_run"]] = error
+        if row["state"] == self._shown[trial_id]:
+            return
+        # One that was put aside, or lost its node, waits here until it goes on or is stopped: it is the same trial.
+        self._shown[trial_id] = row["state"]
+        for name in ("state", "reason"):
+            self._storage.set_trial_user_attr(number, name, row[name])
+        value = self._value(row, self._curves[trial_id])
+        self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
+        if row["state"] in FINAL_STATES:
+            del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
+
+    def flush(self) -> None:
+        """Write to the file what has been noted since the last time; it is left as it is once that has failed."""
+        if self._file is None:
+            return
+        try:
+            self._buffer.write(self._file)
+        except OSError as error:
+            # It may end in half a line, behind which nothing could be read. A run that goes on writes it anew.
+            self._file = None
+            warnings.warn(f"{JOURNAL} is not written any more: {error}", RuntimeWarning, stacklevel=2)
+
+    def _new_study(self, cell: str, phase: str) -> int:
+        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
+        about: dict[str, Any] = {"phase": phase, "protocol": self._study.protocol, "seed": self._study.base.seed}
+        if phase == "search":
+            about |= {
+                "search": self._study.search,
+                "minimises": self._columns[phase],
+                "criterion": self._study.criterion,
+                "first_sampler_seed": sampler_seed(self._study, cell, 0),
+            }
+        else:
+            about["measures"] = self._columns[phase]
+        for name, value in about.items():
+            self._storage.set_study_user_attr(number, name, value)
+        return number
+
+    def _add(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> int:
+        cell, phase = f"{row['dataset']}/{row['augmentation']}/{row['variant']}", row["phase"]
+        if (cell, phase) not in self._studies:
+            # Only once there is something to show: a cell without a completed trial is never confirmed.
+            self._studies[cell, phase] = self._new_study(cell, phase)
+        state = _STATES[row["state"]]
+        now = datetime.now(UTC)
+        trial = FrozenTrial(
+            number=-1,  # storage counts
+            trial_id=-1,
+            state=state,
+            value=self._value(row, curve),
+            # The record knows how long a trial took, not when it began.
+            datetime_start=now - timedelta(seconds=row["duration_s"] or 0.0),
+            datetime_complete=now if state.is_finished() else None,
+            params={name: row[name] for name in self._distributions},
+            distributions=self._distributions,
+            user_attrs={
+                "trial_id": row["trial_id"],
+                "state": row["state"],
+                "seed": row["seed"],
+                **self._sampled(row, cell),
+                "reason": row["reason"],
+            },
+            system_attrs={},
+            intermediate_values=dict(curve),
+        )
+        return self._storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
+
+    def _sampled(self, row: Mapping[str, Any], cell: str) -> dict[str, int]:
+        if row["phase"] != "search":
+            return {}  # what confirms was drawn by no sampler
+        point = int(row["trial_id"].rpartition("_")[2])
+        return {"sampler_seed": sampler_seed(self._study, cell, point)}
+
+    def _value(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> float | None:
+        if row["state"] not in ("completed", "stopped"):
+            return None  # Optuna's failed trials have no value
+        if row["phase"] == "search" and self._study.criterion == "best-epoch" and curve:
+            return min(curve.values())
+        return row[self._columns[row["phase"]]]  # type: ignore[no-any-return]
+
+
+def _name(cell: str, phase: str) -> str:
+    return cell if phase == "search" else f"{cell} {phase}"

@@ -1,0 +1,280 @@
+"""The run's progress as metrics on the cluster's own /metrics page, for Prometheus.
+
+Written by the process that writes the record, from the record's rows alone, through Ray, which puts `ray_` before each
+name and `_total` behind a counter's: `sweep_epochs` is scraped as `ray_sweep_epochs_total`. Nothing of the run reads
+them, and nothing that goes wrong with them reaches it.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, final
+from urllib.parse import urlsplit
+
+import ray.util.metrics
+
+from sweep.record.schema import FINAL_STATES, STATES
+from sweep.record.selection import criterion_column
+from sweep.study.study import Study
+
+logger = logging.getLogger(__name__)
+
+REFRESH_S = 5.0
+"""Ray forgets a gauge that was not set again for two of its ten-second reports (Ray 2.60)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: what it is called, what it says, and what tells its series apart."""
+
+    name: str
+    """Without what Ray adds, see `exported`."""
+    kind: Literal["counter", "gauge"]
+    about: str
+    tags: tuple[str, ...]
+
+    @property
+    def exported(self) -> str:
+        """The name that Prometheus sees."""
+        return f"ray_{self.name}" + ("_total" if self.kind == "counter" else "")
+
+
+EPOCHS = Metric(
+    name="sweep_epochs", kind="counter", about="Epochs trained and recorded by this process.", tags=("run", "cell")
+)
+LAST_EPOCH = Metric(
+    name="sweep_last_epoch_timestamp_seconds",
+    kind="gauge",
+    about="Unix time of the last recorded epoch; before the first, of the start.",
+    tags=("run",),
+)
+EPOCH_SECONDS = Metric(
+    name="sweep_epoch_seconds",
+    kind="gauge",
+    about="Training time of an epoch, the mean over the epochs of the trial that reported last, in seconds.",
+    tags=("run", "cell"),
+)
+TRIALS = Metric(
+    name="sweep_trials",
+    kind="gauge",
+    about="Trials by state; all states together are the planned trials.",
+    tags=("run", "state"),
+)
+PLANNED = Metric(name="sweep_planned_trials", kind="gauge", about="Trials of the run, both phases.", tags=("run",))
+BEST_ERROR = Metric(
+    name="sweep_best_error_ratio",
+    kind="gauge",
+    about="Lowest error of a cell's search so far, in [0, 1], running and stopped trials included.",
+    tags=("run", "cell"),
+)
+IMAGES = Metric(
+    name="sweep_images_per_second",
+    kind="gauge",
+    about="Training images per second, summed over the trials that are running.",
+    tags=("run", "cell"),
+)
+
+METRICS = (EPOCHS, LAST_EPOCH, EPOCH_SECONDS, TRIALS, PLANNED, BEST_ERROR, IMAGES)
+
+
+class Instrument(Protocol):
+    """Where one metric's numbers go: a counter adds them, a gauge keeps the last."""
+
+    def __call__(self, value: float, tags: dict[str, str]) -> None:
+        """Record a number for the series that the tags name."""
+
+
+def ray_instrument(metric: Metric) -> Instrument:
+    """Return one that shows its numbers on the /metrics page of this process's node, some ten seconds later."""
+    if metric.kind == "counter":
+        add: Instrument = ray.util.metrics.Counter(metric.name, metric.about, metric.tags).inc
+        return add
+    keep: Instrument = ray.util.metrics.Gauge(metric.name, metric.about, metric.tags).set
+    return keep
+
+
+def run_name(location: str) -> str:
+    """Return the name of the run whose folder or URI this is."""
+    return Path(urlsplit(location).path if "://" in location else location).name
+
+
+@final
+class RunMetrics:
+    """Follows the rows of `trials`. Each change records a few numbers, however many trials there are."""
+
+    def __init__(
+        self,
+        run: str,
+        study: Study,
+        planned: int,
+        recorded: Mapping[str, Mapping[str, Any]],
+        *,
+        best_epochs: Mapping[str, float] | None = None,
+        make: Callable[[Metric], Instrument] = ray_instrument,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin with what has ended so far.
+
+        Args:
+            run: the run's name, the tag `run` of every series.
+            study: what is searched.
+            planned: trials of the run, both phases.
+            recorded: rows of `trials` by trial_id, of a run that goes on.
+            best_epochs: each of these trials' lowest error, where the study goes by the best epoch.
+            make: returns where a metric's numbers go.
+            clock: seconds since 1970.
+        """
+        self._run = run
+        self._planned = planned
+        self._column = criterion_column(study.protocol)
+        self._by_best_epoch = study.criterion == "best-epoch"
+        self._make = make
+        self._clock = clock
+        self._is_off = False
+        self._instruments: dict[str, Instrument] = {}
+        self._shown: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._lock = threading.Lock()
+        # What was not final when the run was cut off waits to be taken up again.
+        ended = {key: row for key, row in recorded.items() if row["state"] in FINAL_STATES}
+        self._states: dict[str, str] = {key: row["state"] for key, row in ended.items()}
+        self._counts = Counter(self._states.values())
+        self._epochs: dict[str, int] = {key: row["epochs_run"] for key, row in recorded.items()}
+        self._errors: dict[str, dict[str, float]] = {}
+        self._best: dict[str, tuple[float, str]] = {}
+        self._speeds: dict[str, dict[str, float]] = {}
+        self._guarded(self._begin, recorded, best_epochs or {})
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Note what has changed in a row of `trials`: begun, an epoch further, or ended."""
+        self._guarded(self._update, row)
+
+    def plan(self, planned: int) -> None:
+        """Note how many trials the run has, now that it is known."""
+        self._planned = planned
+        self._guarded(self._show_plan)
+
+    def refresh(self) -> None:
+        """Set every gauge again to what it shows."""
+        self._guarded(self._refresh)
+
+    @contextmanager
+    def kept_shown(self) -> Iterator[None]:
+        """Refresh the gauges from a thread until the context ends; a process that dies is soon seen no more."""
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(REFRESH_S):
+                self.refresh()
+
+        thread = threading.Thread(target=keep, name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
+        if self._is_off:
+            return
+        try:
+            with self._lock:
+                work(*arguments)
+        except Exception as error:  # whatever it is, the run goes on
+            self._is_off = True
+            logger.warning("No metrics from here on, the run goes on: %s: %s", type(error).__name__, error)
+
+    def _begin(self, recorded: Mapping[str, Mapping[str, Any]], best_epochs: Mapping[str, float]) -> None:
+        self._instruments = {metric.name: self._make(metric) for metric in METRICS}
+        self._record(LAST_EPOCH, self._clock())
+        for state in STATES:
+            self._record(TRIALS, self._counts[state], state=state)
+        self._show_plan()
+        for trial_id, row in recorded.items():
+            self._note_error(row, best_epochs.get(trial_id, row[self._column]))
+
+    def _update(self, row: Mapping[str, Any]) -> None:
+        self._note_state(row)
+        trial_id, cell = row["trial_id"], _cell(row)
+        fresh = row["epochs_run"] - self._epochs.get(trial_id, 0)
+        if fresh > 0:
+            self._epochs[trial_id] = row["epochs_run"]
+            self._record(EPOCHS, fresh, cell=cell)
+            self._record(LAST_EPOCH, self._clock())
+            self._record(EPOCH_SECONDS, row["train_s"] / row["epochs_run"], cell=cell)
+            if row[self._column] is not None:  # after an epoch without a measurement the last one's error stays
+                self._note_error(row, row[self._column])
+        speeds = self._speeds.setdefault(cell, {})
+        if row["state"] != "running":
+            speeds.pop(trial_id, None)
+        elif fresh > 0 and row["images_per_s"] is not None:
+            speeds[trial_id] = row["images_per_s"]
+        self._record(IMAGES, sum(speeds.values()), cell=cell)
+
+    def _note_state(self, row: Mapping[str, Any]) -> None:
+        before, now = self._states.get(row["trial_id"], "pending"), row["state"]
+        if before == now:
+            return
+        self._states[row["trial_id"]] = now
+        for state, step in ((before, -1), (now, 1)):
+            # Most of the pending trials have no row yet: they are what is left of the plan.
+            if state != "pending":
+                self._counts[state] += step
+                self._record(TRIALS, self._counts[state], state=state)
+        self._show_pending()
+        if now in ("diverged", "failed"):
+            self._note_error(row, None)
+
+    def _note_error(self, row: Mapping[str, Any], error: float | None) -> None:
+        # What confirms chooses nothing, and its test errors are for the table, which shows their mean.
+        if row["phase"] != "search":
+            return
+        trial_id, cell = row["trial_id"], _cell(row)
+        errors = self._errors.setdefault(cell, {})
+        before = errors.pop(trial_id, None)
+        if error is not None and row["state"] not in ("diverged", "failed"):
+            errors[trial_id] = min(error, before) if self._by_best_epoch and before is not None else error
+        best = self._best.get(cell)
+        if trial_id in errors and (best is None or errors[trial_id] <= best[0]):
+            self._best[cell] = errors[trial_id], trial_id
+        elif best is not None and best[1] == trial_id:
+            # The best one got worse or is out: only then are the others looked at.
+            self._best[cell] = min(((other, key) for key, other in errors.items()), default=(math.inf, ""))
+        if self._best.get(cell) == best:
+            return
+        if math.isinf(self._best[cell][0]):  # no trial is left
+            del self._best[cell]
+            self._shown.pop((BEST_ERROR.name, self._tags(cell=cell)), None)
+        else:
+            self._record(BEST_ERROR, self._best[cell][0], cell=cell)
+
+    def _show_plan(self) -> None:
+        self._record(PLANNED, self._planned)
+        self._show_pending()
+
+    def _show_pending(self) -> None:
+        self._record(TRIALS, max(0, self._planned - self._counts.total()), state="pending")
+
+    def _record(self, metric: Metric, value: float, **tags: str) -> None:
+        key = self._tags(**tags)
+        self._instruments[metric.name](value, dict(key))
+        if metric.kind == "gauge":
+            self._shown[metric.name, key] = value
+
+    def _refresh(self) -> None:
+        for (name, tags), value in self._shown.items():
+            self._instruments[name](value, dict(tags))
+
+    def _tags(self, **tags: str) -> tuple[tuple[str, str], ...]:
+        return (("run", self._run), *tags.items())
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"

@@ -1,0 +1,325 @@
+"""`python -m sweep.status [DIR|URI]`: the runs in a folder, or how one run stands, from the record alone.
+
+Reads study.json and Parquet only, from any machine that reaches the folder or URI. Exit status 0, 2 for bad input, 130
+after Ctrl-C.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+import cyclopts
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sweep.monitor.grid import Facts, draw, printable
+from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
+from sweep.record.progress import (
+    Scope,
+    arrange,
+    count_states,
+    duration,
+    epochs_per_s,
+    estimate_left,
+    progress_line,
+)
+from sweep.record.schema import FINAL_STATES
+from sweep.record.store import Store, runs_in
+from trainables.common.files import why
+
+READ_EVERY_S = 3.0
+LINE_EVERY_S = 60.0
+
+Flag = Parameter(negative=())
+
+app = cyclopts.App(
+    name="python -m sweep.status",
+    help="Show the runs in a folder, or how one of them stands.",
+    version_flags=(),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as its record says, at one moment."""
+
+    store: Store
+    document: Mapping[str, Any]
+    scope: Scope
+    rows: Sequence[Mapping[str, Any]]
+    best_epochs: Mapping[str, float] | None
+    alive: bool | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by state."""
+        return count_states(self.scope, self.rows)
+
+    @property
+    def ended(self) -> int:
+        """Trials in a final state."""
+        return sum(row["state"] in FINAL_STATES for row in self.rows)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every planned trial has ended."""
+        return self.ended >= self.scope.planned
+
+    @property
+    def state(self) -> str:
+        """How the run is, in a word."""
+        if self.is_over:
+            return "ended"
+        return {True: "running", False: "interrupted", None: "not ended"}[self.alive]
+
+    @property
+    def words(self) -> str:
+        """How the run is, with what tells whether it is alive."""
+        alive = {True: "alive", False: "no process writes it", None: "whether a process writes it cannot be told"}
+        return self.state if self.is_over else f"{self.state}, {alive[self.alive]}"
+
+
+def read_run(store: Store) -> Run:
+    """Read a run.
+
+    Raises:
+        ValueError: there is none, or its record is broken.
+    """
+    alive = store.is_alive()
+    document = store.read_study()
+    scope = Scope.from_document(document, Path(store.location.partition("?")[0]).name)
+    best = store.read_best_epochs(document["study"]["protocol"]) if scope.by_best_epoch else None
+    rows = store.read_trials().to_pylist()
+    if alive is False:
+        # The process that would have said otherwise is no more.
+        rows = [row | {"state": "pending"} if row["state"] == "running" else row for row in rows]
+    return Run(store=store, document=document, scope=scope, rows=rows, best_epochs=best, alive=alive)
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """Return all that is shown of a run as plain values: errors as fractions in [0, 1], times in s."""
+    left = estimate_left(run.scope, run.rows)
+    cells = []
+    for name, standing in zip(
+        run.scope.cells, arrange(run.scope, run.rows, run.best_epochs, places=False), strict=True
+    ):
+        best = standing.best
+        confirm = standing.confirm.best(completed=True) if standing.confirm else None
+        cells.append(
+            {
+                "cell": name,
+                "trials": standing.search.trials,
+                "ended": standing.search.ended,
+                "states": dict(standing.search.states),
+                "best_error": best[0] if best else None,
+                "learning_rate": best[1][0] if best else None,
+                "confirm_trials": standing.confirm.trials if standing.confirm else 0,
+                "confirm_ended": standing.confirm.ended if standing.confirm else 0,
+                "confirm_error": confirm[0] if confirm else None,
+            }
+        )
+    return {
+        "name": run.scope.run,
+        "location": run.store.location,
+        "study": run.scope.study,
+        "created": run.document["created"],
+        "state": run.state,
+        "alive": run.alive,
+        "planned": run.scope.planned,
+        "ended": run.ended,
+        "states": run.counts,
+        "epochs_per_s": epochs_per_s(run.rows),
+        "left_s": left.seconds if left else None,
+        "left_plus_minus_s": left.plus_minus if left else None,
+        "cells": cells,
+    }
+
+
+def age(created: str, now: datetime) -> str:
+    """Return how long ago an ISO time was, in words; empty where it is none."""
+    try:
+        return duration(max(0.0, (now - datetime.fromisoformat(created)).total_seconds()))
+    except (TypeError, ValueError):
+        return ""
+
+
+def table_of(runs: Sequence[Run], now: datetime) -> Table:
+    """Return a row per run: its study, state, progress, the best error of each cell in %, and age."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "study", "state", "alive", "ended", "failed", "age"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("ended", "failed", "age") else "left")
+    table.add_column("best error of each cell, %", overflow="fold", ratio=1)
+    for run in runs:
+        cells = (
+            f"{standing.label} {100 * standing.best[0]:.2f}"
+            for standing in arrange(run.scope, run.rows, run.best_epochs, places=False)
+            if standing.best
+        )
+        words = (
+            run.scope.run,
+            run.scope.study,
+            run.state,
+            {True: "yes", False: "no", None: "?"}[run.alive],
+            f"{run.ended:,}/{run.scope.planned:,}",
+            f"{run.counts['failed']:,}",
+            age(run.document["created"], now),
+            ", ".join(cells),
+        )
+        table.add_row(*(Text(printable(word)) for word in words))
+    return table
+
+
+def follow(
+    store: Store, console: Console, wait: Callable[[float], object], *, plain: bool, every_s: float = READ_EVERY_S
+) -> None:
+    """Show a run until it ends, or until no process writes it any more.
+
+    Args:
+        store: the run's.
+        console: where it is shown; the live grid in a terminal, else a line a minute and one per trial that ended.
+        wait: sleeps for seconds.
+        plain: lines in a terminal too.
+        every_s: how often the record is read.
+    """
+    run = read_run(store)
+    trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows}, run.best_epochs)
+    events = Events(None)
+    live = is_live(console.file, plain=plain)  # type: ignore[arg-type]
+    screen = Screen(console.file, trials, events) if live else None  # type: ignore[arg-type]
+    # What is said is an event below the grid, or a line where there is none.
+    say = Console(file=events) if live else console  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        if screen is not None:
+            screen.show()
+            stack.callback(screen.close)
+            stack.enter_context(in_background(screen.run, "grid"))
+        since = LINE_EVERY_S
+        while True:
+            if screen is not None:
+                screen.title = run.words.__str__
+            elif since >= LINE_EVERY_S:
+                since = 0.0
+                _say(say, f"{'progress':>15}  {progress_line(run.scope, run.rows)}")
+            if run.is_over or run.alive is False:
+                break
+            wait(every_s)
+            since += every_s
+            run = _read_again(run, say)
+            before = {row["trial_id"]: row["state"] for row in trials.seen()[0]}
+            trials.replace_all(run.scope, run.rows, run.best_epochs)
+            for row in run.rows:
+                if row["state"] in FINAL_STATES and before.get(row["trial_id"]) not in FINAL_STATES:
+                    _say(say, _ended(run.scope, row))
+    if screen is not None:
+        screen.leave()
+    _say(console, f"{run.scope.run}: {run.words}.")
+
+
+def _read_again(run: Run, console: Console) -> Run:
+    try:
+        return read_run(run.store)
+    except (OSError, ValueError) as error:
+        # A network that fails for a moment is no reason to stop looking.
+        _say(console, f"the record cannot be read: {why(error) if isinstance(error, OSError) else error}")
+        return run
+
+
+def _ended(scope: Scope, row: Mapping[str, Any]) -> str:
+    error = row["test_error"] if row["phase"] == "confirm" else row[scope.column]
+    outcome = row["reason"] if row["state"] in ("failed", "diverged") or error is None else f"error {100 * error:.2f} %"
+    phase = "confirm " if row["phase"] == "confirm" else ""
+    return f"{phase}{row['variant']} lr {row['lr']:g} seed {row['seed']}: {row['state']}, {outcome}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
+
+
+@app.default
+def status(
+    where: Annotated[str, Parameter(env_var="SWEEP_OUTPUT", show_env_var=False)] = "runs",
+    /,
+    *,
+    follow: Annotated[bool, Flag] = False,
+    format: Literal["text", "json"] = "text",
+    plain: Annotated[bool, Flag] = False,
+) -> None:
+    """Print a line per run of a folder, or the grid of one run.
+
+    Args:
+        where: a folder or URI that holds runs, or that of one run; default: the variable SWEEP_OUTPUT, else runs.
+        follow: show one run's grid until it ends.
+        format: text, or json for other programs.
+        plain: with follow, lines in a terminal too.
+    """
+    if not where.strip():
+        raise ValueError(f"DIR must be a folder or a URI, got {where!r}.")
+    if follow and format == "json":
+        raise ValueError("format must be text where a run is followed, got 'json'; leave --follow out.")
+    store = Store(os.path.expanduser(where) if "://" not in where else where)  # noqa: PTH111 - as run_location
+    console = Console()
+    if store.exists():
+        if follow:
+            _follow(store, console, threading.Event().wait, plain=plain)
+            return
+        run = read_run(store)
+        if format == "json":
+            print(json.dumps(as_json(run), indent=2))
+            return
+        facts = Facts(title=f"{run.words}, begun {age(run.document['created'], datetime.now(UTC))} ago")
+        can = (console.encoding or "").startswith("utf")
+        drawn = draw(run.scope, run.rows, facts, width=console.width, best_epochs=run.best_epochs, unicode=can)
+        console.print(drawn)
+        return
+    if follow:
+        raise ValueError(
+            f"DIR must be one run's folder or URI where a run is followed, got {where!r}, which holds no run."
+        )
+    runs = []
+    for found in runs_in(store):
+        try:
+            runs.append(read_run(found))
+        except ValueError as error:
+            print(f"{found.location} cannot be read: {' '.join(str(error).split())}", file=sys.stderr)
+    if format == "json":
+        print(json.dumps({"runs": [as_json(run) for run in runs]}, indent=2))
+    elif runs:
+        console.print(table_of(runs, datetime.now(UTC)))
+    else:
+        console.print(f"No run lies directly in {where}.", highlight=False, markup=False, soft_wrap=True)
+
+
+_follow = follow
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except cyclopts.UnusedCliTokensError as error:
+        extra = " ".join(map(repr, error.unused_tokens or ()))
+        print(f"error: The command line must hold one DIR and then options, got {extra} besides.", file=sys.stderr)
+        return 2
+    except (cyclopts.CycloptsError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,368 @@
+"""How a run stands, from study.json and the record's rows alone: errors, trials by state, what is left.
+
+Loads neither torch nor Ray, so that another process can look at a run at once.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, final
+
+from sweep.record.schema import FINAL_STATES
+from sweep.record.selection import HYPERPARAMETERS, criterion_column, points_per_cell
+
+WAITING = "waiting"
+"""The word for `pending`, whose first letter would be like no other's but says less to a reader."""
+
+WORDS = (WAITING, "running", "stopped", "diverged", "completed", "failed")
+"""States in words; their first letters differ."""
+
+_SHOWN_FIRST = ("running", WAITING, "completed", "stopped", "diverged", "failed")
+"""Of several trials in one place: what says most of what is still to come."""
+
+_NORMAL_95 = 1.96
+
+Row = Mapping[str, Any]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a run is to do, as far as its progress needs it."""
+
+    run: str
+    study: str
+    cells: tuple[str, ...]
+    """Data set, augmentation and variant of each, joined by a slash, in the study's order."""
+    labels: tuple[str, ...]
+    """The cells' names, without what all of them share."""
+    column: str
+    """The error that the search goes by, of `trials` and `epochs`."""
+    by_best_epoch: bool
+    rates: tuple[float, ...]
+    """The learning rates of a grid; empty where a sampler draws points."""
+    points: int
+    """Trials of each cell's search."""
+    epochs: int
+    planned: int
+    """Trials of both phases."""
+    may_stop: bool
+    """Whether trials may end early, so that less may be left than is counted."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], run: str) -> Self:
+        """Return what study.json says.
+
+        Args:
+            document: its contents.
+            run: the run's name.
+
+        Raises:
+            ValueError: it holds no whole study.
+        """
+        try:
+            study = document["study"]
+            cells = [
+                (dataset, augmentation, variant)
+                for dataset in study["datasets"]
+                for augmentation in study["augmentations"]
+                for variant in study["variants"]
+            ]
+            varies = [index for index in range(2) if len({cell[index] for cell in cells}) > 1]
+            return cls(
+                run=run,
+                study=study["name"],
+                cells=tuple("/".join(cell) for cell in cells),
+                labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
+                column=criterion_column(study["protocol"]),
+                by_best_epoch=study["criterion"] == "best-epoch",
+                rates=tuple(study["learning_rates"]["values"]) if study["search"] == "grid" else (),
+                points=points_per_cell(study),
+                epochs=study["base"]["epochs"],
+                planned=document["planned_trials"],
+                may_stop=study["early_stopping"] != "none",
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"study.json of {run} must hold a study, got one that cannot be read ({error!r})."
+            ) from error
+
+    @property
+    def columns(self) -> int:
+        """Places of a row: learning rates of a grid, or the points of a search in their order."""
+        return len(self.rates) or self.points
+
+    @property
+    def confirming(self) -> int:
+        """Trials of each cell's second phase, the most that any has."""
+        return math.ceil(max(0, self.planned - len(self.cells) * self.points) / len(self.cells))
+
+
+@final
+@dataclass
+class Place:
+    """Trials that are shown in one place: those of a learning rate, of a second phase, or of a whole search."""
+
+    planned: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    """Of the trials that have a row, in `WORDS`."""
+    epochs: int = 0
+    budget: int = 0
+    """Epochs of the trials that have a row, if none ends early."""
+    errors: dict[tuple[float, ...], list[tuple[float, bool]]] = field(default_factory=dict)
+    """By configuration: each seed's error, and whether its trial was completed."""
+    is_best: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Trials that wait, with those that have not begun."""
+        return self.states[WAITING] + max(0, self.planned - self.states.total())
+
+    @property
+    def trials(self) -> int:
+        """Trials that there are or will be."""
+        return max(self.planned, self.states.total())
+
+    @property
+    def ended(self) -> int:
+        """Trials in a final state."""
+        return sum(count for state, count in self.states.items() if state in FINAL_STATES)
+
+    @property
+    def state(self) -> str:
+        """The state in `WORDS` that stands for all of them."""
+        return next(
+            (state for state in _SHOWN_FIRST if self.states[state] or (state == WAITING and self.waiting)), WAITING
+        )
+
+    @property
+    def share(self) -> float:
+        """Which part of its epochs was trained, in [0, 1]: below 1 at the end too, where trials ended early."""
+        whole = self.budget * self.trials / max(1, self.states.total())
+        return min(1.0, self.epochs / whole) if whole else 0.0
+
+    def best(self, *, completed: bool) -> tuple[float, tuple[float, ...]] | None:
+        """Return the lowest mean over seeds of any configuration, and which.
+
+        Args:
+            completed: look at completed trials only, as the choice does.
+        """
+        found = []
+        for configuration, errors in self.errors.items():
+            seen = [error for error, is_completed in errors if is_completed or not completed]
+            if seen:
+                found.append((statistics.fmean(seen), configuration))
+        return min(found, default=None)
+
+    def add(self, row: Row, error: float | None) -> None:
+        """Count a trial in."""
+        state = WAITING if row["state"] == "pending" else row["state"]
+        self.states[state] += 1
+        self.epochs += row["epochs_run"]
+        self.budget += row["epochs_budget"]
+        if error is not None:
+            configuration = tuple(row[name] for name in HYPERPARAMETERS)
+            self.errors.setdefault(configuration, []).append((error, state == "completed"))
+
+
+@final
+@dataclass(kw_only=True)
+class CellStanding:
+    """How a cell stands."""
+
+    label: str
+    places: list[Place]
+    """As many as the scope's `columns`; empty where they were not asked for."""
+    search: Place
+    confirm: Place | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every trial of its search has ended."""
+        return self.search.ended == self.search.trials
+
+    @property
+    def best(self) -> tuple[float, tuple[float, ...]] | None:
+        """The lowest error of its search and its configuration: of completed trials once all have ended."""
+        return (self.search.best(completed=True) if self.is_over else None) or self.search.best(completed=False)
+
+
+def arrange(
+    scope: Scope, rows: Iterable[Row], best_epochs: Mapping[str, float] | None = None, *, places: bool = True
+) -> list[CellStanding]:
+    """Return how each cell stands, in the study's order. Rows of other cells are passed over.
+
+    Args:
+        scope: what the run is to do.
+        rows: of `trials`.
+        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
+        places: whether each learning rate, or point, is looked at by itself.
+    """
+    of_cell: dict[str, list[Row]] = {cell: [] for cell in scope.cells}
+    for row in rows:
+        found = of_cell.get(f"{row['dataset']}/{row['augmentation']}/{row['variant']}")
+        if found is not None:
+            found.append(row)
+    each = max(1, scope.points // scope.columns)
+    columns = {rate: index for index, rate in enumerate(scope.rates)}
+    standings = []
+    for cell, label in zip(scope.cells, scope.labels, strict=True):
+        standing = CellStanding(
+            label=label,
+            places=[Place(each) for _ in range(scope.columns)] if places else [],
+            search=Place(scope.points),
+            confirm=Place(scope.confirming) if scope.confirming else None,
+        )
+        number = 0
+        # A point's number is in its trial's name, which is as long as its cell's other ones.
+        for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.rates else of_cell[cell]:
+            error = _error(scope, row, best_epochs)
+            if row["phase"] == "confirm":
+                if standing.confirm is not None:
+                    standing.confirm.add(row, error)
+                continue
+            standing.search.add(row, error)
+            index = columns.get(row["lr"]) if scope.rates else number
+            number += 1
+            if index is not None and index < len(standing.places):
+                standing.places[index].add(row, error)
+        confirm = standing.confirm
+        if confirm is not None and not confirm.states and standing.is_over and not standing.search.states["completed"]:
+            # There is nothing to confirm in a cell of which no trial was completed.
+            confirm.planned = 0
+        best = standing.best
+        for place in standing.places:
+            place.is_best = best is not None and best[1] in place.errors
+        standings.append(standing)
+    return standings
+
+
+def _error(scope: Scope, row: Row, best_epochs: Mapping[str, float] | None) -> float | None:
+    if row["state"] in ("diverged", "failed"):
+        return None
+    if row["phase"] == "confirm":
+        error = row["test_error"]
+    elif scope.by_best_epoch and best_epochs is not None:
+        error = best_epochs.get(row["trial_id"])
+    else:
+        error = row[scope.column]
+    return None if error is None else float(error)
+
+
+def count_states(scope: Scope, rows: Iterable[Row]) -> dict[str, int]:
+    """Return how many trials are in each state of `WORDS`; what has not begun waits."""
+    counts = Counter(WAITING if row["state"] == "pending" else row["state"] for row in rows)
+    counts[WAITING] += max(0, scope.planned - counts.total())
+    return {word: counts[word] for word in WORDS}
+
+
+def epochs_per_s(rows: Iterable[Row]) -> float:
+    """Return how many epochs a second the running trials train together, each at its own mean so far.
+
+    One that has trained none yet counts as the others do on average; 0 where none has.
+    """
+    running = [row for row in rows if row["state"] == "running"]
+    speeds = [row["epochs_run"] / row["duration_s"] for row in running if row["epochs_run"] and row["duration_s"]]
+    return statistics.fmean(speeds) * len(running) if speeds else 0.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """How long a run may yet take."""
+
+    seconds: float
+    plus_minus: float | None
+    """Half of a 95 % interval, s; None where too little has run to say."""
+
+
+def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
+    """Return how long the rest may take with as many trials at once as run now; None where nothing tells.
+
+    An epoch of a cell takes what its epochs took so far, one of a cell that has trained none what the others' took on
+    average. The interval is that of those means, from the spread of trials within a cell and of cells: it knows nothing
+    of nodes that come and go.
+    """
+    running = [row for row in rows if row["state"] == "running"]
+    left, speeds = _epochs_left(scope, rows), _epoch_seconds(rows)
+    if not running or not speeds:
+        return None
+    means = {cell: statistics.fmean(values) for cell, values in speeds.items()}
+    overall = statistics.fmean(means.values())
+    between = statistics.stdev(means.values()) if len(means) > 1 else None
+    # Trials of a cell differ by about as much in proportion in every cell: one trial's cell borrows the others' spread.
+    spreads = [statistics.stdev(values) / means[cell] for cell, values in speeds.items() if len(values) > 1]
+    within = statistics.fmean(spreads) if spreads else None
+    work, variance, is_known = 0.0, 0.0, True
+    for cell, epochs in left.items():
+        mean = means.get(cell, overall)
+        work += epochs * mean
+        spread = between if cell not in means else None if within is None else within * mean / len(speeds[cell]) ** 0.5
+        if spread is None:
+            is_known = is_known and not epochs
+        else:
+            variance += (epochs * spread) ** 2
+    longest = max((row["epochs_budget"] - row["epochs_run"]) * means.get(_cell(row), overall) for row in running)
+    plus_minus = _NORMAL_95 * math.sqrt(variance) / len(running) if is_known else None
+    return Left(seconds=max(work / len(running), longest), plus_minus=plus_minus)
+
+
+def _cell(row: Row) -> str:
+    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
+
+
+def _epoch_seconds(rows: Iterable[Row]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row["epochs_run"] and row["duration_s"]:
+            found.setdefault(_cell(row), []).append(row["duration_s"] / row["epochs_run"])
+    return found
+
+
+def _epochs_left(scope: Scope, rows: Iterable[Row]) -> dict[str, float]:
+    left = dict.fromkeys(scope.cells, 0.0)
+    begun: Counter[tuple[str, str]] = Counter()
+    lost: Counter[str] = Counter()
+    for row in rows:
+        cell = _cell(row)
+        begun[cell, row["phase"]] += 1
+        lost[cell] += row["phase"] == "search" and row["state"] in FINAL_STATES - {"completed"}
+        if row["state"] not in FINAL_STATES:
+            left[cell] = left.get(cell, 0.0) + row["epochs_budget"] - row["epochs_run"]
+    for cell in scope.cells:
+        confirming = scope.confirming if lost[cell] < scope.points else 0
+        unbegun = max(0, scope.points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
+        left[cell] += unbegun * scope.epochs
+    return left
+
+
+def duration(seconds: float, like: float | None = None) -> str:
+    """Return a time in words, such as 40 s, 12 min or 3.5 h; in the unit in which a time `like` this one would be."""
+    minutes, unit = seconds / 60, (seconds if like is None else like) / 60
+    return f"{seconds:.0f} s" if unit < 2 else f"{minutes:.0f} min" if unit < 120 else f"{minutes / 60:.1f} h"
+
+
+def left_in_words(scope: Scope, left: Left | None) -> str:
+    """Return what is left with its uncertainty, such as `10 min to 14 min left`; empty where nothing tells."""
+    if left is None:
+        return ""
+    most = "at most " if scope.may_stop else ""
+    if left.plus_minus is None:
+        return f"{most}about {duration(left.seconds)} left"
+    most_s = left.seconds + left.plus_minus
+    low, high = duration(max(0.0, left.seconds - left.plus_minus), most_s), duration(most_s)
+    return f"{most}{low} left" if low == high else f"{most}{low} to {high} left"
+
+
+def progress_line(scope: Scope, rows: Sequence[Row]) -> str:
+    """Return in one line how far the run is."""
+    counts = count_states(scope, rows)
+    ended = sum(counts[word] for word in WORDS if word in FINAL_STATES)
+    parts = [f"{ended:,} of {scope.planned:,} trials ended", f"{counts['running']:,} running"]
+    speed = epochs_per_s(rows)
+    if speed:
+        parts.append(f"{speed:.3g} epochs/s")
+    words = left_in_words(scope, estimate_left(scope, rows))
+    return ", ".join([*parts, words] if words else parts)

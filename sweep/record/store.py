@@ -1,0 +1,479 @@
+"""A run's folder, local or at any `pyarrow.fs` URI: where the record is written and read.
+
+    study.json               what was asked for, by which code, on what
+    trials.parquet           a row per trial, replaced whole
+    epochs/part-*.parquet    rows per trial and epoch, in parts that are only ever added or merged
+    decisions.parquet        a row per judgement by early stopping, replaced whole; absent where there was none
+    checkpoints/ID/last.pt   each trial's network after its last epoch
+    failures/ID.txt          the traceback of a trial's last failure
+    damaged/                 files that were damaged when the run went on; nothing reads them
+    tune/                    Ray Tune's own state
+    optuna.journal           the trials once more, for optuna-dashboard; in a local folder
+    driver.log               what libraries printed while the run went on, and each line of the live grid
+    lease.json               the heartbeat of the process that writes
+    .lock                    held by it, in a local folder
+
+Every file appears whole, see `trainables.common.files`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar, final
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+
+from sweep.record.codec import decode, encode, serialise
+from sweep.record.document import read_json, write_json
+from sweep.record.lease import LEASE, Lease
+from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.record.selection import best_epochs, criterion_column
+from trainables.common.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
+from trainables.common.validation import line, shown
+
+_PART = re.compile(r"part-(\d{8})\.parquet")
+_KEYS = ["trial_id", "epoch"]
+_STUDY_KEYS = {"study": dict, "data": dict, "planned_trials": int, "created": str}
+_READ_ATTEMPTS = 5
+_LOCK = ".lock"
+TRIAL_ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"
+"""What names a trial, and its folders."""
+T = TypeVar("T")
+
+
+def check_name(name: str) -> str:
+    """Return a run's name where it can safely be a folder's.
+
+    Raises:
+        ValueError: it holds anything but letters, digits, dots, hyphens and underscores, or starts with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            "name must be at most 100 letters, digits, dots, hyphens and underscores and start with a letter, digit or "
+            f"underscore, got {name!r}."
+        )
+    return name
+
+
+def run_location(output: str, name: str) -> str:
+    """Return where the run `name` lies in `output`, a folder or URI.
+
+    Raises:
+        ValueError: the name cannot be a folder's, or `output` is no folder or URI.
+    """
+    check_name(name)
+    check_path("output", output)
+    _, separator, rest = output.partition("://")
+    if not separator:
+        if not output.strip():
+            raise ValueError(f"output must be a folder or a URI, got {output!r}.")
+        return str(Path(os.path.expanduser(output)) / name)  # noqa: PTH111 - Path.expanduser raises for ~nobody
+    if not rest.partition("?")[0].strip("/"):
+        raise ValueError(f"output must be a folder or a URI with a path, got {output!r}.")
+    return _inside(output, name)
+
+
+def write_local(file: Path, data: bytes) -> None:
+    """Write a local file whole, and its folder where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(pafs.LocalFileSystem(), str(file), data)
+
+
+@final
+class Store:
+    """The record of one run. One process writes; any number read, also while it is written."""
+
+    def __init__(self, location: str) -> None:
+        """Open the folder or URI; nothing is made until something is written.
+
+        Raises:
+            ValueError: the URI cannot be understood, or holds a password.
+        """
+        check_path("A run's location", location)
+        self._filesystem: pafs.FileSystem
+        self._root: str
+        if "://" in location:
+            self._filesystem, self._root = _open_uri(location)
+        else:
+            self._filesystem, self._root = filesystem_of(location)
+        self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        self._lease: Lease | None = None
+        self.location = self._root if self._is_local else location
+
+    @contextmanager
+    def locked(self, say: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+        """Keep other processes from writing here until the context ends, also those on other machines.
+
+        Args:
+            say: told that this waits to see whether another process is alive.
+
+        Raises:
+            ValueError: another process writes here, or nobody can.
+        """
+        with ExitStack() as stack:
+            if self._is_local:
+                # The kernel frees it with its process: on one machine nobody need wait for a heartbeat.
+                stack.enter_context(self._file_lock())
+                self._clear()
+            lease = Lease(self._filesystem, f"{self._root}/{LEASE}", self.location, is_shared=not self._is_local)
+            stack.enter_context(lease.held(say))
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    @property
+    def lost_to(self) -> str:
+        """Which process has taken over from this one, in words; empty while it holds the run, or does not try to."""
+        return self._lease.lost_to if self._lease is not None else ""
+
+    def is_alive(self) -> bool | None:
+        """Return whether a process writes here now, at once; None where that cannot be told so fast."""
+        lock = Path(self._root) / _LOCK
+        try:
+            if self._is_local and lock.is_file():
+                with filelock.FileLock(lock, timeout=0):
+                    pass
+            seems = Lease(self._filesystem, f"{self._root}/{LEASE}", self.location).at_a_glance()
+        except filelock.Timeout:
+            return True
+        except OSError:
+            return None
+        # Under a lock that is free, what has a dead process's number on this machine is another one.
+        return False if self._is_local and seems is not None else seems
+
+    def _clear(self) -> None:
+        """Remove what a killed process has left half written; the files of trials are theirs to replace."""
+        for folder in (Path(self._root), Path(self._root, "epochs"), Path(self._root, "failures")):
+            for file in folder.glob(".*") if folder.is_dir() else ():
+                if is_temporary(file.name):
+                    file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
+        try:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(f"{self._root}/{_LOCK}", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise ValueError(
+                f"A run must be written by one process, got {self.location}, where another is at work; "
+                "wait for its end or choose another name."
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"output must be a folder that can be written to, got {self.location!r} ({error.strerror})."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def folder(self, name: str) -> str:
+        """Return the path or URI of a file or folder in the run's."""
+        return _inside(self.location, name)
+
+    def checkpoint(self, trial_id: str) -> str:
+        """Return the path or URI of a trial's network as it stood after its last epoch.
+
+        Raises:
+            ValueError: the id, which a damaged record may hold, could lead out of the run's folder.
+        """
+        check_trial_id(trial_id)
+        return self.folder(f"checkpoints/{trial_id}/last.pt")
+
+    def checkpoints(self, trial_id: str) -> list[str]:
+        """Return the names in the run's folder of a trial's checkpoints, the latest first; none where it has none.
+
+        Raises:
+            ValueError: as `checkpoint`, or the folder cannot be read.
+        """
+        folder = f"checkpoints/{check_trial_id(trial_id)}"
+        # last.pt sorts before previous.pt.
+        return [f"{folder}/{name}" for name in self.files(folder) if name.endswith(".pt")]
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of the run's, sorted; none where there is no such folder.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        try:
+            return self._files(folder)
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
+
+    def exists(self) -> bool:
+        """Return whether a run was begun here."""
+        return bool(self._info("study.json").is_file)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing at all is here."""
+        try:
+            found = retried(lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)))
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
+        # What a process left that was killed before it had begun a run here.
+        return all(info.base_name in (_LOCK, LEASE) or is_temporary(info.base_name) for info in found)
+
+    def write_study(self, study: dict[str, Any]) -> None:
+        """Write what the run was asked to do, with the schema's version."""
+        self._write("study.json", write_json({"schema_version": SCHEMA_VERSION, **study}))
+
+    def read_study(self) -> dict[str, Any]:
+        """Return what `write_study` wrote.
+
+        Raises:
+            ValueError: there is no run here, or its record is of another version.
+        """
+        if not self.exists():
+            raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
+        study = read_json(self.read_file("study.json"), f"{self.location}/study.json")
+        version = study.get("schema_version") if isinstance(study, dict) else None
+        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
+            raise ValueError(
+                f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with "
+                "the version of this project that wrote it."
+            )
+        missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
+        if missing:
+            raise ValueError(f"{self.location}/study.json must hold {missing[0]}, got a file without it.")
+        return study  # type: ignore[no-any-return]
+
+    def write_trials(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the table of trials."""
+        self._write("trials.parquet", encode(rows, TRIALS))
+
+    def read_trials(self) -> pa.Table:
+        """Return the table of trials, in order of `trial_id`; empty where none has begun."""
+        if not self._info("trials.parquet").is_file:
+            return TRIALS.empty_table()
+        return self._read("trials.parquet", TRIALS).sort_by("trial_id")
+
+    def write_decisions(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the table of decisions."""
+        self._write("decisions.parquet", encode(rows, DECISIONS))
+
+    def write_failure(self, trial_id: str, traceback: str) -> None:
+        """Keep the traceback of a trial's last failure."""
+        self._write(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
+
+    def read_decisions(self) -> pa.Table:
+        """Return the table of decisions, in the order in which they were made; empty where there was none."""
+        if not self._info("decisions.parquet").is_file:
+            return DECISIONS.empty_table()
+        return self._read("decisions.parquet", DECISIONS)
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
+        self._write(name, data)
+
+    def append_epochs(self, rows: list[dict[str, Any]]) -> None:
+        """Add rows as one more part."""
+        if rows:
+            number = max(self._parts(), default=-1) + 1
+            self._write(part_name(number), encode(rows, EPOCHS))
+
+    def write_epochs(self, epochs: pa.Table) -> None:
+        """Write all epochs as one part, where there is none yet.
+
+        Args:
+            epochs: of the record's schema, each once.
+        """
+        self._write(part_name(0), serialise(epochs))
+
+    def read_epochs(self) -> pa.Table:
+        """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
+        return _each_once(self.each_part(self.read_part))
+
+    def read_best_epochs(self, protocol: str) -> dict[str, float]:
+        """Return the lowest error of any epoch by trial_id, of the trials that have one.
+
+        Args:
+            protocol: the study's, which says which error.
+        """
+        return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
+
+    def merge_epochs(self, drop: Collection[str] = ()) -> None:
+        """Turn all parts into one, without the trials `drop`.
+
+        A reader sees the old parts, the old ones and the new one, or the new one. A damaged part stays as it is: its
+        rows are put back when the run goes on, see `sweep.resume.repair`.
+        """
+        parts, tables = [], []
+        for number in self._parts():
+            with suppress(ValueError):
+                tables.append(self._read(part_name(number), EPOCHS))
+                parts.append(number)
+        table = _each_once(tables)
+        if drop:
+            table = table.filter(pc.invert(pc.is_in(table["trial_id"], pa.array(sorted(drop), pa.string()))))
+        self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
+        for number in parts:
+            self._delete(part_name(number))
+
+    def each_part(self, read: Callable[[str], T]) -> list[T]:
+        """Return what `read` makes of each part of the epochs, given its name in the run's folder, in their order."""
+        for attempt in range(_READ_ATTEMPTS):
+            try:
+                return [read(part_name(number)) for number in self._parts()]
+            except FileNotFoundError:
+                # The writer merged the parts after they were listed: the rows are in another part now.
+                if attempt == _READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt has returned or raised")
+
+    def read_part(self, name: str) -> pa.Table:
+        """Return a part of the epochs, given its name in the run's folder.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        return self._read(name, EPOCHS)
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of a file in the run's folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it cannot be read.
+        """
+        path = f"{self._root}/{name}"
+        try:
+            return retried(lambda: self._read_bytes(name))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ValueError(f"{path} must be a file that can be read, got one that cannot ({why(error)}).") from error
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is a file of this name in the run's folder."""
+        return bool(self._info(name).is_file)
+
+    def put_aside(self, name: str) -> str:
+        """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
+        place = f"damaged/{PurePosixPath(name).name}"
+        retried(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
+        number = 1
+        while self.holds(place):
+            number += 1
+            place = f"damaged/{PurePosixPath(name).name}.{number}"
+        if self._lease is not None:
+            self._lease.check()
+        self._filesystem.move(f"{self._root}/{name}", f"{self._root}/{place}")
+        return place
+
+    def count_parts(self) -> int:
+        """Return how many parts the epochs are in."""
+        return len(self._parts())
+
+    def _parts(self) -> list[int]:
+        found = (_PART.fullmatch(name) for name in self._files("epochs"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def _files(self, folder: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        listing = retried(lambda: self._filesystem.get_file_info(selector))
+        return sorted(info.base_name for info in listing if info.type != pafs.FileType.Directory)
+
+    def _info(self, name: str) -> pafs.FileInfo:
+        try:
+            return retried(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self._lease is not None:
+            self._lease.check()
+        write_whole(self._filesystem, f"{self._root}/{name}", data)
+
+    def _delete(self, name: str) -> None:
+        # An answer that was lost on its way makes a second attempt find nothing.
+        with suppress(FileNotFoundError):
+            retried(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
+
+    def _read_bytes(self, name: str) -> bytes:
+        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+            return stream.read()  # type: ignore[no-any-return]
+
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        return decode(self.read_file(name), schema, f"{self._root}/{name}")
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part of the epochs in a run's folder."""
+    return f"epochs/part-{number:08d}.parquet"
+
+
+def check_trial_id(trial_id: str) -> str:
+    """Return a trial's id where it can safely be a folder's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not re.fullmatch(TRIAL_ID, trial_id):
+        raise ValueError(
+            "trial_id must be at most 250 letters, digits, dots, hyphens and underscores and start with a letter, "
+            f"digit or underscore, got {shown(trial_id)}."
+        )
+    return trial_id
+
+
+def _each_once(tables: list[pa.Table]) -> pa.Table:
+    """Return the rows of all parts, of two rows for one epoch the later, in order of trial and epoch."""
+    table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
+    table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+    last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
+    return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+
+
+def runs_in(folder: Store) -> list[Store]:
+    """Return the runs that lie directly in a folder or URI, in order of their names.
+
+    Raises:
+        ValueError: the folder is not there or cannot be read.
+    """
+    selector = pafs.FileSelector(folder._root)
+    try:
+        found = folder._filesystem.get_file_info(selector)
+    except FileNotFoundError:
+        raise ValueError(f"There is no folder {folder.location!r}: name an existing folder or URI.") from None
+    except OSError as error:
+        raise ValueError(f"The folder {folder.location!r} cannot be read: {why(error)}.") from error
+    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    stores = (Store(_inside(folder.location, name)) for name in names)
+    return [store for store in stores if store.exists()]
+
+
+def _inside(location: str, name: str) -> str:
+    """Return the path or URI of `name` in a folder; what stands behind a URI's question mark stays behind it."""
+    if "://" not in location:
+        return f"{location}/{name}"
+    path, question_mark, query = location.partition("?")
+    return f"{path.rstrip('/')}/{name}{question_mark}{query}"
+
+
+def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    if holds_password(uri):
+        raise ValueError(
+            "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
+            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"A run's location must be a folder or a URI, got {shown(uri)} ({line(error)}).") from error
+    return filesystem, check_path("A run's location", root.rstrip("/"))
+
+
+def _unreadable(location: str, error: OSError) -> ValueError:
+    return ValueError(f"A run's location must be one that can be read, got {location!r} ({why(error)}).")

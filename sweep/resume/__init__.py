@@ -1,0 +1,1 @@
+"""Resuming and extending a recorded run."""

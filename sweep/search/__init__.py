@@ -1,0 +1,1 @@
+"""Choosing hyperparameters: samplers per cell, early stopping, confirmation."""

@@ -1,0 +1,104 @@
+"""Where the study that is given differs from the one that a run has recorded, setting by setting."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from sweep.study.options import RunOptions
+from sweep.study.study import Study
+
+ELSEWHERE = ("data", "plugins")
+"""Settings that say where things lie, not what they are: a run may go on from other places."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One setting whose value is not the recorded one."""
+
+    setting: str
+    recorded: str
+    given: str
+    why: str = ""
+    """Why the given value cannot be taken, in words; empty where that needs no saying."""
+
+    def __str__(self) -> str:
+        return f"{self.setting}: recorded {self.recorded}, given {self.given}" + (f" ({self.why})" if self.why else "")
+
+
+@final
+class StudyDiffers(ValueError):  # noqa: N818 - it is what is wrong, as the user reads it
+    """What is given is not what is recorded: a sentence, with a line for each setting and what to do below it."""
+
+    def __init__(self, must: str, differences: Sequence[Difference], advice: str) -> None:
+        """Begin with the sentence.
+
+        Args:
+            must: what must hold, in words, up to what came instead.
+            differences: where it does not hold, one at the least.
+            advice: what to do, a sentence.
+        """
+        names = [difference.setting for difference in differences]
+        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        super().__init__(f"{must}, got one that differs in {listed}.")
+        self.lines = (*(f"  {difference}" for difference in differences), advice)
+        """What stands below the sentence."""
+
+
+def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) -> list[Difference]:
+    """Return the settings in which two studies differ, what was typed first: it may have changed other settings too.
+
+    Args:
+        recorded: what the run has recorded.
+        given: what the command line says.
+        typed: names of options that were given.
+    """
+    first = set(typed)
+    was, now = _settings(recorded), _settings(given)
+    found = []
+    for name in sorted(now, key=lambda name: (name not in first, name)):
+        if now[name] != was[name] and name not in ELSEWHERE:
+            said = shown(was[name]), shown(now[name])
+            if said[0] == said[1]:  # they differ in a digit that is not shown
+                said = repr(was[name]), repr(now[name])
+            found.append(Difference(setting=name, recorded=said[0], given=said[1]))
+    return found
+
+
+def plugin_differences(recorded: Sequence[dict[str, str]], given: Sequence[dict[str, str]]) -> list[Difference]:
+    """Return which of a run's plugins have other contents than they had, in their order; a new place is no difference.
+
+    Args:
+        recorded: what study.json holds under `plugins`.
+        given: the same of the files that are there now.
+    """
+    absent = {"file": "", "sha256": ""}
+    longest = max(len(recorded), len(given))
+    found = []
+    for number in range(longest):
+        was, now = (each[number] if number < len(each) else absent for each in (recorded, given))
+        if was["sha256"] != now["sha256"]:
+            said = [f"sha256 {each['sha256'][:12]}" if each["sha256"] else "none" for each in (was, now)]
+            found.append(Difference(setting=now["file"] or was["file"], recorded=said[0], given=said[1]))
+    return found
+
+
+def shown(value: Any) -> str:
+    """Return a setting's value as a line of differences shows it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def seeds_of(study: Study) -> int:
+    """Return what the option `seeds` is, with the protocol's default where it was left out."""
+    return study.confirm_seeds if study.protocol == "holdout" else study.search_seeds
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    found = RunOptions.describe(study)
+    # The number left out and the same one given are the same study.
+    found["seeds"] = seeds_of(study)
+    return {"study": study.name, **found}

@@ -1,0 +1,1 @@
+"""Files, validation and registries: what has nothing to do with training."""

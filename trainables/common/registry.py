@@ -1,0 +1,162 @@
+"""Names for things that a user may add: variants, data sets."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import re
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, final
+
+from trainables.common.validation import shown
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A mapping from name to thing, in order of registration."""
+
+    every: ClassVar[list["Registry[Any]"]] = []
+    """All registries of this process."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._things: dict[str, T] = {}
+        Registry.every.append(self)
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers what it decorates as `name`.
+
+        Raises:
+            ValueError: the name is taken, or holds anything but lower-case letters, digits and hyphens.
+        """
+        check_name(self._kind, name)
+        if name in self._things:
+            raise ValueError(f"The name of a {self._kind} must be free, got {name!r}, which is registered already.")
+
+        def decorate(thing: T) -> T:
+            self._things[name] = thing
+            return thing
+
+        return decorate
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._things:
+            raise ValueError(f"{self._kind} must be one of {', '.join(self._things)}, got {name!r}.")
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+
+def check_name(kind: str, name: object) -> None:
+    """Refuse what is no name of a thing of this kind: names become parts of paths.
+
+    Raises:
+        ValueError: it holds anything but lower-case letters, digits and single hyphens.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"The name of a {kind} must be lower-case letters, digits and single hyphens, got {name!r}.")
+
+
+def load_plugins(paths: Iterable[str], must: str = "plugins must be Python files that run") -> None:
+    """Run each Python file once in this process, so that what it registers is known here.
+
+    Args:
+        paths: the files.
+        must: how the sentence begins that refuses one which cannot be run.
+
+    Raises:
+        ValueError: a file is missing, does not end in .py, or cannot be run.
+    """
+    paths = [paths] if isinstance(paths, str) or not isinstance(paths, Iterable) else list(paths)
+    for path in paths:
+        if not isinstance(path, str) or not path.isprintable():
+            raise ValueError(f"plugins must be paths of Python files, got {shown(path)}.")
+        file = Path(path)
+        name = module_name(path)
+        if name in sys.modules:
+            continue
+        if file.suffix != ".py" or not file.is_file():
+            raise ValueError(f"plugins must be existing Python files, got {shown(path)}.")
+        spec = importlib.util.spec_from_file_location(name, file.resolve())
+        if spec is None or spec.loader is None:
+            raise ValueError(f"plugins must be importable Python files, got {shown(path)}.")
+        _run(spec, path, must)
+
+
+def read_plugins(paths: Iterable[str]) -> dict[str, str]:
+    """Return the text of each of these Python files, by its path, for a process on a machine that may not have them."""
+    return {path: Path(path).read_text(encoding="utf-8") for path in paths}
+
+
+def load_plugin_texts(texts: Mapping[str, str]) -> None:
+    """Run what `read_plugins` read as `load_plugins` would have run those files.
+
+    Raises:
+        ValueError: a text cannot be run.
+    """
+    for path, text in texts.items():
+        name = module_name(path)
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_loader(name, _Text(text, path), origin=path)
+            assert spec is not None, "the loader is given"
+            spec.has_location = True  # a file may ask for its own __file__, here as where it lies
+            _run(spec, path)
+
+
+@final
+class _Text(importlib.abc.InspectLoader):
+    """A module's source that is at hand."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self._text, self._path = text, path
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the base class's signature
+        """Return it."""
+        return self._text
+
+    def get_code(self, fullname: str) -> types.CodeType:  # noqa: ARG002 - the base class's signature
+        """Return it compiled, under the name by which a traceback leads its writer to it."""
+        return self.source_to_code(self._text, self._path)
+
+
+def module_name(path: str) -> str:
+    """Return the name of a plugin's module, which tells two files of one name apart."""
+    return f"sweep_plugin:{Path(path).resolve()}"
+
+
+def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins must be Python files that run") -> None:
+    assert spec.loader is not None, "checked before"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    before = [(registry, dict(registry._things)) for registry in Registry.every]
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[spec.name]
+        # What the file had registered before it failed goes too: mended, it can be run again in the same process.
+        for registry, things in before:
+            registry._things = things
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
+
+
+def _line(error: BaseException, path: str) -> str:
+    """Return where in the file an error came about, as `, at mine.py:3`, or nothing where it is not known."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == Path(path).name:
+        return f", at {Path(path).name}:{error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) in _names(path)]
+    return f", at {Path(path).name}:{lines[-1]}" if lines else ""
+
+
+def _names(path: str) -> tuple[Path, Path]:
+    return Path(path), Path(path).resolve()
