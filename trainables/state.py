@@ -7,7 +7,7 @@ from typing import Any, Self, final
 
 import torch
 
-from trainables.common.validation import check_names, shown
+from trainables.common.validation import check_names, from_plain, shown
 from trainables.data.batches import Feed
 from trainables.ema import WeightAverage
 from trainables.epoch_report import EpochReport
@@ -85,7 +85,7 @@ class TrainingState:
         """
         check_names(cls, held, "A training state")
         _check_state(held)
-        reports = tuple(EpochReport(**check_names(EpochReport, one, "A report")) for one in json.loads(held["reports"]))
+        reports = tuple(from_plain(EpochReport, one, "A report") for one in json.loads(held["reports"]))
         if [report.epoch for report in reports] != list(range(1, len(reports) + 1)) or not reports:
             raise ValueError("reports of every epoch from the first are needed")
         return cls(**{**held, "reports": reports})
