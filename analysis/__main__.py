@@ -1,11 +1,11 @@
-"""`python -m analysis table | report | figures | reproduction | list | published | shift | features`."""
+"""`python -m analysis table | report | figures | reproduction | published | shift | features`."""
 
 import atexit
 import gc
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import cyclopts
@@ -32,7 +32,6 @@ from analysis.tables import (
     reported_rows,
     table_rows,
 )
-from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store, runs_in
 
 OK, DAMAGED, BAD_INPUT = 0, 1, 2
@@ -174,37 +173,6 @@ def reproduction(*runs: str, format: Format = "markdown", write: Names = ()) -> 
     if not write:
         print(text)
     return _said(damages)
-
-
-@app.command(name="list")
-def list_runs(folder: str = "runs", /) -> int:
-    """Print a line per run in a folder: its study, when it was made, how many trials have ended.
-
-    Args:
-        folder: a local folder that holds runs.
-    """
-    if not Path(folder).is_dir():
-        raise ValueError(f"DIR must be an existing folder, got {folder!r}.")
-    stores = [Store(str(path)) for path in sorted(Path(folder).iterdir()) if (path / "study.json").is_file()]
-    if not stores:
-        print(f"No run lies directly in {folder}.")
-    status = OK
-    for store in stores:
-        name = Path(store.location).name
-        try:
-            evidence = read_evidence(store)
-        except ValueError as error:
-            print(f"{name}  cannot be read: {' '.join(str(error).split())}")
-            status = DAMAGED
-            continue
-        document = evidence.document
-        ended = sum(row["state"] in FINAL_STATES for row in evidence.trials)
-        told = f"{ended} of {document['planned_trials']} trials"
-        if evidence.damages:
-            told += f"  damaged: {' '.join(evidence.damages)}"
-            status = DAMAGED
-        print(f"{name}  {evidence.study['name']}  {document['created']}  {told}")
-    return status
 
 
 @app.command

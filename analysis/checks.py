@@ -1,4 +1,4 @@
-"""Numbered findings: what makes a table say less than it seems to. A number, once given, keeps its meaning.
+"""Numbered findings: what makes a table say less than it seems to. A number keeps its meaning; F9 is unused.
 
 docs/findings.md lists them. A check that does not apply finds nothing.
 """
@@ -237,17 +237,6 @@ def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def chosen_by_best_epoch(evidence: Evidence) -> Iterator[Finding]:
-    """F9: each trial was judged by its best epoch, the lowest of many draws, where it is used after its last."""
-    if evidence.study["criterion"] == "best-epoch":
-        yield Finding(
-            about="the run",
-            text="configurations were chosen by each trial's best epoch, which is too good by the luck of one epoch; "
-            "test errors are still those after the last.",
-            advice="choose by the last epoch.",
-        )
-
-
 def at_chance(evidence: Evidence) -> Iterator[Finding]:
     """F10: a chosen network guesses, but for two standard errors of the test set."""
     found = [
@@ -325,7 +314,6 @@ CHECKS: dict[str, Check] = {
     "F6": mixed_conditions,
     "F7": order_opposite_to_the_papers,
     "F8": chosen_on_test_error,
-    "F9": chosen_by_best_epoch,
     "F10": at_chance,
     "F11": lost_seeds,
     "F12": none_completed,

@@ -13,7 +13,6 @@ from sweep.record.schema import FINAL_STATES
 from sweep.record.selection import (
     HYPERPARAMETERS,
     Candidate,
-    best_epochs,
     candidates,
     rank_configurations,
     search_seeds,
@@ -90,29 +89,24 @@ class VariantResult:
         return self.error - self.half_width, self.error + self.half_width
 
 
-def summarise(
-    trials: Iterable[Trial], study: Mapping[str, Any], by: By = "variant", epochs: Iterable[Mapping[str, Any]] = ()
-) -> list[VariantResult]:
+def summarise(trials: Iterable[Trial], study: Mapping[str, Any], by: By = "variant") -> list[VariantResult]:
     """Return a result per cell, in the study's order, also for a cell whose trials have not begun.
 
     Args:
         trials: rows of the record's `trials`.
         study: what study.json holds under `study`.
         by: what makes a row; by learning rate or seed, a cell has a row for each one that a trial has.
-        epochs: rows of the record's `epochs`; read only where the study chooses by each trial's best epoch.
     """
     cells = list(product(study["datasets"], study["augmentations"], study["variants"]))
     of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
     for trial in trials:
         of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    by_best = study["criterion"] == "best-epoch"
-    best = best_epochs(epochs, study["protocol"]) if by_best else None
     results = []
     for cell, rows in of_cell.items():
         for value, part in _parts(rows, by):
             # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
             choice_is_the_cells = by == "seed" and study["protocol"] == "holdout"
-            choice = _choose(rows if choice_is_the_cells else part, study, best)
+            choice = _choose(rows if choice_is_the_cells else part, study)
             results.append(_result((*cell, value), part, choice, study, by))
     return results
 
@@ -125,7 +119,7 @@ def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
         yield value, [row for row in rows if row[by] == value]
 
 
-def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str, float] | None) -> list[Candidate]:
+def _choose(trials: Sequence[Trial], study: Mapping[str, Any]) -> list[Candidate]:
     """Return the candidates of the best configuration, none where no trial of the search was completed.
 
     Of several configurations that were confirmed it is still the one that is first on validation: the lowest of their
@@ -134,7 +128,7 @@ def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str
     protocol = study["protocol"]
     columns = visible_columns(protocol)
     searched = [{name: row[name] for name in columns} for row in trials if row["phase"] == "search"]
-    ranked = rank_configurations(candidates(searched, protocol, best), seeds=search_seeds(study))
+    ranked = rank_configurations(candidates(searched, protocol), seeds=search_seeds(study))
     return ranked[0] if ranked else []
 
 

@@ -25,7 +25,7 @@ class Evidence:
     trials: Sequence[Trial]
     """Rows of the record's `trials`."""
     epochs: Sequence[Mapping[str, Any]] = ()
-    """Rows of the record's `epochs`, where a trial was stopped or the best epoch decides."""
+    """Rows of the record's `epochs`, at which a trial was stopped."""
     damages: Sequence[str] = ()
     """A sentence for each fault of the record's files: what can be said is said of the good rows alone."""
     reported: Sequence[Mapping[str, Any]] = ()
@@ -43,7 +43,7 @@ class Evidence:
 
     def results_by(self, by: By) -> list[VariantResult]:
         """Return the results that a table by variant, learning rate or seed shows."""
-        return summarise(self.trials, self.study, by, self.epochs)
+        return summarise(self.trials, self.study, by)
 
     def names(self, results: Sequence[VariantResult]) -> str:
         """Return the variants of some results in words, with data set and augmentation where there are several."""
@@ -104,10 +104,9 @@ def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> 
     reported = _last_rows(record.epochs) if record.trials_are_lost else []
     evidence = Evidence(document=document, trials=trials, damages=damages, reported=reported)
     epochs = record.epochs.select(["trial_id", "epoch", column])
-    if study["criterion"] == "last":
-        # A trial is compared with others at the epoch after which it was stopped, and nowhere else.
-        ends = {row["epochs_run"] for row in trials if row["state"] == "stopped"}
-        epochs = epochs.filter(pc.is_in(epochs["epoch"], pa.array(sorted(ends), pa.int64())))
+    # A trial is compared with others at the epoch after which it was stopped, and nowhere else.
+    ends = {row["epochs_run"] for row in trials if row["state"] == "stopped"}
+    epochs = epochs.filter(pc.is_in(epochs["epoch"], pa.array(sorted(ends), pa.int64())))
     return replace(evidence, epochs=epochs.to_pylist())
 
 

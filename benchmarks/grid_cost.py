@@ -30,7 +30,6 @@ def _scope(trials: int) -> Scope:
         cells=tuple(f"cifar10/none/{variant}" for variant in VARIANTS),
         labels=tuple(VARIANTS),
         column="val_error",
-        by_best_epoch=False,
         rates=(),
         points=-(-trials // len(VARIANTS)),
         epochs=EPOCHS,
@@ -89,7 +88,7 @@ def main(
     threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reader, 65536), b"")], daemon=True).start()
     for drawn in (False, True):
         rows = _rows(trials)
-        shown = Trials(_scope(trials), {str(row["trial_id"]): row for row in rows}, None)
+        shown = Trials(_scope(trials), {str(row["trial_id"]): row for row in rows})
         screen = Screen(os.fdopen(os.dup(writer), "w", encoding="utf-8"), shown, Events(None))
         if drawn:
             screen.show()

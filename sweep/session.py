@@ -375,8 +375,7 @@ def _shown(prepared: Prepared) -> Iterator[View]:
     """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
     plan, store = prepared.plan, prepared.store
     document = {"study": plan.study.to_dict(), "planned_trials": plan.trials}
-    best = store.read_best_epochs(plan.study.protocol) if plan.study.criterion == "best-epoch" else None
-    trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded, best)
+    trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded)
     look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
     with shown(store, trials, prepared.console, look) as view:
         prepared.interruption.descriptor, prepared.interruption.view = view.errors, view

@@ -29,7 +29,6 @@ def document(**changes: Any) -> dict[str, Any]:
         "augmentations": ["none"],
         "variants": ["model-a", "all-cnn-a"],
         "protocol": "holdout",
-        "criterion": "last",
         "search": "grid",
         "learning_rates": {"values": list(RATES)},
         "base": {"epochs": 10},

@@ -89,9 +89,6 @@ def unchanged(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]: 
     return layers
 
 
-POOLING_PREFIXES = ("model", "convpool-cnn")
-"""The paper's networks that pool, by the first part of their names."""
-
 Rule = Callable[[list[Layer], ArchitectureConfig], list[Layer]]
 
 RULES: dict[str, Rule] = {
@@ -177,25 +174,17 @@ def _register_paper() -> None:
             register_variant(f"{prefix}-{base}")(builder)
 
 
-def register_norm(variant: str, p: float | None) -> str:
-    """Register a variant with max-pooling once more, pooling by a p-norm; return its name, such as `model-c-p2`.
+def _register_pooling() -> None:
+    """Register the two networks of base C that pool, by a p-norm instead of the maximum, such as `model-c-p2`."""
+    for prefix in ("model", "convpool-cnn"):
+        for p in (1.0, 2.0, 3.0, None):
 
-    Raises:
-        ValueError: it is no base or ConvPool network of the paper, or p is not above 0.
-    """
-    prefix, _, base = variant.rpartition("-")
-    if base not in BASES or prefix not in POOLING_PREFIXES:
-        known = ", ".join(f"{known}-{base}" for known in POOLING_PREFIXES for base in BASES)
-        raise ValueError(f"A variant that pools must be one of {known}, got {variant!r}.")
-    if p is not None and not p > 0:
-        raise ValueError(f"p must be above 0, or None to be learned, got {p!r}.")
-    name = f"{variant}-p{'learned' if p is None else f'{p:g}'.replace('.', '-')}"
+            def builder(
+                options: ArchitectureConfig, num_classes: int, rule: Rule = RULES[prefix], p: float | None = p
+            ) -> nn.Module:
+                return network(pool_by_norm(rule(base_layers("c", options, num_classes), options), p))
 
-    @register_variant(name)
-    def builder(options: ArchitectureConfig, num_classes: int) -> nn.Module:
-        return network(pool_by_norm(RULES[prefix](base_layers(base, options, num_classes), options), p))
-
-    return name
+            register_variant(f"{prefix}-c-p{'learned' if p is None else f'{p:g}'}")(builder)
 
 
 def _large_all_cnn(options: ArchitectureConfig, num_classes: int) -> nn.Module:
@@ -209,7 +198,4 @@ def _imagenet_all_cnn_b(options: ArchitectureConfig, num_classes: int) -> nn.Mod
 _register_paper()
 register_variant("large-all-cnn")(_large_all_cnn)
 register_variant("imagenet-all-cnn-b")(_imagenet_all_cnn_b)
-for _prefix in POOLING_PREFIXES:
-    for _base in BASES:
-        for _p in (1.0, 2.0, 3.0, None):
-            register_norm(f"{_prefix}-{_base}", _p)
+_register_pooling()

@@ -6,10 +6,6 @@ Source: arXiv 1412.6806v3, section 3.3, through transcriptions; the padding is k
 from trainables.config import ArchitectureConfig
 from trainables.layers import Conv, Dropout, Layer, scaled
 
-IMAGE_SIDE = 224
-"""Side in px of the crops that the network is trained on."""
-
-
 NARROWEST = 96
 """Channels of the narrowest layer that the width scales."""
 

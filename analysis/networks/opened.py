@@ -61,8 +61,8 @@ class Images:
 def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     """Return the chosen network of each cell in the study's order, all variants if none is named.
 
-    The choice is the table's, by the last epoch or the best one as the study's criterion says, and of its seeds the
-    first; where a second phase has trained it on all images, its first seed there.
+    The trial is the table's selected one, and of its seeds the first; where a second phase has trained it on all
+    images, its first seed there.
     A cell without a completed trial is left out unless its variant was asked for.
 
     Raises:

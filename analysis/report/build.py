@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +19,6 @@ from analysis.formats import TIE, Mark, Row, for_markdown, is_number, is_text, r
 from analysis.report.content import Content, content_of
 from analysis.report.svg import VARIABLES, themed
 
-ReportFormat = Literal["html", "md"]
 REPORT_FORMATS: tuple[str, ...] = ("html", "md")
 
 WIDTH_INCHES = 9.4

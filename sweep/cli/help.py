@@ -49,7 +49,6 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "protocol",
         "validation",
         "evaluate_every",
-        "criterion",
         "confirm_top",
         "seeds",
         "seed",

@@ -133,9 +133,6 @@ def run_trials(
             _tune(plan, store, searcher, losses, recorder, stop, on_wait, trainable)
         return recorder.rows
 
-    def best_epochs() -> dict[str, float] | None:
-        return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
-
     recorded = restarted(store, recorded, only)
     ends.learn(recorded.values())
     journal = _journal(plan, store, recorded)
@@ -144,7 +141,6 @@ def run_trials(
         study,
         planned_trials(study, list(recorded.values())),
         recorded,
-        best_epochs=best_epochs() if recorded else None,
     )
 
     def on_change(row: Mapping[str, Any]) -> None:
@@ -157,11 +153,10 @@ def run_trials(
 
     rows = [dict(row) for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:
-        best = best_epochs() if recorded else None
-        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped, only, ends.fits), recorded)
+        rows = run(lambda recorder: StudySearcher(study, recorded, recorder.skipped, only, ends.fits), recorded)
     if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
         return rows
-    wanted = confirmations(study, rows, best_epochs())
+    wanted = confirmations(study, rows)
     metrics.plan(planned_trials(study, rows, wanted))
     on_confirm(wanted)
     # What is confirmed no longer, after an extension, keeps the epochs that it has.

@@ -68,7 +68,6 @@ def draw(
     *,
     width: int,
     height: int | None = None,
-    best_epochs: Mapping[str, float] | None = None,
     unicode: bool = True,
 ) -> Group:
     """Return the grid as lines that are at most `width` wide, and at most `height` of them.
@@ -79,7 +78,6 @@ def draw(
         facts: what else is shown.
         width: columns of the terminal.
         height: its lines; None for as many as there are to say.
-        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         unicode: whether the terminal can show bars of block characters.
     """
     counts = count_states(scope, rows)
@@ -88,7 +86,7 @@ def draw(
     spare = 1_000_000 if height is None else height - len(head) - 2  # the grid's heading, and the legend
     tail = min(len(facts.events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
     space = 1 if tail and spare - tail > len(scope.cells) else 0
-    grid = _grid(scope, rows, best_epochs, width=width, most=spare - tail - space, unicode=unicode)
+    grid = _grid(scope, rows, width=width, most=spare - tail - space, unicode=unicode)
     events = [Text(printable(event)) for event in facts.events[len(facts.events) - tail :]]
     lines = [*head, *grid, legend, *[Text()] * space, *events]
     return Group(*(_cut(line, width) for line in lines[:height]))
@@ -127,12 +125,11 @@ def _head(scope: Scope, rows: Sequence[Row], counts: Mapping[str, int], facts: F
     speed, left = epochs_per_s(rows), left_in_words(scope, estimate_left(scope, rows))
     progress = f"{ended:,} of {scope.planned:,} trials ended" + (f"   {speed:.3g} epochs/s" if speed else "")
     error = "validation" if scope.column == "val_error" else "test"
-    epoch = "lowest of any epoch" if scope.by_best_epoch else f"epoch of {scope.epochs:,}"
     return [
         title,
         Text(progress + (f"   {left}" if left else "")),
         Text(_devices(rows) + (f"   dashboard {printable(facts.dashboard)}" if facts.dashboard else "")),
-        Text(f"{error} error in %, {epoch}; * lowest of its row", style="dim"),
+        Text(f"{error} error in %, epoch of {scope.epochs:,}; * lowest of its row", style="dim"),
     ]
 
 
@@ -159,15 +156,7 @@ def _legend(counts: Mapping[str, int], width: int) -> Text:
     return Text("  ").join(Text(f"{word[0]}{counts[word]:,}", style=STYLES[word]) for word in WORDS)
 
 
-def _grid(
-    scope: Scope,
-    rows: Sequence[Row],
-    best_epochs: Mapping[str, float] | None,
-    *,
-    width: int,
-    most: int,
-    unicode: bool,
-) -> list[Text]:
+def _grid(scope: Scope, rows: Sequence[Row], *, width: int, most: int, unicode: bool) -> list[Text]:
     """Return the heading and at most `most` lines below it."""
     longest = max(map(cell_len, scope.labels))
     second = 1 if scope.confirming else 0
@@ -185,7 +174,7 @@ def _grid(
     if fits:
         name = min(name, width - boxes * (needed + 1))
         box = min((width - name) // boxes - 1, ERROR_WIDTH + 2 + epochs + LONGEST_BAR)
-    standings = arrange(scope, rows, best_epochs, places=fits)
+    standings = arrange(scope, rows, places=fits)
     shown, said = _chosen(standings, most)
     if not fits:
         return [*_summary(scope, shown, width=width, unicode=unicode), *said]

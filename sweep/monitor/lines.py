@@ -198,15 +198,13 @@ def _protocol(study: Study) -> str:
     if study.protocol == "paper":
         return "paper, errors on the test images"
     if not study.confirm_seeds:
-        epoch = "best-epoch" if study.criterion == "best-epoch" else "last-epoch"
         return (
             f"holdout: tune on {100 - 100 * study.validation:g} % of the training set, validate on "
-            f"{100 * study.validation:g} % ({epoch} error); no test error is read, since seeds is 0"
+            f"{100 * study.validation:g} % (last-epoch error); no test error is read, since seeds is 0"
         )
     several = f" {study.confirm_top} configurations" if study.confirm_top > 1 else " configuration"
-    epoch = "best" if study.criterion == "best-epoch" else "last"
     return (
-        f"holdout, the search on {100 * study.validation:g} % of the training images by the {epoch} epoch; then the "
+        f"holdout, the search on {100 * study.validation:g} % of the training images by the last epoch; then the "
         f"best{several} of each cell on all of them, {_count(study.confirm_seeds, 'seed')} from "
         f"{study.base.seed + FIRST_FRESH_SEED}"
     )
@@ -219,7 +217,7 @@ def _early_stopping(study: Study) -> str:
         return f"{study.early_stopping}, which stops nothing in {_count(study.base.epochs, 'epoch')}"
     judged_by = " by the error of averaged weights" if study.early_stopping == "halving" else ""
     rungs = ", ".join(map(str, study.rungs))
-    return f"{study.early_stopping}, one in {study.eta} goes on{judged_by} after epoch {rungs}"
+    return f"{study.early_stopping}, one in {study.keep_one_in} goes on{judged_by} after epoch {rungs}"
 
 
 def _schedule(base: TrialConfig) -> str:

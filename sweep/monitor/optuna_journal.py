@@ -122,7 +122,7 @@ class Journal:
         self._shown[trial_id] = row["state"]
         for name in ("state", "reason"):
             self._storage.set_trial_user_attr(number, name, row[name])
-        value = self._value(row, self._curves[trial_id])
+        value = self._value(row)
         self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
         if row["state"] in FINAL_STATES:
             del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
@@ -145,7 +145,6 @@ class Journal:
             about |= {
                 "search": self._study.search,
                 "minimises": self._columns[phase],
-                "criterion": self._study.criterion,
                 "first_sampler_seed": sampler_seed(self._study, cell, 0),
             }
         else:
@@ -165,7 +164,7 @@ class Journal:
             number=-1,  # storage counts
             trial_id=-1,
             state=state,
-            value=self._value(row, curve),
+            value=self._value(row),
             # The record knows how long a trial took, not when it began.
             datetime_start=now - timedelta(seconds=row["duration_s"] or 0.0),
             datetime_complete=now if state.is_finished() else None,
@@ -189,11 +188,9 @@ class Journal:
         point = int(row["trial_id"].rpartition("_")[2])
         return {"sampler_seed": sampler_seed(self._study, cell, point)}
 
-    def _value(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> float | None:
+    def _value(self, row: Mapping[str, Any]) -> float | None:
         if row["state"] not in ("completed", "stopped"):
             return None  # Optuna's failed trials have no value
-        if row["phase"] == "search" and self._study.criterion == "best-epoch" and curve:
-            return min(curve.values())
         return row[self._columns[row["phase"]]]  # type: ignore[no-any-return]
 
 

@@ -116,7 +116,6 @@ class RunMetrics:
         planned: int,
         recorded: Mapping[str, Mapping[str, Any]],
         *,
-        best_epochs: Mapping[str, float] | None = None,
         make: Callable[[Metric], Instrument] = ray_instrument,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -127,14 +126,12 @@ class RunMetrics:
             study: what is searched.
             planned: trials of the run, both phases.
             recorded: rows of `trials` by trial_id, of a run that goes on.
-            best_epochs: each of these trials' lowest error, where the study goes by the best epoch.
             make: returns where a metric's numbers go.
             clock: seconds since 1970.
         """
         self._run = run
         self._planned = planned
         self._column = criterion_column(study.protocol)
-        self._by_best_epoch = study.criterion == "best-epoch"
         self._make = make
         self._clock = clock
         self._is_off = False
@@ -149,7 +146,7 @@ class RunMetrics:
         self._errors: dict[str, dict[str, float]] = {}
         self._best: dict[str, tuple[float, str]] = {}
         self._speeds: dict[str, dict[str, float]] = {}
-        self._guarded(self._begin, recorded, best_epochs or {})
+        self._guarded(self._begin, recorded)
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended."""
@@ -191,14 +188,14 @@ class RunMetrics:
             self._is_off = True
             logger.warning("No metrics from here on, the run goes on: %s: %s", type(error).__name__, error)
 
-    def _begin(self, recorded: Mapping[str, Mapping[str, Any]], best_epochs: Mapping[str, float]) -> None:
+    def _begin(self, recorded: Mapping[str, Mapping[str, Any]]) -> None:
         self._instruments = {metric.name: self._make(metric) for metric in METRICS}
         self._record(LAST_EPOCH, self._clock())
         for state in STATES:
             self._record(TRIALS, self._counts[state], state=state)
         self._show_plan()
-        for trial_id, row in recorded.items():
-            self._note_error(row, best_epochs.get(trial_id, row[self._column]))
+        for row in recorded.values():
+            self._note_error(row, row[self._column])
 
     def _update(self, row: Mapping[str, Any]) -> None:
         self._note_state(row)
@@ -238,9 +235,9 @@ class RunMetrics:
             return
         trial_id, cell = row["trial_id"], _cell(row)
         errors = self._errors.setdefault(cell, {})
-        before = errors.pop(trial_id, None)
+        errors.pop(trial_id, None)
         if error is not None and row["state"] not in ("diverged", "failed"):
-            errors[trial_id] = min(error, before) if self._by_best_epoch and before is not None else error
+            errors[trial_id] = error
         best = self._best.get(cell)
         if trial_id in errors and (best is None or errors[trial_id] <= best[0]):
             self._best[cell] = errors[trial_id], trial_id

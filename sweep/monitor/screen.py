@@ -33,35 +33,29 @@ PAUSE_PER_DRAW = 150.0
 class Trials:
     """The rows of a run's trials as they change, for another thread to read."""
 
-    def __init__(self, scope: Scope, rows: Mapping[str, Mapping[str, Any]], best: Mapping[str, float] | None) -> None:
+    def __init__(self, scope: Scope, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Begin with the rows of a run that goes on.
 
         Args:
             scope: what the run is to do.
             rows: of `trials` by trial_id.
-            best: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         """
         self.scope = scope
         self.changes = 0
         self._rows = {key: dict(row) for key, row in rows.items()}
-        self._best = dict(best or {})
         self._lock = threading.Lock()
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Take a trial's row as it is now."""
         with self._lock:
             self._rows[row["trial_id"]] = dict(row)
-            error = row[self.scope.column]
-            if error is not None:
-                self._best[row["trial_id"]] = min(error, self._best.get(row["trial_id"], error))
             self.changes += 1
 
-    def replace_all(self, scope: Scope, rows: Sequence[Mapping[str, Any]], best: Mapping[str, float] | None) -> None:
+    def replace_all(self, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take all rows anew, as a record has them."""
         with self._lock:
             self.scope = scope
             self._rows = {row["trial_id"]: dict(row) for row in rows}
-            self._best = dict(best or {})
             self.changes += 1
 
     def plan(self, planned: int) -> None:
@@ -70,10 +64,10 @@ class Trials:
             self.scope = replace(self.scope, planned=planned)
             self.changes += 1
 
-    def seen(self) -> tuple[list[dict[str, Any]], dict[str, float]]:
-        """Return all rows, and each trial's lowest error of any epoch."""
+    def seen(self) -> list[dict[str, Any]]:
+        """Return all rows."""
         with self._lock:
-            return list(self._rows.values()), dict(self._best)
+            return list(self._rows.values())
 
 
 @final
@@ -162,7 +156,7 @@ class Screen:
             height: lines, None for as many as there are.
             events: what stands below it, by default what happened last.
         """
-        rows, best = self._trials.seen()
+        rows = self._trials.seen()
         facts = Facts(
             dashboard=self._dashboard,
             title=self.title(),
@@ -170,7 +164,7 @@ class Screen:
         )
         can = (self.console.encoding or "").startswith("utf")
         scope = self._trials.scope
-        return draw(scope, rows, facts, width=width, height=height, best_epochs=best, unicode=can)
+        return draw(scope, rows, facts, width=width, height=height, unicode=can)
 
     def run(self, ended: threading.Event) -> None:
         """Draw whenever something has changed, until the event; what goes wrong here ends the drawing, not the run."""
@@ -292,7 +286,7 @@ def line_a_minute(
 
     def work(ended: threading.Event) -> None:
         while not ended.wait(period_s):
-            line = progress_line(trials.scope, trials.seen()[0])
+            line = progress_line(trials.scope, trials.seen())
             console.print(f"{'progress':>15}  {line}", highlight=False, soft_wrap=True, markup=False)
 
     return work

@@ -59,7 +59,6 @@ class Run:
     document: Mapping[str, Any]
     scope: Scope
     rows: Sequence[Mapping[str, Any]]
-    best_epochs: Mapping[str, float] | None
     alive: bool | None
 
     @property
@@ -100,21 +99,18 @@ def read_run(store: Store) -> Run:
     alive = store.is_alive()
     document = store.read_study()
     scope = Scope.from_document(document, Path(store.location.partition("?")[0]).name)
-    best = store.read_best_epochs(document["study"]["protocol"]) if scope.by_best_epoch else None
     rows = store.read_trials().to_pylist()
     if alive is False:
         # The process that would have said otherwise is no more.
         rows = [row | {"state": "pending"} if row["state"] == "running" else row for row in rows]
-    return Run(store=store, document=document, scope=scope, rows=rows, best_epochs=best, alive=alive)
+    return Run(store=store, document=document, scope=scope, rows=rows, alive=alive)
 
 
 def as_json(run: Run) -> dict[str, Any]:
     """Return all that is shown of a run as plain values: errors as fractions in [0, 1], times in s."""
     left = estimate_left(run.scope, run.rows)
     cells = []
-    for name, standing in zip(
-        run.scope.cells, arrange(run.scope, run.rows, run.best_epochs, places=False), strict=True
-    ):
+    for name, standing in zip(run.scope.cells, arrange(run.scope, run.rows, places=False), strict=True):
         best = standing.best
         confirm = standing.confirm.best(completed=True) if standing.confirm else None
         cells.append(
@@ -164,7 +160,7 @@ def table_of(runs: Sequence[Run], now: datetime) -> Table:
     for run in runs:
         cells = (
             f"{standing.label} {100 * standing.best[0]:.2f}"
-            for standing in arrange(run.scope, run.rows, run.best_epochs, places=False)
+            for standing in arrange(run.scope, run.rows, places=False)
             if standing.best
         )
         words = (
@@ -194,7 +190,7 @@ def follow(
         every_s: how often the record is read.
     """
     run = read_run(store)
-    trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows}, run.best_epochs)
+    trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows})
     events = Events(None)
     live = is_live(console.file, plain=plain)  # type: ignore[arg-type]
     screen = Screen(console.file, trials, events) if live else None  # type: ignore[arg-type]
@@ -217,8 +213,8 @@ def follow(
             wait(every_s)
             since += every_s
             run = _read_again(run, say)
-            before = {row["trial_id"]: row["state"] for row in trials.seen()[0]}
-            trials.replace_all(run.scope, run.rows, run.best_epochs)
+            before = {row["trial_id"]: row["state"] for row in trials.seen()}
+            trials.replace_all(run.scope, run.rows)
             for row in run.rows:
                 if row["state"] in FINAL_STATES and before.get(row["trial_id"]) not in FINAL_STATES:
                     _say(say, _ended(run.scope, row))
@@ -280,7 +276,7 @@ def status(
             return
         facts = Facts(title=f"{run.words}, begun {age(run.document['created'], datetime.now(UTC))} ago")
         can = (console.encoding or "").startswith("utf")
-        drawn = draw(run.scope, run.rows, facts, width=console.width, best_epochs=run.best_epochs, unicode=can)
+        drawn = draw(run.scope, run.rows, facts, width=console.width, unicode=can)
         console.print(drawn)
         return
     if follow:

@@ -62,7 +62,6 @@ SCHEMA: Mapping[str, Any] = _object(
                 "augmentations": _NAMES,
                 "variants": _NAMES,
                 "protocol": {"enum": ["holdout", "paper"]},
-                "criterion": {"enum": ["last", "best-epoch"]},
                 "search": {"type": "string"},
                 "early_stopping": {"type": "string"},
                 "trials_per_cell": _SEEDS,

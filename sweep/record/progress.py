@@ -40,7 +40,6 @@ class Scope:
     """The cells' names, without what all of them share."""
     column: str
     """The error that the search goes by, of `trials` and `epochs`."""
-    by_best_epoch: bool
     rates: tuple[float, ...]
     """The learning rates of a grid; empty where a sampler draws points."""
     points: int
@@ -77,7 +76,6 @@ class Scope:
                 cells=tuple("/".join(cell) for cell in cells),
                 labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
                 column=criterion_column(study["protocol"]),
-                by_best_epoch=study["criterion"] == "best-epoch",
                 rates=tuple(study["learning_rates"]["values"]) if study["search"] == "grid" else (),
                 points=points_per_cell(study),
                 epochs=study["base"]["epochs"],
@@ -189,15 +187,12 @@ class CellStanding:
         return (self.search.best(completed=True) if self.is_over else None) or self.search.best(completed=False)
 
 
-def arrange(
-    scope: Scope, rows: Iterable[Row], best_epochs: Mapping[str, float] | None = None, *, places: bool = True
-) -> list[CellStanding]:
+def arrange(scope: Scope, rows: Iterable[Row], *, places: bool = True) -> list[CellStanding]:
     """Return how each cell stands, in the study's order. Rows of other cells are passed over.
 
     Args:
         scope: what the run is to do.
         rows: of `trials`.
-        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         places: whether each learning rate, or point, is looked at by itself.
     """
     of_cell: dict[str, list[Row]] = {cell: [] for cell in scope.cells}
@@ -218,7 +213,7 @@ def arrange(
         number = 0
         # A point's number is in its trial's name, which is as long as its cell's other ones.
         for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.rates else of_cell[cell]:
-            error = _error(scope, row, best_epochs)
+            error = _error(scope, row)
             if row["phase"] == "confirm":
                 if standing.confirm is not None:
                     standing.confirm.add(row, error)
@@ -239,15 +234,10 @@ def arrange(
     return standings
 
 
-def _error(scope: Scope, row: Row, best_epochs: Mapping[str, float] | None) -> float | None:
+def _error(scope: Scope, row: Row) -> float | None:
     if row["state"] in ("diverged", "failed"):
         return None
-    if row["phase"] == "confirm":
-        error = row["test_error"]
-    elif scope.by_best_epoch and best_epochs is not None:
-        error = best_epochs.get(row["trial_id"])
-    else:
-        error = row[scope.column]
+    error = row["test_error" if row["phase"] == "confirm" else scope.column]
     return None if error is None else float(error)
 
 

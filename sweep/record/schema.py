@@ -18,15 +18,12 @@ State = Literal["pending", "running", "completed", "stopped", "diverged", "faile
 FINAL_STATES: frozenset[str] = frozenset({"completed", "stopped", "diverged", "failed"})
 STATES: tuple[str, ...] = get_args(State)
 
-Phase = Literal["search", "confirm"]
-"""`search` chooses hyperparameters; `confirm` retrains the choice. The `paper` protocol has no second phase."""
-
 _METADATA = {"schema_version": str(SCHEMA_VERSION)}
 
 TRIALS = pa.schema(
     [
         ("trial_id", pa.string()),
-        ("phase", pa.string()),
+        ("phase", pa.string()),  # `search` selects hyperparameters, `confirm` retrains the selected ones
         ("dataset", pa.string()),
         ("augmentation", pa.string()),
         ("variant", pa.string()),

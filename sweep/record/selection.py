@@ -70,25 +70,7 @@ def points_per_cell(study: Mapping[str, Any]) -> int:
     return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
 
 
-def best_epochs(epochs: Iterable[Mapping[str, Any]], protocol: str) -> dict[str, float]:
-    """Return the lowest error of any epoch by trial_id, of the trials that have one.
-
-    Args:
-        epochs: rows of `epochs`; columns beyond `trial_id` and `criterion_column` are not looked at.
-        protocol: the study's.
-    """
-    column = criterion_column(protocol)
-    best: dict[str, float] = {}
-    for row in epochs:
-        error = row[column]
-        if error is not None:
-            best[row["trial_id"]] = min(error, best.get(row["trial_id"], error))
-    return best
-
-
-def candidates(
-    trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
-) -> list[Candidate]:
+def candidates(trials: Iterable[Mapping[str, Any]], protocol: str) -> list[Candidate]:
     """Return the completed trials of the search among the trials of a cell.
 
     One without an error is none.
@@ -96,15 +78,12 @@ def candidates(
     Args:
         trials: rows of `trials`; columns beyond `visible_columns` are not looked at.
         protocol: the study's.
-        best_epochs: lowest error of any epoch by trial_id, where that one decides instead of the last epoch's. A trial
-            that is not there has no best epoch to be judged by and is no candidate.
     """
     found = []
     for row in trials:
         seen = {name: row[name] for name in visible_columns(protocol)}
-        is_known = best_epochs is None or seen["trial_id"] in best_epochs
-        if seen["phase"] == "search" and seen["state"] == "completed" and is_known:
-            error = seen[_CRITERION[protocol]] if best_epochs is None else best_epochs[seen["trial_id"]]
+        if seen["phase"] == "search" and seen["state"] == "completed":
+            error = seen[_CRITERION[protocol]]
             if error is None:  # a damaged record may have lost it
                 continue
             found.append(

@@ -32,7 +32,6 @@ from sweep.record.codec import decode, encode, serialise
 from sweep.record.document import read_json, write_json
 from sweep.record.lease import LEASE, Lease
 from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
-from sweep.record.selection import best_epochs, criterion_column
 from trainables.common.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
 from trainables.common.validation import line, shown
 
@@ -294,14 +293,6 @@ class Store:
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
         return _each_once(self.each_part(self.read_part))
-
-    def read_best_epochs(self, protocol: str) -> dict[str, float]:
-        """Return the lowest error of any epoch by trial_id, of the trials that have one.
-
-        Args:
-            protocol: the study's, which says which error.
-        """
-        return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
 
     def merge_epochs(self, drop: Collection[str] = ()) -> None:
         """Turn all parts into one, without the trials `drop`.

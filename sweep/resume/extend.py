@@ -121,7 +121,7 @@ def _blocks(recorded: Study, given: Study) -> str:
     """Return why trials cannot join those of a cell that have waited for each other, in words."""
     if recorded.early_stopping != "halving" or recorded.points_per_cell == given.points_per_cell:
         return ""
-    size = recorded.eta ** len(recorded.rungs)
+    size = recorded.keep_one_in ** len(recorded.rungs)
     if recorded.points_per_cell % size == 0:
         return ""
     return (

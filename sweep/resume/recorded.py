@@ -56,13 +56,9 @@ class Recorded:
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
         return rows | running | reopened(searched, self.study.base.epochs)
 
-    def best_epochs(self) -> dict[str, float] | None:
-        """Return the lowest error of any epoch by trial_id, where the study chooses by it."""
-        return self.store.read_best_epochs(self.study.protocol) if self.study.criterion == "best-epoch" else None
-
     def is_done(self) -> bool:
         """Return whether there is nothing left to run."""
-        return is_done(self.study, list(self.trials().values()), self.best_epochs())
+        return is_done(self.study, list(self.trials().values()))
 
     def wanted(self, trials: Mapping[str, Mapping[str, Any]]) -> dict[str, TrialConfig] | None:
         """Return the trials that confirm, by trial_id; None where the search has yet to end.
@@ -72,7 +68,7 @@ class Recorded:
         """
         if len(search_ended(trials.values())) < len(self.study.cells()) * self.study.points_per_cell:
             return None
-        return confirmations(self.study, trials.values(), self.best_epochs()) if self.study.confirm_seeds else {}
+        return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
 
 
 def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:

@@ -18,9 +18,7 @@ from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 
 
-def confirmations(
-    study: Study, trials: Iterable[Mapping[str, Any]], best_epochs: Mapping[str, float] | None = None
-) -> dict[str, TrialConfig]:
+def confirmations(study: Study, trials: Iterable[Mapping[str, Any]]) -> dict[str, TrialConfig]:
     """Return the trials of the second phase by their ids: of each cell the best configurations, with fresh seeds.
 
     They train on all training images and read the test error once. Seeds come first, so that every cell has its first
@@ -32,7 +30,6 @@ def confirmations(
     Args:
         study: of the protocol `holdout`.
         trials: rows of `trials`.
-        best_epochs: lowest error of any epoch by trial_id, where the study's criterion is `best-epoch`.
     """
     of_cell: dict[str, list[Mapping[str, Any]]] = {cell.cell: [] for cell in study.cells()}
     for row in trials:
@@ -42,9 +39,9 @@ def confirmations(
         )
     found = {}
     chosen = {
-        cell.cell: rank_configurations(
-            candidates(of_cell[cell.cell], study.protocol, best_epochs), seeds=study.search_seeds
-        )[: study.confirm_top]
+        cell.cell: rank_configurations(candidates(of_cell[cell.cell], study.protocol), seeds=study.search_seeds)[
+            : study.confirm_top
+        ]
         for cell in study.cells()
     }
     ranks = {
@@ -82,19 +79,18 @@ def _ranks(chosen: Iterable[tuple[float, ...]], trials: Iterable[Mapping[str, An
     return {one: taken[one] if one in taken else next(free) for one in chosen}
 
 
-def is_done(study: Study, trials: Sequence[Mapping[str, Any]], best_epochs: Mapping[str, float] | None = None) -> bool:
+def is_done(study: Study, trials: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether all trials of a study have ended, those of the second phase too.
 
     Args:
         study: what is run.
         trials: rows of `trials`.
-        best_epochs: as `confirmations` takes them.
     """
     now = reopened({row["trial_id"]: row for row in trials}, study.base.epochs)
     if len(search_ended(now.values())) < len(study.cells()) * study.points_per_cell:
         return False
     ended = {trial_id for trial_id, row in now.items() if row["state"] in FINAL_STATES}
-    return not study.confirm_seeds or confirmations(study, trials, best_epochs).keys() <= ended
+    return not study.confirm_seeds or confirmations(study, trials).keys() <= ended
 
 
 def search_ended(trials: Iterable[Mapping[str, Any]]) -> set[str]:

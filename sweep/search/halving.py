@@ -39,37 +39,37 @@ class Decision:
     """`go on` with an error above the cut: no other trial of the cell was left that could complete."""
 
 
-def rungs_of(config: TrialConfig, first_rung: int | None = None, reduction_factor: int = REDUCTION_FACTOR) -> list[int]:
+def rungs_of(config: TrialConfig, first_rung: int | None = None, keep_one_in: int = REDUCTION_FACTOR) -> list[int]:
     """Return the epochs after which trials are judged, in order; the last epoch is none of them.
 
     Args:
         config: a trial of the study.
-        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None judges one epoch
+        first_rung: the first of them; the next ones are `keep_one_in` times as late each. None judges one epoch
             after each drop of the learning rate: before the first, small rates look better than they end.
-        reduction_factor: ASHA's eta.
+        keep_one_in: one trial in this many goes on from each, ASHA's eta.
     """
     if first_rung is None:
         return sorted({drop + 1 for drop in config.drop_epochs if drop + 1 < config.epochs})
     rungs = []
     while first_rung < config.epochs:
         rungs.append(first_rung)
-        first_rung *= reduction_factor
+        first_rung *= keep_one_in
     return rungs
 
 
 def halving_rungs(
-    config: TrialConfig, first_rung: int | None = None, reduction_factor: int = HALVING_FACTOR
+    config: TrialConfig, first_rung: int | None = None, keep_one_in: int = HALVING_FACTOR
 ) -> tuple[int, ...]:
     """Return the epochs after which trials wait for each other, in order; the last epoch is none of them.
 
     Args:
         config: a trial of the study.
-        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None takes two: halfway
+        first_rung: the first of them; the next ones are `keep_one_in` times as late each. None takes two: halfway
             to the first drop of the learning rate, and one epoch after it.
-        reduction_factor: one trial in this many goes on from each.
+        keep_one_in: one trial in this many goes on from each.
     """
     if first_rung is not None:
-        return tuple(rungs_of(config, first_rung, reduction_factor))
+        return tuple(rungs_of(config, first_rung, keep_one_in))
     first_drop = min(config.drop_epochs, default=config.epochs)
     return tuple(sorted(rung for rung in {first_drop // 2, first_drop + 1} if 1 <= rung < config.epochs))
 
@@ -78,19 +78,19 @@ def halving_rungs(
 class CellASHA:
     """The rungs of one cell and who has arrived at them.
 
-    A trial arrives at a rung with its error after that epoch. It goes on if it is among the best n // eta of the n
-    trials that have arrived so far, itself included, or the best one where that is none. Who ties with the last of them
-    goes on too. NaN is worse than any error and never goes on by its rank. A decision is final: what arrives later
-    changes no earlier one.
+    A trial arrives at a rung with its error after that epoch. It goes on if it is among the best n // keep_one_in of
+    the n trials that have arrived so far, itself included, or the best one where that is none. Who ties with the last
+    of them goes on too. NaN is worse than any error and never goes on by its rank. A decision is final: what arrives
+    later changes no earlier one.
 
     Whatever its rank, a trial goes on unless another trial of the cell has completed or can still complete, which is
     one that was added, has not ended and was not told to stop. So a cell whose trials do not end by themselves has a
     full-length one, whatever the order of arrivals.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int = REDUCTION_FACTOR) -> None:
+    def __init__(self, rungs: Sequence[int], keep_one_in: int = REDUCTION_FACTOR) -> None:
         """Begin with nobody on the rungs."""
-        self._reduction_factor = reduction_factor
+        self._keep_one_in = keep_one_in
         self._errors: dict[int, list[float]] = {rung: [] for rung in rungs}
         self._decided: dict[tuple[str, int], Decision] = {}
         self._alive: set[str] = set()
@@ -126,7 +126,7 @@ class CellASHA:
         arrived = self._errors[epoch]
         arrived.append(error)
         best = sorted(value for value in arrived if not math.isnan(value))
-        places = max(1, len(arrived) // self._reduction_factor)
+        places = max(1, len(arrived) // self._keep_one_in)
         # With fewer errors than places, all of them go on.
         cut = best[min(places, len(best)) - 1] if best else math.inf
         others_left = self._has_completed or bool(self._alive - {trial_id})
@@ -155,16 +155,16 @@ class CellHalving:
     not on the order in which trials come, and a search that learns from its trials waits for one bracket at a time.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int, trials: int) -> None:
+    def __init__(self, rungs: Sequence[int], keep_one_in: int, trials: int) -> None:
         """Begin with nobody on the rungs.
 
         Args:
             rungs: the epochs after which trials are judged, in order.
-            reduction_factor: one trial in this many goes on from each rung.
+            keep_one_in: one trial in this many goes on from each rung.
             trials: of the cell in all; the last bracket may be smaller.
         """
-        self._rungs, self._reduction_factor, self._trials = tuple(rungs), reduction_factor, trials
-        self._size = min(reduction_factor ** len(rungs), trials)
+        self._rungs, self._keep_one_in, self._trials = tuple(rungs), keep_one_in, trials
+        self._size = min(keep_one_in ** len(rungs), trials)
         self._arrived: dict[tuple[int, int], tuple[str, float]] = {}
         self._ended: set[int] = set()
         self._decided: dict[tuple[int, int], Decision] = {}
@@ -217,7 +217,7 @@ class CellHalving:
             }
             if not arrived or any(member not in self._ended and member not in arrived for member in left):
                 return []
-            return self._rank(arrived, rung, max(1, len(bracket) // self._reduction_factor**passed))
+            return self._rank(arrived, rung, max(1, len(bracket) // self._keep_one_in**passed))
         return []
 
     def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:

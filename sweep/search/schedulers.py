@@ -29,7 +29,7 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
             tell: called with each decision, before its trial's result reaches Tune's callbacks.
         """
         super().__init__()
-        self._rungs, self._reduction_factor = study.rungs, study.eta
+        self._rungs, self._keep_one_in = study.rungs, study.keep_one_in
         self._tell = tell
         self._of_cell: dict[str, CellASHA] = {}
 
@@ -80,7 +80,7 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
 
     def _asha(self, cell: str) -> CellASHA:
         if cell not in self._of_cell:
-            self._of_cell[cell] = CellASHA(self._rungs, self._reduction_factor)
+            self._of_cell[cell] = CellASHA(self._rungs, self._keep_one_in)
         return self._of_cell[cell]
 
 
@@ -102,7 +102,7 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._tell = tell
         self._of_cell = {
-            cell.cell: CellHalving(study.rungs, study.eta, study.points_per_cell) for cell in study.cells()
+            cell.cell: CellHalving(study.rungs, study.keep_one_in, study.points_per_cell) for cell in study.cells()
         }
         self._waiting: set[str] = set()
 

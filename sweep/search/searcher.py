@@ -168,7 +168,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self,
         study: Study,
         recorded: Mapping[str, Mapping[str, Any]] | None = None,
-        best_epochs: Mapping[str, float] | None = None,
         skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
         only: Container[str] | None = None,
         fits: Callable[[str], bool] = lambda _: True,
@@ -178,8 +177,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         Args:
             study: what to search.
             recorded: rows of `trials` by trial_id, of a run that goes on; those in a final state are not run again.
-            best_epochs: lowest error of any epoch by trial_id, of the same run; read where the study's criterion is
-                `best-epoch`.
             skip: called with trial_id, phase, configuration and reason of each trial that is not run, since others of
                 its cell have failed in the same way.
             only: variants whose trials are dealt; None deals all.
@@ -188,9 +185,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
         self._epochs = study.base.epochs
-        self._by_best_epoch = study.criterion == "best-epoch"
-        self._recorded_best = dict(best_epochs or {})
-        self._best: dict[str, float] = {}
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._is_dealt = [only is None or cell.variant in only for cell in study.cells()]
         self._fits, self._is_out_of_time = fits, False
@@ -218,8 +212,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             done = self._recorded.get(name)
             if done is not None and done["state"] in FINAL_STATES:
                 error = done["val_error"] if done["val_error"] is not None else done["test_error"]
-                if self._by_best_epoch and done["state"] != "diverged":
-                    error = self._recorded_best.get(name, error)
                 cell.tell(name, done["state"], error)
                 continue
             self._known[name] = (number, config)
@@ -256,15 +248,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Hear how a trial failed for good, before Ray Tune says that it ended."""
         self._failures.setdefault(self._known[name][0], []).append(signature)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Note the lowest error of the trial's epochs."""
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """Note that a trial of the cell has trained an epoch."""
         self._have_trained.add(self._known[self._running[trial_id]][0])
-        self._best[trial_id] = min(result[METRIC], self._best.get(trial_id, result[METRIC]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
         name = self._running.pop(trial_id)
-        best = self._best.pop(trial_id, None)
         if name in self._lost:
             self._lost.discard(name)
             self._may_go_on.append(name)
@@ -272,15 +262,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if error or not result:
             self._tell(name, "failed", None)
             return
-        told = result[METRIC]
-        # A trial that diverged is as bad as can be, whatever it reached before.
-        if self._by_best_epoch and best is not None and result["state"] != "diverged":
-            told = min(best, told)
         if name in self._aside:
-            self._aside[name] = told
+            self._aside[name] = result[METRIC]
         else:
             stopped = result["state"] == "running" and result["epoch"] < self._epochs
-            self._tell(name, "stopped" if stopped else "completed", told)
+            self._tell(name, "stopped" if stopped else "completed", result[METRIC])
 
     def _start(self, trial_id: str, name: str) -> dict[str, Any]:
         _, config = self._known[name]

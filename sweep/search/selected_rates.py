@@ -28,7 +28,6 @@ def with_selected_rates(study: Study, location: str) -> Study:
         check_document(document, f"{store.location}/study.json")
         earlier = document["study"]
         rows = store.read_trials().to_pylist()
-        best = store.read_best_epochs(earlier["protocol"]) if earlier.get("criterion") == "best-epoch" else None
     except ValueError as error:
         raise ValueError(f"rates_from: {error}") from error
     selected: dict[tuple[str, str, str], float] = {}
@@ -37,8 +36,7 @@ def with_selected_rates(study: Study, location: str) -> Study:
         for dataset, augmentation in cells:
             cell = (dataset, augmentation, variant)
             of_cell = [row for row in rows if (row["dataset"], row["augmentation"], row["variant"]) == cell]
-            found = candidates(of_cell, earlier["protocol"], best)
-            ranked = rank_configurations(found, seeds=search_seeds(earlier))
+            ranked = rank_configurations(candidates(of_cell, earlier["protocol"]), seeds=search_seeds(earlier))
             if ranked:
                 selected[cell] = ranked[0][0].configuration[HYPERPARAMETERS.index("lr")]
     missing = [variant for variant in study.variants if not any(cell[2] == variant for cell in selected)]

@@ -15,8 +15,7 @@ def warm_started(study: Study, location: str) -> Study:
     """Return the study with what the run at `location` tells it.
 
     A completed trial counts where the study has its cell, each of its hyperparameters lies in what is searched or is
-    that cell's own, and it has the error that the study's protocol and criterion minimise: under `holdout` never a test
-    error, and that of its best epoch where the criterion says so, whatever the earlier run's was.
+    that cell's own, and it has the error that the study's protocol minimises: under `holdout` never a test error.
 
     Args:
         study: the study of the run that is about to begin.
@@ -31,7 +30,6 @@ def warm_started(study: Study, location: str) -> Study:
         store = Store(location)
         store.read_study()
         rows = store.read_trials().to_pylist()
-        best = store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
     cells = {cell.cell: cell for cell in study.cells()}
@@ -41,18 +39,17 @@ def warm_started(study: Study, location: str) -> Study:
         for candidate in candidates([row], study.protocol):
             values: dict[str, Any] = dict(zip(HYPERPARAMETERS, candidate.configuration, strict=True))
             cell = f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
-            found = candidate.error if best is None else best.get(candidate.trial_id)
             if cell not in cells:
                 elsewhere += 1
-            elif found is None or not _fits(study, cells[cell], values):
+            elif not _fits(study, cells[cell], values):
                 outside += 1
             else:
-                points.append(EarlierPoint(cell=cell, error=found, **values))
+                points.append(EarlierPoint(cell=cell, error=candidate.error, **values))
     if not points:
         raise ValueError(
             f"warm_start must be a run with completed trials in this study's cells and ranges that have the error of "
             f"its protocol {study.protocol}, got {store.location}, of whose {len(rows)} trials {elsewhere + outside} "
-            f"completed: {elsewhere} in other cells, {outside} outside the ranges or without that error."
+            f"completed: {elsewhere} in other cells, {outside} outside the ranges."
         )
     return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
 

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
 from sweep.cli.help import HELP, HELP_ALL, Formatter
-from sweep.study.study import DIMENSIONS, Criterion, EarlyStopping, Protocol, Study
+from sweep.study.study import DIMENSIONS, EarlyStopping, Protocol, Study
 from trainables.common.validation import line, shown
 from trainables.config import (
     ArchitectureConfig,
@@ -256,8 +256,6 @@ class RunOptions:
     """Share of each class's training images that holdout holds out in its search."""
     evaluate_every: Whole = None
     """Epochs from one measurement of the errors to the next; those of the last epoch are always measured."""
-    criterion: Criterion | None = None
-    """Which epoch decides in the search of holdout: last, or best-epoch, which is optimistic."""
     confirm_top: Whole = None
     """Configurations of each cell that holdout confirms."""
 

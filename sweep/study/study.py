@@ -21,9 +21,6 @@ Protocol = Literal["holdout", "paper"]
 each test error once; `paper`: read the test error of each full-length trial and take the lowest, as the paper seems to
 have done."""
 
-Criterion = Literal["last", "best-epoch"]
-"""Which epoch's error decides in the search: the last one's, or the lowest of any, which is optimistic."""
-
 EarlyStopping = Literal["none", "asha", "halving"]
 """`asha`: each trial is judged when it comes to a rung; `halving`: trials wait at rungs for each other, and are judged
 by the error of averaged weights."""
@@ -104,9 +101,6 @@ class Study:
     validation: float = 0.1
     """Share of each class's training images that `holdout` holds out in its search."""
 
-    criterion: Criterion = "last"
-    """Which epoch decides in the search of `holdout`."""
-
     confirm_top: int = 1
     """How many configurations of each cell `holdout` confirms, the best ones on the held-out images."""
 
@@ -134,7 +128,6 @@ class Study:
             ("search", SEARCHES),
             ("early_stopping", get_args(EarlyStopping)),
             ("protocol", get_args(Protocol)),
-            ("criterion", get_args(Criterion)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(getattr(self, name))}.")
@@ -202,10 +195,6 @@ class Study:
             raise ValueError(f"validation must be above 0 and at most 0.5, got {self.validation:g}.")
         if not 1 <= self.confirm_top <= MAX_TRIALS:
             raise ValueError(f"confirm_top must be at least 1 and at most {MAX_TRIALS}, got {self.confirm_top}.")
-        if self.protocol == "paper" and self.criterion != "last":
-            raise ValueError(
-                f"criterion must be last under the protocol paper, which reads test errors, got {self.criterion!r}."
-            )
 
     @property
     def search_seeds(self) -> int:
@@ -231,12 +220,12 @@ class Study:
             )
         if self.first_rung is not None and not 1 <= self.first_rung <= last:
             raise ValueError(f"first_rung must be at least 1 and at most {last}, got {self.first_rung}.")
-        if self.base.evaluate_every != 1 and (self.early_stopping != "none" or self.criterion == "best-epoch"):
+        if self.base.evaluate_every != 1 and self.early_stopping != "none":
             raise ValueError(
-                "evaluate_every must be 1 where early stopping or the criterion best-epoch goes by the errors of "
-                f"epochs, got {self.base.evaluate_every}."
+                f"evaluate_every must be 1 with early stopping, which compares the errors of epochs, got "
+                f"{self.base.evaluate_every}."
             )
-        if not 2 <= self.eta <= MAX_TRIALS:
+        if not 2 <= self.keep_one_in <= MAX_TRIALS:
             raise ValueError(
                 f"reduction_factor must be at least 2 and at most {MAX_TRIALS}, got {self.reduction_factor}."
             )
@@ -245,11 +234,11 @@ class Study:
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which early stopping judges trials, in order."""
         if self.early_stopping == "halving":
-            return halving_rungs(self.base, self.first_rung, self.eta)
-        return tuple(rungs_of(self.base, self.first_rung, self.eta)) if self.early_stopping == "asha" else ()
+            return halving_rungs(self.base, self.first_rung, self.keep_one_in)
+        return tuple(rungs_of(self.base, self.first_rung, self.keep_one_in)) if self.early_stopping == "asha" else ()
 
     @property
-    def eta(self) -> int:
+    def keep_one_in(self) -> int:
         """One trial in this many goes on each time that early stopping judges trials."""
         usual = HALVING_FACTOR if self.early_stopping == "halving" else REDUCTION_FACTOR
         return usual if self.reduction_factor is None else self.reduction_factor

@@ -100,7 +100,7 @@ OPTIONS = tuple(f"--{name.replace('_', '-')}" for name in RunOptions.__dataclass
 WORDS = (
     *map(str, ODD[:16]),
     *("nan", "inf", "-inf", "1e400", "0x10", "1_000", "0.1..0.2", "0.2..0.1", "..", "1..", "0..1", "1e-5..1e-2"),
-    *("grid", "tpe", "TPESampler", "PartialFixedSampler", "asha", "halving", "holdout", "paper", "best-epoch"),
+    *("grid", "tpe", "TPESampler", "PartialFixedSampler", "asha", "halving", "holdout", "paper"),
     *(
         "none",
         "auto",

@@ -31,7 +31,7 @@ def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
 
 def study(*variants: str, **values: Any) -> dict[str, Any]:
     fields = {"datasets": ["cifar10"], "augmentations": ["none"], "variants": list(variants or ["all-cnn-c"])}
-    return fields | {"protocol": "paper", "criterion": "last", "seeds": None, "base": {"epochs": 350}} | values
+    return fields | {"protocol": "paper", "seeds": None, "base": {"epochs": 350}} | values
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:
@@ -231,27 +231,3 @@ def test_seeds_of_the_choice_that_did_not_complete_are_counted_as_lost() -> None
     assert (result.errors, result.lost_seeds) == ((0.2,), 2)
     (paper,) = summarise([trial(), trial(seed=1, state="diverged"), trial(lr=0.5, state="diverged")], study())
     assert paper.lost_seeds == 1
-
-
-def epochs_of(name: str, column: str, *errors: float | None) -> list[dict[str, Any]]:
-    return [{"trial_id": name, "epoch": epoch, column: error} for epoch, error in enumerate(errors, start=1)]
-
-
-@pytest.mark.parametrize("protocol", ["paper", "holdout"])
-def test_the_best_epoch_decides_where_the_study_says_so_and_is_never_reported(protocol: str) -> None:
-    column = "test_error" if protocol == "paper" else "val_error"
-    trials = [trial(trial_id="a", lr=0.1, **{column: 0.3}), trial(trial_id="b", lr=0.05, **{column: 0.2})]
-    trials += [confirmed(lr, lr, 100) for lr in (0.1, 0.05)]
-    curves = [*epochs_of("a", column, 0.5, 0.1, 0.3), *epochs_of("b", column, None, 0.4, 0.2)]
-    written = study(protocol=protocol, criterion="best-epoch")
-    (result,) = summarise(trials, written, epochs=curves)
-    assert (result.lr, result.chosen) == (0.1, ("a",))
-    assert result.error == (0.3 if protocol == "paper" else 0.1)
-    assert result.validation_error == (None if protocol == "paper" else 0.1)
-    (last,) = summarise(trials, study(protocol=protocol), epochs=curves)
-    assert last.lr == 0.05
-
-
-def test_without_its_epochs_no_trial_is_judged_by_its_best_one() -> None:
-    (result,) = summarise([trial()], study(criterion="best-epoch"))
-    assert (result.lr, result.error) == (None, None)

@@ -106,22 +106,6 @@ def test_a_stopped_trial_is_looked_at_by_its_epochs(run: Store, capsys: pytest.C
     assert "30.00 % after epoch 3 against 40.00 %" in out
 
 
-def test_a_choice_by_the_best_epoch_reads_the_epochs(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    document = run.read_study()
-    document["study"]["criterion"] = "best-epoch"
-    run.write_study(document)
-    run.append_epochs(
-        [
-            dict.fromkeys(EPOCHS.names) | {"trial_id": name, "epoch": 1, "test_error": error}
-            for name, error in (("t0", 0.25), ("t1", 0.1))
-        ]
-    )
-    assert main(["table", run.location]) == 0
-    out = capsys.readouterr().out
-    assert "| all-cnn-c      |          50.00 |            0.02 |" in out
-    assert "F9 the run: configurations were chosen by each trial's best epoch" in out
-
-
 def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     document = run.read_study()
     document["study"] |= {"protocol": "holdout", "seeds": 3, "confirm_top": 1}
@@ -175,13 +159,6 @@ def test_published(capsys: pytest.CaptureFixture[str]) -> None:
     assert "arXiv 1412.6806v3" in capsys.readouterr().out
 
 
-def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "runs" / "no-run").mkdir()
-    (tmp_path / "runs" / "file").write_text("x")
-    assert main(["list", str(tmp_path / "runs")]) == 0
-    assert capsys.readouterr().out == "first  quickstart  2026-01-02T03:04:05+00:00  2 of 8 trials\n"
-
-
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -198,7 +175,6 @@ def test_list(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
             ["table", "{folder}/runs/first", "--compare", "model-c", "--by", "lr"],
             "by must be variant where variants are compared, got 'lr'; leave --by or --compare out.",
         ),
-        (["list", "{folder}/missing"], "DIR must be an existing folder, got "),
         (["nope"], "nope"),
     ],
 )
@@ -219,21 +195,6 @@ def test_a_run_without_trials_has_a_table_of_dashes(run: Store, capsys: pytest.C
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["variant"] for row in read] == list(STUDIES["quickstart"]().variants)
     assert {row["best error %"] for row in read} == {""}
-
-
-def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"No run lies directly in {tmp_path}.\n"
-
-
-def test_one_damaged_run_hides_no_other(run: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "runs" / "broken").mkdir()
-    (tmp_path / "runs" / "broken" / "study.json").write_text(f'{{"schema_version": {SCHEMA_VERSION}}}')
-    assert main(["list", str(tmp_path / "runs")]) == 1
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("broken  cannot be read: ")
-    assert first.endswith("broken/study.json must hold study, got a file without it.")
-    assert second.startswith("first  quickstart")
 
 
 def test_a_lost_table_of_trials_is_said_and_what_epochs_tell_is_shown(
@@ -359,8 +320,6 @@ def test_a_part_that_is_gone_is_no_silent_gap(run: Store, capsys: pytest.Capture
     assert said.out.startswith("variant,")
     assert said.err.startswith("damaged: ")
     assert "must hold the 15 epochs that trials.parquet counts, got 15 fewer" in said.err
-    assert main(["list", str(Path(run.location).parent)]) == 1
-    assert "2 of 8 trials  damaged: " in capsys.readouterr().out
 
 
 def test_a_record_of_a_newer_version_is_refused(run: Store, capsys: pytest.CaptureFixture[str]) -> None:

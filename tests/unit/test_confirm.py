@@ -73,12 +73,6 @@ def test_a_cell_without_a_completed_trial_has_none() -> None:
     assert {config.variant for config in found.values()} == {"all-cnn-c"}
 
 
-def test_the_best_epoch_by_option() -> None:
-    best = {"model-c-0.1": 0.01, "model-c-0.01": 0.2, "all-cnn-c-0.1": 0.2, "all-cnn-c-0.01": 0.1}
-    found = confirmations(study(criterion="best-epoch"), ROWS, best)
-    assert [config.lr for config in found.values()] == [0.1, 0.01, 0.1, 0.01]
-
-
 def test_rows_of_the_second_phase_choose_nothing() -> None:
     confirmed = row("model-c", 0.1, 0.0, phase="confirm", trial_id="x")
     assert confirmations(study(), [*ROWS, confirmed]) == confirmations(study(), ROWS)

@@ -196,11 +196,11 @@ def test_a_trial_that_confirms_says_so(plan: Plan) -> None:
 
 def test_the_plan_of_both_phases(plan: Plan) -> None:
     out = io.StringIO()
-    study = replace(plan.study, protocol="holdout", confirm_top=2, criterion="best-epoch")
+    study = replace(plan.study, protocol="holdout", confirm_top=2)
     show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
     assert "2 + 4" in out.getvalue()
     assert (
-        "holdout, the search on 10 % of the training images by the best epoch; then the best 2 configurations of each "
+        "holdout, the search on 10 % of the training images by the last epoch; then the best 2 configurations of each "
         "cell on all of them, 2 seeds from 10000; early stopping: none"
     ) in out.getvalue()
     assert "24 trials, 120 epochs" in out.getvalue()
@@ -210,7 +210,7 @@ def test_the_plan_of_both_phases(plan: Plan) -> None:
     ("changes", "text"),
     [
         ({}, "holdout: tune on 90 % of the training set, validate on 10 % (last-epoch error); no test error is read"),
-        ({"criterion": "best-epoch", "validation": 0.25}, "tune on 75 % of the training set, validate on 25 % (best-"),
+        ({"validation": 0.25}, "tune on 75 % of the training set, validate on 25 % (last-epoch error)"),
     ],
 )
 def test_the_plan_of_a_run_that_reads_no_test_error_says_so(plan: Plan, changes: dict[str, Any], text: str) -> None:

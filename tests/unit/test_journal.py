@@ -77,7 +77,6 @@ def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
         "search": "tpe",
         "protocol": "paper",
         "minimises": "test_error",
-        "criterion": "last",
         "seed": 0,
         "first_sampler_seed": sampler_seed(STUDY, "shapes/none/model-c", 0),
     }
@@ -121,28 +120,6 @@ def test_each_state_of_the_record_has_its_own(
     assert (trial.state.name, trial.value) == (shown, value)
     assert trial.intermediate_values == dict(enumerate(errors, start=1))
     assert (trial.user_attrs["state"], trial.user_attrs["reason"]) == (state, "why")
-
-
-def test_where_the_best_epoch_decides_it_is_the_value_shown(path: Path) -> None:
-    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
-    journal = Journal(str(path), study, [], [])
-    ends = ["completed", "stopped", "diverged"]
-    for number, end in enumerate(ends):
-        journal.update(row(number, "running"))
-        journal.update(row(number, "running", epochs_run=1, val_error=0.25))
-        journal.update(row(number, end, epochs_run=2, val_error=0.5))
-    journal.flush()
-    live = trials(path)
-    assert [trial.value for trial in live] == [0.25, 0.25, None]
-    assert live[0].intermediate_values == {1: 0.25, 2: 0.5}
-    rows = [row(number, end, epochs_run=2, val_error=0.5) for number, end in enumerate(ends)]
-    epochs = [
-        {"trial_id": each["trial_id"], "epoch": epoch, "val_error": error, "test_error": None}
-        for each in rows
-        for epoch, error in ((1, 0.25), (2, 0.5))
-    ]
-    Journal(str(path), study, rows, epochs)
-    assert [trial.value for trial in trials(path)] == [0.25, 0.25, None]
 
 
 def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
@@ -196,7 +173,7 @@ CONFIRM = "shapes/none/model-c confirm"
 
 
 def test_what_confirms_is_a_study_of_its_own_with_its_test_errors(path: Path) -> None:
-    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
+    study = replace(STUDY, protocol="holdout")
     journal = Journal(str(path), study, [row(0, "completed", val_error=0.3)], [])
     assert CONFIRM not in optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(path))))
     ends = ["completed", "diverged", "failed", "pending"]

@@ -3,7 +3,6 @@
 import logging
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ray.exceptions import ActorUnavailableError
 from sweep.execution.recorder import Recorder
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
 from sweep.record.store import Store
-from sweep.study.study import STUDIES, Study
+from sweep.study.study import STUDIES
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]
@@ -208,16 +207,6 @@ def test_an_error_whose_trial_failed_is_shown_no_more(tmp_path: Path) -> None:
     assert bench.page.shown[best] == 0.9
 
 
-def test_by_the_best_epoch_an_error_never_gets_worse(tmp_path: Path) -> None:
-    study: Study = replace(STUDY, criterion="best-epoch")
-    bench = Bench(tmp_path, study=study)
-    trial = StandIn("t")
-    bench.start(trial)
-    bench.report(trial, 1, 0.5)
-    bench.report(trial, 2, 0.7)
-    assert bench.page.shown["sweep_best_error_ratio", "r", CELL] == 0.5
-
-
 def test_what_confirms_is_no_search(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     trial = StandIn("t", phase="confirm")
@@ -252,9 +241,6 @@ def test_a_run_that_goes_on_begins_with_what_ended(tmp_path: Path) -> None:
     bench.report(other, 2, 0.3)
     assert bench.page.shown["sweep_epochs", "r", CELL] == 1
     assert bench.page.shown["sweep_best_error_ratio", "r", CELL] == 0.3
-
-    by_best = Bench(tmp_path, rows, study=replace(STUDY, criterion="best-epoch"), best_epochs={"one": 0.2})
-    assert by_best.page.shown["sweep_best_error_ratio", "r", CELL] == 0.2
 
 
 def test_gauges_are_set_again_and_counters_are_not(tmp_path: Path) -> None:

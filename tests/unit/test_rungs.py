@@ -16,8 +16,8 @@ def trial(**values: object) -> TrialConfig:
     return TrialConfig(**{"dataset": "shapes", "variant": "model-a", "lr": 0.1} | values)  # type: ignore[arg-type]
 
 
-def cell(*trials: str, rungs: tuple[int, ...] = (5,), eta: int = 4) -> CellASHA:
-    asha = CellASHA(rungs, eta)
+def cell(*trials: str, rungs: tuple[int, ...] = (5,), keep_one_in: int = 4) -> CellASHA:
+    asha = CellASHA(rungs, keep_one_in)
     for name in trials:
         asha.add(name)
     return asha
@@ -87,7 +87,7 @@ def test_a_decision_says_by_which_numbers_it_was_made() -> None:
 
 def test_with_eta_two_the_better_half_goes_on() -> None:
     errors = [0.4, 0.3, 0.35, 0.32, 0.31]
-    assert verdicts(cell(*names(5), eta=2), errors) == ["go on", "go on", "stop", "go on", "go on"]
+    assert verdicts(cell(*names(5), keep_one_in=2), errors) == ["go on", "go on", "stop", "go on", "go on"]
 
 
 def test_ties_with_the_last_place_go_on() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from search_spaces import Choice
-from sweep.record.schema import EPOCHS
 from sweep.record.store import Store
 from sweep.run import main
 from sweep.search.selected_rates import with_selected_rates
@@ -63,18 +62,6 @@ def test_under_holdout_the_validation_error_selects_and_no_test_error(tmp_path: 
         protocol="holdout",
     )
     assert with_selected_rates(STUDY, location).learning_rates == Choice((0.1,))
-
-
-def test_where_the_best_epoch_decided_there_it_selects_here(tmp_path: Path) -> None:
-    location = earlier(tmp_path, held(0, 0.1, 0.2), held(1, 0.05, 0.3), protocol="holdout", criterion="best-epoch")
-    Store(location).append_epochs(
-        [
-            dict.fromkeys(EPOCHS.names) | {"trial_id": f"t{number:04d}", "epoch": epoch, "val_error": error}
-            for number, errors in enumerate(((0.5, 0.2), (0.1, 0.3)))
-            for epoch, error in enumerate(errors, start=1)
-        ]
-    )
-    assert with_selected_rates(STUDY, location).learning_rates == Choice((0.05,))
 
 
 def test_variants_that_share_their_rate_are_searched_at_it(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import pytest
 
 from sweep.record.selection import (
     Candidate,
-    best_epochs,
     candidates,
     criterion_column,
     rank_configurations,
@@ -81,27 +80,7 @@ def test_only_completed_trials_of_the_search_are_candidates() -> None:
     assert candidates([*rows, row(val_error=0.1, phase="confirm")], "holdout") == []
 
 
-def test_the_best_epoch_by_option() -> None:
-    assert candidates([row(val_error=0.3)], "holdout", {"t": 0.25})[0].error == 0.25
-
-
 def test_the_column_that_a_choice_looks_at() -> None:
     for protocol, column in (("holdout", "val_error"), ("paper", "test_error")):
         assert criterion_column(protocol) == column
         assert column in visible_columns(protocol)
-
-
-def test_the_best_epoch_of_each_trial_is_of_the_column_that_decides() -> None:
-    epochs = [
-        {"trial_id": "a", "val_error": 0.5, "test_error": 0.4},
-        {"trial_id": "a", "val_error": 0.2, "test_error": 0.1},
-        {"trial_id": "a", "val_error": 0.3, "test_error": None},
-        {"trial_id": "b", "val_error": None, "test_error": 0.9},
-    ]
-    assert best_epochs(epochs, "holdout") == {"a": 0.2}
-    assert best_epochs(epochs, "paper") == {"a": 0.1, "b": 0.9}
-
-
-def test_a_trial_whose_epochs_are_missing_is_not_judged_by_its_best_one() -> None:
-    rows = [row(val_error=0.3), row(trial_id="other", val_error=0.1)]
-    assert [found.trial_id for found in candidates(rows, "holdout", {"t": 0.25})] == ["t"]

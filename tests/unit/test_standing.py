@@ -61,13 +61,6 @@ def test_seeds_of_a_configuration_are_averaged_and_configurations_are_not() -> N
     assert arrange(two, decays)[0].places[1].best(completed=True) == (0.2, (0.1, 1.0, 128))
 
 
-def test_the_best_epoch_counts_where_the_search_goes_by_it() -> None:
-    one = row("model-a", 0.1, "completed", val_error=0.5)
-    best = {one["trial_id"]: 0.25}
-    assert arrange(scope(criterion="best-epoch"), [one], best)[0].best == (0.25, (0.1, 0.001, 128))
-    assert arrange(scope(), [one], best)[0].best == (0.5, (0.1, 0.001, 128))
-
-
 def test_a_trial_whose_last_epoch_was_not_measured_has_no_error_to_be_best_by() -> None:
     cut = [row("model-a", 0.25, "running", val_error=None), row("model-a", 0.1, "pending", epochs_run=3)]
     first, _ = arrange(scope(), [*cut, row("model-a", 0.05, "completed", val_error=0.3)])

@@ -57,7 +57,7 @@ def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("epochs", "changes", "rungs", "eta"),
+    ("epochs", "changes", "rungs", "keep_one_in"),
     [
         (350, {}, (), 4),
         (350, {"early_stopping": "halving"}, (100, 201), 2),
@@ -69,10 +69,10 @@ def test_changed_studies_come_back_through_json(changes: dict[str, Any]) -> None
     ],
 )
 def test_each_policy_has_its_rungs_and_halving_measures_averaged_weights_there(
-    epochs: int, changes: dict[str, Any], rungs: tuple[int, ...], eta: int
+    epochs: int, changes: dict[str, Any], rungs: tuple[int, ...], keep_one_in: int
 ) -> None:
     study = replace(GOOD, base=replace(GOOD.base, epochs=epochs), **changes)
-    assert (study.rungs, study.eta) == (rungs, eta)
+    assert (study.rungs, study.keep_one_in) == (rungs, keep_one_in)
     averaged_at = rungs if study.early_stopping == "halving" else ()
     assert {cell.averaged_at for cell in study.cells()} == {averaged_at}
 
@@ -171,18 +171,12 @@ def test_points_per_cell() -> None:
         *(
             (
                 {"base": replace(GOOD.base, evaluate_every=every), **by_epochs},
-                "evaluate_every must be 1 where early stopping or the criterion best-epoch goes by the errors of "
-                f"epochs, got {every}.",
+                f"evaluate_every must be 1 with early stopping, which compares the errors of epochs, got {every}.",
             )
             for every in (2, None)
-            for by_epochs in ({"early_stopping": "asha"}, {"early_stopping": "halving"}, {"criterion": "best-epoch"})
+            for by_epochs in ({"early_stopping": "asha"}, {"early_stopping": "halving"})
         ),
         ({"protocol": "x"}, "protocol must be one of holdout, paper, got 'x'."),
-        ({"criterion": "first"}, "criterion must be one of last, best-epoch, got 'first'."),
-        (
-            {"protocol": "paper", "criterion": "best-epoch"},
-            "criterion must be last under the protocol paper, which reads test errors, got 'best-epoch'.",
-        ),
         ({"validation": 0.0}, "validation must be above 0 and at most 0.5, got 0."),
         ({"validation": 0.6}, "validation must be above 0 and at most 0.5, got 0.6."),
         ({"validation": math.nan}, "validation must be above 0 and at most 0.5, got nan."),
