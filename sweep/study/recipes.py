@@ -1,13 +1,9 @@
-"""Recipes for the paper's networks, and the study that compares them.
+"""Recipes for the paper's networks.
 
 The paper gives the optimiser, the schedule, the dropout and the weight decay, but neither the initialisation nor the
 batch size, and these decide which of its twelve networks train at all. docs/reproduction/README.md has the sources.
 """
 
-from dataclasses import replace
-from itertools import product
-
-from sweep.study.study import Study, cifar10, register_study
 from trainables.recipe import Recipe
 
 RECIPES = (
@@ -32,23 +28,3 @@ RECIPES = (
 
 SCREENED = ("all-cnn-c", "model-c", "convpool-cnn-c", "strided-cnn-c")
 """The paper's networks of base C."""
-
-
-@register_study("recipe")
-def recipe() -> Study:
-    """Which recipe lets the paper's networks train: each recipe, each learning rate, the four networks of base C.
-
-    Full width, all images, 10 epochs with the drops of the learning rate at the paper's shares of them. A recipe that
-    trains some networks only would decide the paper's question by itself, so the evidence asked for is that every
-    network leaves chance at some rate. It is judged on held-out images: no test error is read. Networks of the bases A
-    and B are named alike, such as `model-a.glorot`. Cost: 128 trials of 10 epochs.
-    """
-    base = cifar10().base
-    return replace(
-        cifar10(),
-        name="recipe",
-        variants=tuple(f"{network}.{each.name}" for each, network in product(RECIPES, SCREENED)),
-        recipes=RECIPES,
-        seeds=0,
-        base=replace(base, epochs=10),
-    )

@@ -86,6 +86,8 @@ def check_names(cls: type, values: object, what: str) -> Mapping[str, Any]:
 
 def _parsed(value: Any, kind: Any, what: str) -> Any:
     bare = _bare(kind)
+    if value is None or isinstance(bare, type) and isinstance(value, bare):
+        return value
     if dataclasses.is_dataclass(bare) and isinstance(bare, type):
         return from_plain(bare, value, what)
     if get_origin(bare) is tuple and isinstance(value, Sequence) and not isinstance(value, str):
@@ -112,6 +114,18 @@ def explain(error: pydantic.ValidationError, cls: type) -> str:
         return f"{cls.__name__}: {name} must {must}."
     kind = field_kinds(cls).get(name)
     return f"{name} must be {in_words(kind)}, got {shown(first['input'])}."
+
+
+def check_value(name: str, value: object, kind: Any) -> None:
+    """Check that a value is what a field's annotation asks for.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        pydantic.TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+    except pydantic.ValidationError as error:
+        raise ValueError(f"{name} must be {in_words(kind)}, got {shown(value)}.") from error
 
 
 @cache
