@@ -44,7 +44,7 @@ def write(arguments: list[str]) -> Path:
     try:
         # Exclusively: nothing that a user wrote is lost, also where two commands run at once.
         with file.open("x", encoding="utf-8") as target:
-            target.write(resources.files("sweep").joinpath("template.py").read_text(encoding="utf-8"))
+            target.write(resources.files("sweep.study").joinpath("template.py").read_text(encoding="utf-8"))
     except FileExistsError:
         raise ValueError(f"The file must not be there yet, got {str(file)!r}; name another one.") from None
     except OSError as error:
