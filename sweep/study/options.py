@@ -1,4 +1,4 @@
-"""The command line's options, from one typed configuration class."""
+"""The command line's options, one typed configuration class; `sweep.cli.parse` reads them."""
 
 import os
 import re
@@ -12,9 +12,7 @@ from cyclopts import Parameter
 
 from search_spaces import Choice, Dimension, LogUniform
 from search_spaces import paper as paper_space
-from sweep.cli.help import HELP, HELP_ALL, Formatter
 from sweep.study.study import DIMENSIONS, Criterion, EarlyStopping, Protocol, Study
-from trainables.common.validation import line, shown
 from trainables.config import (
     ArchitectureConfig,
     Compiled,
@@ -326,68 +324,6 @@ class RunOptions:
         values |= {name: getattr(study.base, name) for name in _TRIAL_FIELDS - {"architecture", "heavy"}}
         values |= {name: getattr(study.base.heavy, name) for name in _HEAVY_FIELDS}
         return values | {name: getattr(study.base.architecture, name) for name in _ARCHITECTURE_FIELDS}
-
-
-def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
-    """Return the study's name and the options, or None where help was asked for and printed.
-
-    Raises:
-        ValueError: the arguments cannot be understood.
-    """
-    app = command_line(everything=HELP_ALL in arguments)
-    try:
-        result = app(list(arguments), exit_on_error=False, print_error=False)
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        raise ValueError(
-            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
-        ) from error
-    except cyclopts.CycloptsError as error:
-        raise ValueError(line(error)) from error
-    return result  # type: ignore[no-any-return]
-
-
-def command_line(*, everything: bool = False) -> cyclopts.App:
-    """Return what reads the arguments of `python -m sweep.run`.
-
-    Args:
-        everything: whether its help tells every option, by topic.
-    """
-    app = cyclopts.App(
-        name="python -m sweep.run",
-        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
-        help=_HELP,
-        version_flags=(),
-        result_action="return_value",
-        help_format="plaintext",
-        help_flags=(*HELP, HELP_ALL),
-        help_formatter=Formatter(everything=everything),
-    )
-
-    app["--help"].group = "Parameters"
-
-    @app.default
-    def collect(
-        study: Annotated[str | None, Parameter(group="Parameters")] = None, /, options: RunOptions = RunOptions()
-    ) -> tuple[str | None, RunOptions]:
-        """Run a study.
-
-        Args:
-            study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
-                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, recipe; the file may be followed by
-                :NAME; default: cifar10 where there is a GPU, else quickstart.
-            options: what differs from the study.
-        """
-        return study, options
-
-    return app
-
-
-_HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
-
-An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
-SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a
-known state, 1 when some failed, 2 for bad input, 75 when time ran out, 130 after Ctrl-C."""
 
 
 def _absolute(what: str, path: str) -> str:
