@@ -258,7 +258,7 @@ def by_script(script: str, **variables: str) -> Callable[[Path, int, argparse.Na
 
 def configs(trials: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what ours trains, a configuration for each trial."""
-    from sweep.study.options import parse
+    from sweep.cli.parse import parse
     from sweep.study.study import STUDIES
 
     parsed = parse(study_words(trials, options))

@@ -3,7 +3,7 @@
 import sys
 from typing import Literal, get_args
 
-from sweep.study.options import command_line
+from sweep.cli.parse import command_line
 from trainables.common.validation import shown
 
 Shell = Literal["bash", "zsh", "fish"]

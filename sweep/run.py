@@ -10,9 +10,9 @@ import time
 from contextlib import ExitStack
 
 from sweep._gc import leave_to_the_system, loading
+from sweep.cli.parse import parse
 from sweep.study.diff import StudyDiffers
 from sweep.study.file import StudyFile, check_named
-from sweep.study.options import parse
 
 OK, SOME_FAILED, BAD_INPUT, OUT_OF_TIME, INTERRUPTED = 0, 1, 2, 75, 130
 """75 is EX_TEMPFAIL of sysexits.h: the same command, given again, will do more."""

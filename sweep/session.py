@@ -27,6 +27,7 @@ from sweep.execution.deadline import Deadline
 from sweep.execution.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
 from sweep.execution.restart import without_checkpoint
 from sweep.execution.tune import run_trials
+from sweep.monitor.console import PipeSafeConsole, note, say
 from sweep.monitor.lines import Progress, show_notes, show_plan
 from sweep.monitor.prometheus import run_name
 from sweep.monitor.screen import Look, Trials, View, shown
@@ -63,16 +64,6 @@ Outcome = Literal["all ended", "some failed", "interrupted", "out of time"]
 
 
 @final
-class Terminal(Console):
-    """rich's console, but a run goes on when what reads its lines has gone."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-
-
-@final
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """All that is needed to run: checked, connected, and its folder held by this process."""
@@ -105,7 +96,7 @@ def prepare(
     Raises:
         ValueError: something cannot be done; nothing was written then.
     """
-    console = Terminal(soft_wrap=True)
+    console = PipeSafeConsole(soft_wrap=True)
     if options.plugins == ():
         raise ValueError("plugins must name at least one Python file, got none.")
     if options.extend and not options.resume:
@@ -132,14 +123,14 @@ def prepare(
     if run is not None and run.is_done():
         if not options.dry_run and salvage_record(run.store).damages:
             # An ended run is left alone, except for what its checkpoints can put back.
-            with run.store.locked(console.print):
+            with run.store.locked(partial(say, console)):
                 _mend(run.store, console)
         return _say_ended(run, options, console)
     found = find_cluster(options.address)
     address = None
     if found is not None:
         address = found.address
-        console.print(f"Joining the Ray cluster at {address}, named by {found.by}.", highlight=False, markup=False)
+        say(console, f"Joining the Ray cluster at {address}, named by {found.by}.")
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
     joined = stack.enter_context(ExitStack())
     cluster = this_machine() if address is None else joined.enter_context(connect(address))
@@ -148,7 +139,7 @@ def prepare(
         store = run.store
         if not options.dry_run:
             # Before the record is read for good: another process may just have extended it, or written the last rows.
-            stack.enter_context(store.locked(console.print))
+            stack.enter_context(store.locked(partial(say, console)))
             _mend(store, console)
             run = recorded_run(named, options)
         options = recorded_placement(options, run.document)
@@ -186,7 +177,7 @@ def prepare(
     interruption = Interruption(deadline)
     stack.callback(interruption.stop_listening)
     if run is None:
-        stack.enter_context(store.locked(console.print))
+        stack.enter_context(store.locked(partial(say, console)))
         check_nodes(store.location, data_location(study))
         interruption.listen()
         _begin(store, plan, options, arguments)
@@ -220,12 +211,12 @@ def _count_ended(rows: Iterable[Mapping[str, Any]]) -> int:
 
 def _mend(store: Store, console: Console) -> None:
     for sentence in mend(store):
-        console.print(f"{'mended':>15}  {sentence}", highlight=False, soft_wrap=True, markup=False)
+        note(console, "mended", sentence)
 
 
 def _say_ended(run: Recorded, options: RunOptions, console: Console) -> Outcome:
     rows = run.trials().values()
-    console.print(what_ended(rows, options), highlight=False, soft_wrap=True, markup=False)
+    say(console, what_ended(rows, options))
     if not options.dry_run:
         _show_table(run.store, console)
     return "some failed" if any(row["state"] == "failed" for row in rows) else "all ended"
@@ -252,20 +243,20 @@ def _notes(
 def execute(prepared: Prepared) -> Outcome:
     """Run the trials, print a line for each and the table at the end."""
     plan, store = prepared.plan, prepared.store
-    say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
+    console = prepared.console
     interruption = prepared.interruption
     rows_before = list(prepared.recorded.values())
-    progress = Progress(plan, prepared.console, done=_count_ended(rows_before))
+    progress = Progress(plan, console, done=_count_ended(rows_before))
     progress.planned = planned_trials(plan.study, rows_before)
-    say(f"{'dashboard':>15}  {plan.cluster.dashboard or 'not known'}")
+    note(console, "dashboard", plan.cluster.dashboard or "not known")
     if plan.cluster.dashboard and plan.cluster.address != "this machine":
-        say(f"{'from elsewhere':>15}  {tunnel_command(plan.cluster.dashboard)}")
-    trackers = make_trackers(prepared.options.log or (), store, plan.study, say)
+        note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
+    trackers = make_trackers(prepared.options.log or (), store, plan.study, partial(say, console))
     try:
         with (
             closing(trackers),
             cluster_watched(partial(_give_up, prepared)),
-            _gpus_shared(plan, store, say),
+            _gpus_shared(plan, store, partial(say, console)),
             _shown(prepared) as view,
         ):
             rows = run_trials(
@@ -285,16 +276,18 @@ def execute(prepared: Prepared) -> Outcome:
             )
     except ClusterLostError as error:
         interruption.stop_listening()
-        say(_lost(prepared, str(error)))
+        say(console, _lost(prepared, str(error)))
         return "some failed"
     except OSError as error:
         interruption.stop_listening()
         if store.lost_to:
-            say(f"The run is written by another process now, {store.lost_to}, since this one was silent; it has ended.")
+            writer = f"The run is written by another process now, {store.lost_to}"
+            say(console, f"{writer}, since this one was silent; it has ended.")
         else:
             say(
+                console,
                 f"The record could not be written ({why(error)}). Make room, or mend the way to it, and go on with: "
-                f"{_resume_command(prepared)}"
+                f"{_resume_command(prepared)}",
             )
         return "some failed"
     except KeyboardInterrupt:
@@ -306,33 +299,37 @@ def execute(prepared: Prepared) -> Outcome:
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
     missing = progress.planned - states.total()
     if interruption() and missing:
-        say(f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
+        say(console, f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
         return "interrupted"
     if prepared.deadline.is_near and missing:
         return _out_of_time(prepared, missing)
     if prepared.options.only is not None and missing:
         left = _left(missing, "other trial")
-        say(f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
+        say(console, f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
         return "some failed" if states["failed"] else "all ended"
-    _show_table(store, prepared.console, prepared.leave_cluster)
+    _show_table(store, console, prepared.leave_cluster)
     if states["failed"]:
-        say(f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
+        say(console, f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
-        say(f"\n{missing} of {progress.planned} trials have not ended. Go on with: {_resume_command(prepared)}")
+        left = f"{missing} of {progress.planned} trials have not ended"
+        say(console, f"\n{left}. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
 
 
 def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
-    say = partial(prepared.console.print, highlight=False, soft_wrap=True, markup=False)
     if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
         # With status 75 a script or a batch system would resume the run without end.
         say(
+            prepared.console,
             f"No epoch ended within the time limit. Everything is saved; {_left(missing)}. "
-            f"Resume with a longer --time-limit: {_resume_command(prepared)}"
+            f"Resume with a longer --time-limit: {_resume_command(prepared)}",
         )
         return "some failed"
     why_now = "Stopped by SIGTERM" if prepared.interruption.is_terminated else "Out of time"
-    say(f"{why_now}. Everything is saved; {_left(missing)}. Resume with: {_resume_command(prepared)}")
+    say(
+        prepared.console,
+        f"{why_now}. Everything is saved; {_left(missing)}. Resume with: {_resume_command(prepared)}",
+    )
     return "out of time"
 
 
@@ -404,16 +401,14 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
         if said not in chosen.setdefault(config.cell, []):
             chosen[config.cell].append(said)
     for cell, configurations in chosen.items():
-        said = f"{'confirming':>15}  {cell}: {'; '.join(configurations)}"
-        prepared.console.print(said, highlight=False, soft_wrap=True, markup=False)
+        note(prepared.console, "confirming", f"{cell}: {'; '.join(configurations)}")
 
 
 def _choose_study(name: Study | str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
     if name is None:
         name = "cifar10" if cluster.gpus else "quickstart"
         has = "has a GPU" if cluster.gpus else "has no GPU"
-        said = f"No study was named: running {name}, since {cluster.address} {has}."
-        console.print(said, highlight=False, markup=False)
+        say(console, f"No study was named: running {name}, since {cluster.address} {has}.")
     if options.data is None:
         # A run that goes on keeps the location that it recorded.
         options = replace(options, data=os.environ.get("SWEEP_DATA") or None)

@@ -69,12 +69,13 @@ def kind_of(name: str, options: type | None = None) -> Any:
     return field_kinds(PARTS[part[0]] if part else TrialConfig)[field]
 
 
-def resolve(name: str, known: Collection[str]) -> str:
+def resolve(name: str, known: Collection[str], others: Iterable[str] = ()) -> str:
     """Return the name under which a value is known, of one that a user wrote.
 
     Args:
         name: as written: `architecture.dropout` is `dropout`, `depth` is `options.depth`, `learning_rate` is `lr`.
         known: the names that there are.
+        others: names of other things that may have been meant.
 
     Raises:
         ValueError: there is none; the nearest ones are named.
@@ -91,7 +92,7 @@ def resolve(name: str, known: Collection[str]) -> str:
     if elsewhere is not None:
         raise ValueError(f"{plain} must be given by {elsewhere}, got it as a hyperparameter.")
     raise ValueError(
-        f"{shown(name)[1:-1]} must be the name of a hyperparameter, got none that is known{near(plain, known)}."
+        f"{shown(name)[1:-1]} must be the name of a hyperparameter, got none that is known{near(plain, [*known, *others])}."
     )
 
 
@@ -99,7 +100,7 @@ def near(name: str, known: Iterable[str]) -> str:
     """Return the names that resemble one, as the end of a sentence; empty where none does."""
     by_end = {each.rpartition(".")[2]: each for each in known}
     found = difflib.get_close_matches(name.rpartition(".")[2], by_end, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(by_end[each] for each in found)}?" if found else ""
+    return f"; did you mean {' or '.join(by_end[each] for each in found)}" if found else ""
 
 
 def value_of(config: TrialConfig, name: str) -> Scalar:

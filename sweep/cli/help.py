@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from rich.table import Table
 
+from sweep.monitor.console import say
+
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
@@ -91,16 +93,16 @@ class Formatter:
         if not self._everything:
             _print(console, "Options", [_short(entries[name]) for name in COMMON if name in entries])
             more = f"All {len(entries) - len(entries.keys() & {'study', 'help'})} options, by topic: {HELP_ALL}"
-            console.print(f"\n{more}\n\n{EXAMPLES}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"\n{more}\n\n{EXAMPLES}")
             return
         for topic, names in TOPICS.items():
             _print(console, topic, [_long(entries.pop(name)) for name in names if name in entries])
         _print(console, "More", [_long(entry) for entry in entries.values()])
-        console.print(f"\n{EXAMPLES}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"\n{EXAMPLES}")
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ARG002
         """Print the usage line."""
-        console.print(str(usage).strip() + "\n", highlight=False, markup=False, soft_wrap=True)
+        say(console, str(usage).strip() + "\n")
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:  # noqa: ARG002
         """Print what the command does."""
@@ -143,5 +145,5 @@ def _print(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for flags, words in rows:
         table.add_row(f"  {flags}", words)
-    console.print(f"\n{title}:", highlight=False, markup=False)
+    say(console, f"\n{title}:")
     console.print(table, highlight=False, markup=False)

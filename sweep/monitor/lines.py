@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.execution.plan import Plan
+from sweep.monitor.console import note, say
 from sweep.monitor.optuna_journal import JOURNAL
 from sweep.record.progress import duration
 from sweep.study.study import DIMENSIONS, FIRST_FRESH_SEED, Study
@@ -81,7 +82,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
 def show_notes(notes: Iterable[tuple[str, str]], console: Console) -> None:
     """Print lines under their headings, below a plan."""
     for heading, line in notes:
-        console.print(f"{heading:>15}  {line}", highlight=False, soft_wrap=True, markup=False)
+        note(console, heading, line)
 
 
 @final
@@ -112,12 +113,10 @@ class Progress:
         outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * error:.2f} %"
         what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
         searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
-        self._console.print(
+        say(
+            self._console,
             f"[{self.done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
             f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
         )
 
     def trial_lost(self, row: Mapping[str, Any]) -> None:
@@ -125,28 +124,18 @@ class Progress:
         searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
         is_node = row["reason"].startswith("lost its node")
         what, where = ("node lost", "elsewhere") if is_node else ("tried again", f"by itself: {row['reason']}")
-        self._console.print(
-            f"{what:>15}  {row['variant']} {searched}seed {row['seed']} had {row['epochs_run']} epochs and goes on "
-            f"{where}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        trial = f"{row['variant']} {searched}seed {row['seed']}"
+        note(self._console, what, f"{trial} had {row['epochs_run']} epochs and goes on {where}")
 
     def record_troubled(self, error: OSError | None) -> None:
         """Say that the record cannot be written, or that it can be again."""
         said = "is written again" if error is None else f"cannot be written and is tried again: {why(error)}"
-        self._console.print(f"{'record':>15}  {said}", highlight=False, soft_wrap=True, markup=False)
+        note(self._console, "record", said)
 
     def trials_wait(self, waiting: int, running: int) -> None:
         """Say that trials wait for room on the cluster."""
-        self._console.print(
-            f"{'waiting':>15}  {_count(waiting, 'trial')} for room on the cluster, while {running:,} "
-            f"{'runs' if running == 1 else 'run'}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        run = "runs" if running == 1 else "run"
+        note(self._console, "waiting", f"{_count(waiting, 'trial')} for room on the cluster, while {running:,} {run}")
 
     def _left(self) -> str:
         left = self.planned - self.done

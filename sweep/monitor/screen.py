@@ -15,6 +15,7 @@ from typing import IO, Any, TextIO, cast, final
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
+from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
 from sweep.monitor.grid import EVENTS, Facts, draw
 from sweep.record.progress import Scope, progress_line
@@ -286,7 +287,6 @@ def line_a_minute(
 
     def work(ended: threading.Event) -> None:
         while not ended.wait(period_s):
-            line = progress_line(trials.scope, trials.seen())
-            console.print(f"{'progress':>15}  {line}", highlight=False, soft_wrap=True, markup=False)
+            note(console, "progress", progress_line(trials.scope, trials.seen()))
 
     return work

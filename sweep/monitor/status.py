@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sweep.monitor.console import note, say
 from sweep.monitor.grid import Facts, draw, printable
 from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
 from sweep.record.progress import (
@@ -195,7 +196,7 @@ def follow(
     live = is_live(console.file, plain=plain)  # type: ignore[arg-type]
     screen = Screen(console.file, trials, events) if live else None  # type: ignore[arg-type]
     # What is said is an event below the grid, or a line where there is none.
-    say = Console(file=events) if live else console  # type: ignore[arg-type]
+    lines = Console(file=events) if live else console  # type: ignore[arg-type]
     with ExitStack() as stack:
         if screen is not None:
             screen.show()
@@ -207,20 +208,20 @@ def follow(
                 screen.title = run.words.__str__
             elif since >= LINE_EVERY_S:
                 since = 0.0
-                _say(say, f"{'progress':>15}  {progress_line(run.scope, run.rows)}")
+                note(lines, "progress", printable(progress_line(run.scope, run.rows)))
             if run.is_over or run.alive is False:
                 break
             wait(every_s)
             since += every_s
-            run = _read_again(run, say)
+            run = _read_again(run, lines)
             before = {row["trial_id"]: row["state"] for row in trials.seen()}
             trials.replace_all(run.scope, run.rows)
             for row in run.rows:
                 if row["state"] in FINAL_STATES and before.get(row["trial_id"]) not in FINAL_STATES:
-                    _say(say, _ended(run.scope, row))
+                    say(lines, printable(_ended(run.scope, row)))
     if screen is not None:
         screen.leave()
-    _say(console, f"{run.scope.run}: {run.words}.")
+    say(console, printable(f"{run.scope.run}: {run.words}."))
 
 
 def _read_again(run: Run, console: Console) -> Run:
@@ -228,7 +229,8 @@ def _read_again(run: Run, console: Console) -> Run:
         return read_run(run.store)
     except (OSError, ValueError) as error:
         # A network that fails for a moment is no reason to stop looking.
-        _say(console, f"the record cannot be read: {why(error) if isinstance(error, OSError) else error}")
+        reason = why(error) if isinstance(error, OSError) else error
+        say(console, printable(f"the record cannot be read: {reason}"))
         return run
 
 
@@ -237,10 +239,6 @@ def _ended(scope: Scope, row: Mapping[str, Any]) -> str:
     outcome = row["reason"] if row["state"] in ("failed", "diverged") or error is None else f"error {100 * error:.2f} %"
     phase = "confirm " if row["phase"] == "confirm" else ""
     return f"{phase}{row['variant']} lr {row['lr']:g} seed {row['seed']}: {row['state']}, {outcome}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.default
@@ -294,7 +292,7 @@ def status(
     elif runs:
         console.print(table_of(runs, datetime.now(UTC)))
     else:
-        console.print(f"No run lies directly in {where}.", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"No run lies directly in {where}.")
 
 
 _follow = follow

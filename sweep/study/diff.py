@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from sweep.study.options import RunOptions
 from sweep.study.study import Study
 
 ELSEWHERE = ("data", "plugins")
@@ -56,11 +55,11 @@ def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) 
     first = set(typed)
     was, now = _settings(recorded), _settings(given)
     found = []
-    for name in sorted(now, key=lambda name: (name not in first, name)):
-        if now[name] != was[name] and name not in ELSEWHERE:
-            said = shown(was[name]), shown(now[name])
+    for name in sorted({*was, *now}, key=lambda name: (name not in first, name)):
+        if now.get(name) != was.get(name) and name not in ELSEWHERE:
+            said = shown(was.get(name)), shown(now.get(name))
             if said[0] == said[1]:  # they differ in a digit that is not shown
-                said = repr(was[name]), repr(now[name])
+                said = repr(was.get(name)), repr(now.get(name))
             found.append(Difference(setting=name, recorded=said[0], given=said[1]))
     return found
 
@@ -98,7 +97,5 @@ def seeds_of(study: Study) -> int:
 
 
 def _settings(study: Study) -> dict[str, Any]:
-    found = RunOptions.describe(study)
     # The number left out and the same one given are the same study.
-    found["seeds"] = seeds_of(study)
-    return {"study": study.name, **found}
+    return {"study": study.name, **study.settings(), "seeds": seeds_of(study)}

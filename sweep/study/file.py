@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, final
 
-from sweep.study import recipes as _recipes  # noqa: F401 - registers its study
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
 from trainables.common.registry import check_name, load_plugins, module_name
 
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>.*))?")

@@ -1,31 +1,21 @@
-"""The command line's options, from one typed configuration class."""
+"""The command line's options, one typed configuration class; `sweep.cli.parse` reads them."""
 
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, final
 
 import cyclopts
 from cyclopts import Parameter
 
-from search_spaces import Choice, Dimension, LogUniform
+from search_spaces import Choice, Dimension, LogUniform, Scalar, Space
 from search_spaces import paper as paper_space
-from sweep.cli.help import HELP, HELP_ALL, Formatter
-from sweep.study.study import DIMENSIONS, EarlyStopping, Protocol, Study
-from trainables.common.validation import line, shown
-from trainables.config import (
-    ArchitectureConfig,
-    Compiled,
-    HeavyConfig,
-    Initialisation,
-    MemoryFormat,
-    MomentumForm,
-    Precision,
-    Preprocessing,
-    TrialConfig,
-)
+from sweep.study.study import SETTINGS, EarlyStopping, Protocol, Study
+from sweep.study.vary import parse_dimension, parse_setting
+from trainables.config import Precision, TrialConfig
+from trainables.hyperparameters import with_values
 
 T = TypeVar("T")
 
@@ -75,10 +65,6 @@ def _values(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]: 
         raise ValueError(f"it must be numbers, or a range LOW..HIGH, got {tokens[0].value[:40]!r}.") from None
 
 
-def _whole_numbers(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[int, ...]:  # noqa: ARG001
-    return tuple(_each(_whole_number, tokens))
-
-
 def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
     try:
         return float(tokens[0].value)
@@ -107,14 +93,13 @@ Number = Annotated[float | None, Parameter(converter=_number)]
 Words = Annotated[tuple[str, ...] | None, Parameter(converter=_words, consume_multiple=True, negative=())]
 # A word that begins with [ is no JSON: cyclopts would end in JSON's own words where it is none.
 _NUMBERS = Parameter(consume_multiple=True, negative=(), json_list=False)
-Wholes = Annotated[tuple[int, ...] | None, _NUMBERS, Parameter(converter=_whole_numbers)]
 Values = Annotated[tuple[float, ...] | None, _NUMBERS, Parameter(converter=_values)]
 
-_ARCHITECTURE_FIELDS = {item.name for item in fields(ArchitectureConfig)}
-_HEAVY_FIELDS = {item.name for item in fields(HeavyConfig)}
-_TRIAL_FIELDS = {item.name for item in fields(TrialConfig)} - {"dataset", "augmentation", "variant", "lr"}
-_DIMENSIONS = set(DIMENSIONS.values())
-_STUDY_FIELDS = {item.name for item in fields(Study)} - {"name", "base", "warm_start"} - _DIMENSIONS
+_OF_THE_STUDY = (
+    *("datasets", "augmentations", "variants", "seeds", "search", "trials_per_cell", "early_stopping", "protocol"),
+)
+_OF_A_TRIAL = ("epochs", "iterations", "train_size", "batch_size", "width", "precision", "seed")
+"""Short forms of `--set`."""
 
 
 @final
@@ -149,12 +134,13 @@ class RunOptions:
     letter a, b or c, such as all-cnn-c; large-all-cnn; or your own."""
     learning_rates: Values = None
     """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
-    grid; such a search's default: 0.001..0.25."""
-    weight_decays: Values = None
-    """Weight decays that each variant tries with each learning rate, written like them, 0 among the listed ones too;
-    default: weight-decay alone."""
-    batch_sizes: Wholes = None
-    """Batch sizes that each variant tries with each of those, separated by spaces; default: batch-size alone."""
+    grid; short for --vary lr=...; the default of such a search: 0.001..0.25."""
+    vary: Words = None
+    """Search any hyperparameter: NAME=VALUE,VALUE,... or NAME=LOW..HIGH, such as lr=1e-3..0.1, dropout=0,0.1,
+    'momentum=0.8..0.99 if momentum_form=caffe', or model-c:lr=0.01,0.005 for one variant; --help-names lists them."""
+    set: Words = None
+    """Give any hyperparameter or setting of the study one value: NAME=VALUE, such as momentum=0.8, initialisation=he,
+    validation=0.2 or confirm_top=2; --help-names lists them."""
     epochs: Whole = None
     """Epochs of each trial; the schedule's drops scale with it."""
     iterations: Whole = None
@@ -163,47 +149,8 @@ class RunOptions:
     """Number of training images, the same ones for all trials."""
     batch_size: Whole = None
     """Images per step, over all workers of a trial."""
-    weight_decay: Number = None
-    """Coefficient of the weights in the gradient."""
-    momentum: Number = None
-    """Momentum of SGD."""
-    momentum_form: MomentumForm | None = None
-    """Where the learning rate stands in SGD: pytorch outside the velocity, caffe inside it."""
-    bias_lr_factor: Number = None
-    """Factor on the learning rate of biases."""
-    bias_weight_decay: bool | None = None
-    """Weight decay on biases too."""
-    max_grad_norm: Number = None
-    """Largest norm of the gradient over all parameters, to which a longer one is scaled down."""
-    warmup_epochs: Number = None
-    """Epochs over which the learning rate rises from 0."""
-    preprocessing: Preprocessing | None = None
-    """How images are normalised."""
-    canvas: Whole = None
-    """Side in px of the square of zeros that images are placed into the middle of; large-all-cnn needs 126."""
-    rotation: Number = None
-    """Largest rotation by the augmentation heavy, in degrees, either way."""
-    min_scale: Number = None
-    """Smallest factor on an image's size by the augmentation heavy."""
-    max_scale: Number = None
-    """Largest factor on an image's size by the augmentation heavy."""
-    translation: Number = None
-    """Largest shift by the augmentation heavy, either way, as a fraction of the side of the image with its canvas."""
-    brightness: Number = None
-    """Largest value that the augmentation heavy adds to pixels in [0, 1], either way."""
-    contrast: Number = None
-    """Largest change, by the augmentation heavy, of the factor on pixels, either way."""
-    saturation: Number = None
-    """Largest change, by the augmentation heavy, of the factor on the saturation, either way."""
-    hue: Number = None
-    """Largest change of hue by the augmentation heavy, either way, as a fraction of the colour circle."""
     precision: Precision | None = None
     """Arithmetic of the forward pass."""
-    memory_format: MemoryFormat | None = None
-    """Memory layout of images and weights."""
-    compiled: Compiled | None = None
-    """Whether torch.compile fuses the kernels of the network's training steps; auto does so on GPUs, for trials of
-    80,000 steps or more."""
     seed: Whole = None
     """First seed of the trials, and the search's seed."""
     seeds: Whole = None
@@ -212,22 +159,6 @@ class RunOptions:
 
     width: Number = None
     """Factor on every layer's channels."""
-    input_dropout: Number = None
-    """Dropout probability on the input."""
-    dropout: Number = None
-    """Dropout probability after each downsampling layer."""
-    strided_dropout: bool | None = None
-    """Dropout after the strided layers of the Strided-CNN networks."""
-    class_relu: bool | None = None
-    """ReLU on the class layer."""
-    head_padding: Whole = None
-    """Padding of the head's 3x3 convolution: 0 or 1."""
-    leaky_slope: Number = None
-    """Slope below zero of large-all-cnn's ReLUs."""
-    initialisation: Initialisation | None = None
-    """How weights are initialised."""
-    initialisation_std: Number = None
-    """Standard deviation of the weights with the initialisation normal."""
 
     search: str | None = None
     """How each variant's hyperparameters are chosen: grid, tpe, random, or a sampler of Optuna's by its class name,
@@ -242,22 +173,9 @@ class RunOptions:
     early_stopping: EarlyStopping | None = None
     """How the worse trials of each variant end early. none: all run to their end; halving: trials wait for each other,
     and the better half by averaged weights goes on; asha: each is judged when it comes."""
-    first_rung: Whole = None
-    """Epoch after which early stopping first compares trials, and then after reduction-factor times as many; default:
-    halfway to the first drop of the learning rate and one epoch after it with halving; one epoch after each drop with
-    asha, by which small learning rates look better before than they end."""
-    reduction_factor: Whole = None
-    """One trial in this many goes on each time that early stopping compares them; default: 2 with halving, 4 with
-    asha."""
     protocol: Protocol | None = None
     """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
     test error once; paper: the lowest test error of all trials."""
-    validation: Number = None
-    """Share of each class's training images that holdout holds out in its search."""
-    evaluate_every: Whole = None
-    """Epochs from one measurement of the errors to the next; those of the last epoch are always measured."""
-    confirm_top: Whole = None
-    """Configurations of each cell that holdout confirms."""
 
     only: Words = None
     """With --resume: run only the trials of these variants now."""
@@ -281,111 +199,70 @@ class RunOptions:
     log: Words = None
     """Other tools that are told of each epoch, separated by spaces: tensorboard, mlflow, wandb."""
 
-    def study_options(self) -> dict[str, Any]:
-        """Return the options that were given and that change what is computed, by name."""
-        known = _STUDY_FIELDS | _TRIAL_FIELDS | _ARCHITECTURE_FIELDS | _HEAVY_FIELDS | _DIMENSIONS
-        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
-        if self.data is not None and "://" not in self.data:
-            if not self.data.strip():
-                raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
-            given["data"] = _absolute("data", self.data)
-        if self.plugins is not None:
-            given["plugins"] = tuple(_absolute("plugins", each) for each in self.plugins)
-        return {name: value for name, value in given.items() if value is not None}
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """Names of the settings that were given, as `Study.settings` has them."""
+        given = [name for name in (*_OF_THE_STUDY, *_OF_A_TRIAL) if getattr(self, name) is not None]
+        given += ["lr"] if self.learning_rates is not None else []
+        return (*given, *(text.partition("=")[0] for text in (*(self.vary or ()), *(self.set or ()))))
 
     def apply(self, study: Study) -> Study:
         """Return the study with these options in place of its own settings.
 
         Raises:
-            ValueError: a value does not hold.
+            ValueError: a value does not hold, or two options set the same.
         """
-        given = self.study_options()
-        architecture = replace(study.base.architecture, **_only(given, _ARCHITECTURE_FIELDS))
-        heavy = replace(study.base.heavy, **_only(given, _HEAVY_FIELDS))
-        base = replace(study.base, architecture=architecture, heavy=heavy, **_only(given, _TRIAL_FIELDS))
-        changed = _only(given, _STUDY_FIELDS)
-        search = given.get("search", study.search)
-        for one, several in (("weight_decay", "weight_decays"), ("batch_size", "batch_sizes")):
-            if one in given and several in given:
-                raise ValueError(f"{one} must be left out where {several} says what is tried, got {given[one]:g}.")
-            if one in given:
-                changed[several] = None
-        changed |= {name: _dimension(name, values) for name, values in _only(given, _DIMENSIONS).items()}
-        if "learning_rates" not in given and search != "grid" and study.search == "grid":
-            changed["learning_rates"] = paper_space.LEARNING_RATE_RANGE
-        if search != "grid" and "trials_per_cell" not in given and study.trials_per_cell is None:
-            changed["trials_per_cell"] = study.points_per_cell
-        return replace(study, base=base, **changed)
+        changed = {name: getattr(self, name) for name in _OF_THE_STUDY if getattr(self, name) is not None}
+        values: dict[str, Scalar] = {
+            name: getattr(self, name) for name in _OF_A_TRIAL if getattr(self, name) is not None
+        }
+        variants = changed.get("variants", study.variants)
+        for text in self.set or ():
+            name, value = parse_setting(text, variants)
+            if name in values or name in changed:
+                raise ValueError(f"set must give each setting once, got {name} twice.")
+            (changed if name in SETTINGS else values)[name] = value
+        dimensions = self._dimensions(variants)
+        for name in values:
+            if (None, name) in dimensions:
+                raise ValueError(f"{name} must be either searched or set, got both.")
+        base = self._moved(with_values(study.base, values))
+        space = study.space.without(list(values))
+        spaces = {variant: space.without(list(values)) for variant, space in study.spaces.items() if variant in variants}
+        search = changed.get("search", study.search)
+        if (None, "lr") not in dimensions and "lr" in space and search != "grid" and study.search == "grid":
+            dimensions = {(None, "lr"): paper_space.LEARNING_RATE_RANGE, **dimensions}
+        for (variant, name), dimension in dimensions.items():
+            if variant is None:
+                space = space.with_dimensions({name: dimension})
+            else:
+                spaces[variant] = spaces.get(variant, Space()).with_dimensions({name: dimension})
+        if search != "grid" and "trials_per_cell" not in changed and study.trials_per_cell is None:
+            changed["trials_per_cell"] = max(map(study.points_of, study.variants))
+        spaces = {variant: space for variant, space in spaces.items() if space}
+        return replace(study, base=base, space=space, spaces=spaces, **changed)
 
-    @staticmethod
-    def describe(study: Study) -> dict[str, Any]:
-        """Return each of the study's settings under the name of the option that changes it."""
-        values = {name: getattr(study, name) for name in _STUDY_FIELDS | _DIMENSIONS}
-        values |= {name: getattr(study.base, name) for name in _TRIAL_FIELDS - {"architecture", "heavy"}}
-        values |= {name: getattr(study.base.heavy, name) for name in _HEAVY_FIELDS}
-        return values | {name: getattr(study.base.architecture, name) for name in _ARCHITECTURE_FIELDS}
+    def _dimensions(self, variants: Sequence[str]) -> dict[tuple[str | None, str], Dimension]:
+        """Return what is to be searched, by the variant that is meant, None for all, and the hyperparameter."""
+        dimensions: dict[tuple[str | None, str], Dimension] = {}
+        if self.learning_rates is not None:
+            dimensions[None, "lr"] = _rates(self.learning_rates)
+        for text in self.vary or ():
+            variant, name, dimension = parse_dimension(text, variants)
+            if (variant, name) in dimensions:
+                raise ValueError(f"vary must name each hyperparameter once, got {name} twice.")
+            dimensions[variant, name] = dimension
+        return dimensions
 
-
-def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
-    """Return the study's name and the options, or None where help was asked for and printed.
-
-    Raises:
-        ValueError: the arguments cannot be understood.
-    """
-    app = command_line(everything=HELP_ALL in arguments)
-    try:
-        result = app(list(arguments), exit_on_error=False, print_error=False)
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        raise ValueError(
-            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
-        ) from error
-    except cyclopts.CycloptsError as error:
-        raise ValueError(line(error)) from error
-    return result  # type: ignore[no-any-return]
-
-
-def command_line(*, everything: bool = False) -> cyclopts.App:
-    """Return what reads the arguments of `python -m sweep.run`.
-
-    Args:
-        everything: whether its help tells every option, by topic.
-    """
-    app = cyclopts.App(
-        name="python -m sweep.run",
-        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
-        help=_HELP,
-        version_flags=(),
-        result_action="return_value",
-        help_format="plaintext",
-        help_flags=(*HELP, HELP_ALL),
-        help_formatter=Formatter(everything=everything),
-    )
-
-    app["--help"].group = "Parameters"
-
-    @app.default
-    def collect(
-        study: Annotated[str | None, Parameter(group="Parameters")] = None, /, options: RunOptions = RunOptions()
-    ) -> tuple[str | None, RunOptions]:
-        """Run a study.
-
-        Args:
-            study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
-                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, recipe; the file may be followed by
-                :NAME; default: cifar10 where there is a GPU, else quickstart.
-            options: what differs from the study.
-        """
-        return study, options
-
-    return app
-
-
-_HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
-
-An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
-SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a
-known state, 1 when some failed, 2 for bad input, 75 when time ran out, 130 after Ctrl-C."""
+    def _moved(self, base: TrialConfig) -> TrialConfig:
+        """Return a configuration whose data and plugins lie where these options say."""
+        if self.data is not None:
+            if not self.data.strip():
+                raise ValueError(f"data must be a folder or a URI, got {self.data!r}.")
+            base = replace(base, data=self.data if "://" in self.data else _absolute("data", self.data))
+        if self.plugins is not None:
+            base = replace(base, plugins=tuple(_absolute("plugins", each) for each in self.plugins))
+        return base
 
 
 def _absolute(what: str, path: str) -> str:
@@ -395,15 +272,8 @@ def _absolute(what: str, path: str) -> str:
     return str(Path(os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path.expanduser raises for ~nobody
 
 
-def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
+def _rates(values: tuple[float, ...]) -> Dimension:
     try:
-        if isinstance(values, Range):
-            return LogUniform(*values)
-        # No weight decay is a value like any other; no learning rate is none.
-        return Choice(values) if name == "weight_decays" else Choice.above_zero(values)
+        return LogUniform(*values) if isinstance(values, Range) else Choice(values)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _only(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
+        raise ValueError(f"learning_rates: {error}") from error

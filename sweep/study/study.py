@@ -32,6 +32,9 @@ MAX_TRIALS = 10_000
 CONFIRM_SEEDS = 3
 """Seeds that confirm a configuration: the fewest that say anything of a spread."""
 
+SETTINGS = ("validation", "confirm_top", "first_rung", "reduction_factor")
+"""Settings of a study that `--set` gives besides those of its trials."""
+
 FIRST_FRESH_SEED = MAX_TRIALS
 """Seeds from this one on, counted from `base.seed`, confirm: no trial of a search can have them."""
 
@@ -295,6 +298,21 @@ class Study:
             for value in dimension.ends if name.startswith(OWN) else ():
                 complete_options(network, with_values(cell, {name: value}).options)
         return cell
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the study is, by the names under which a command line changes it.
+
+        What is searched stands there as its dimension, what one variant searches by itself under `VARIANT:NAME`.
+        """
+        held = ("name", "base", "space", "spaces", "warm_start")
+        settings = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in held}
+        settings |= {name: value_of(self.base, name) for name in PATHS}
+        settings |= {name: getattr(self.base, name) for name in ("data", "plugins", "drops")}
+        settings |= {f"{OWN}{name}": value for name, value in self.base.options.items()}
+        settings |= self.space
+        for variant, space in self.spaces.items():
+            settings |= {f"{variant}:{name}": dimension for name, dimension in space.items()}
+        return settings
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold; `from_dict` reads them back."""

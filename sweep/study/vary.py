@@ -1,11 +1,11 @@
 """What `--vary` and `--set` say: a hyperparameter's dimension or value, written on one line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from search_spaces import Choice, Dimension, IntUniform, LogUniform, Uniform
-from sweep.study.study import own_names
-from trainables.common.validation import Scalar, line, shown
+from sweep.study.study import SETTINGS, Study, own_names
+from trainables.common.validation import Scalar, field_kinds, line, shown
 from trainables.hyperparameters import OWN, PATHS, is_logarithmic, is_number, is_whole, kind_of, parse_value, resolve
 from trainables.options import OPTIONS
 from trainables.recipe import network_of
@@ -60,21 +60,28 @@ def parse_setting(text: str, variants: Sequence[str]) -> tuple[str, Scalar]:
     Raises:
         ValueError: it is none, there is no such hyperparameter, or the value is of another kind.
     """
-    written, equals, value = text.partition("=")
+    written, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
         raise ValueError(f"set must be written as NAME=VALUE, such as momentum=0.8, got {shown(text)}.")
-    name, kind = named(written.strip(), variants)
-    return name, parse_value(name, value.strip(), kind)
+    if (setting := written.replace("-", "_")) in SETTINGS:
+        return setting, parse_value(setting, value, field_kinds(Study)[setting])
+    name, kind = named(written, variants, SETTINGS)
+    return name, parse_value(name, value, kind)
 
 
-def named(written: str, variants: Sequence[str]) -> tuple[str, object]:
+def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> tuple[str, object]:
     """Return a hyperparameter's name and its annotation, of what a user wrote.
+
+    Args:
+        written: the name as written.
+        variants: those whose own options count.
+        others: further names that may have been meant.
 
     Raises:
         ValueError: there is none of that name.
     """
     names = {name: variant for variant in variants for name in own_names(variant)}
-    name = resolve(written, [*PATHS, *names])
+    name = resolve(written, [*PATHS, *names], others)
     return name, kind_of(name, OPTIONS[network_of(names[name])] if name.startswith(OWN) else None)
 
 

@@ -14,7 +14,7 @@ import pytest
 from analysis.__main__ import app as analysis
 from analysis.__main__ import main
 from analysis.reproduction import BEGIN, END
-from sweep.study.options import parse
+from sweep.cli.parse import parse
 from sweep.study.study import STUDIES
 from tests.reported import make_run
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 
 from analysis.run_data import read_evidence
+from sweep.cli.parse import parse
 from sweep.execution.plan import check_study
 from sweep.record.schema import SCHEMA_VERSION
 from sweep.record.store import Store
-from sweep.study.options import RunOptions, parse
+from sweep.study.options import RunOptions
 from sweep.study.study import STUDIES, Study
 from tests.fuzzing import ODD, altered, counted, damaged, examples, refused, seeds
 from tests.standings import EXECUTION

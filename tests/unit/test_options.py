@@ -8,7 +8,8 @@ import pytest
 from search_spaces import Choice, LogUniform
 from search_spaces.paper import LEARNING_RATE_RANGE
 from sweep.cli.help import COMMON, EXAMPLES, TOPICS
-from sweep.study.options import RunOptions, parse
+from sweep.cli.parse import parse
+from sweep.study.options import RunOptions
 from sweep.study.study import STUDIES, Study
 from trainables.config import HeavyConfig
 
