@@ -92,7 +92,8 @@ def resolve(name: str, known: Collection[str], others: Iterable[str] = ()) -> st
     if elsewhere is not None:
         raise ValueError(f"{plain} must be given by {elsewhere}, got it as a hyperparameter.")
     raise ValueError(
-        f"{shown(name)[1:-1]} must be the name of a hyperparameter, got none that is known{near(plain, [*known, *others])}."
+        f"{shown(name)[1:-1]} must be the name of a hyperparameter, got none that is known"
+        f"{near(plain, [*known, *others])}."
     )
 
 

@@ -5,14 +5,13 @@ What makes the choice is given candidates, and a candidate holds one error: the 
 are cut to the columns that the protocol may see before they come here, `visible_columns`.
 """
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-HYPERPARAMETERS = ("lr", "weight_decay", "batch_size")
-"""Columns of `trials` that tell one configuration of a cell from another."""
+from sweep.record.params import read_params
+from sweep.record.schema import TrialRow
 
 _CRITERION = {"holdout": "val_error", "paper": "test_error"}
 
@@ -23,8 +22,8 @@ class Candidate:
     """A completed trial of the search, as far as a choice may know it."""
 
     trial_id: str
-    configuration: tuple[float, ...]
-    """Values of `HYPERPARAMETERS`."""
+    params: str
+    """The configuration, as the row has it."""
     seed: int
     error: float
     """What is minimised, a fraction in [0, 1]."""
@@ -32,7 +31,7 @@ class Candidate:
 
 def visible_columns(protocol: str) -> tuple[str, ...]:
     """Return the columns of `trials` that a choice under this protocol may see."""
-    return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, _CRITERION[protocol])
+    return ("trial_id", "phase", "state", "seed", "params", _CRITERION[protocol])
 
 
 def criterion_column(protocol: str) -> str:
@@ -40,37 +39,7 @@ def criterion_column(protocol: str) -> str:
     return _CRITERION[protocol]
 
 
-def search_seeds(study: Mapping[str, Any]) -> int:
-    """Return how many trials each configuration has in the search.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    return 1 if study["protocol"] == "holdout" else study["seeds"] or 1
-
-
-def reads_test_errors(study: Mapping[str, Any]) -> bool:
-    """Return whether a study measures test errors at all: not under `holdout` where nothing is confirmed.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    return study["protocol"] != "holdout" or study.get("seeds") != 0
-
-
-def points_per_cell(study: Mapping[str, Any]) -> int:
-    """Return how many trials the search has in each cell.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    if study["search"] != "grid":
-        return int(study["trials_per_cell"])
-    listed = [study[name] for name in ("learning_rates", "weight_decays", "batch_sizes")]
-    return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
-
-
-def candidates(trials: Iterable[Mapping[str, Any]], protocol: str) -> list[Candidate]:
+def candidates(trials: Iterable[TrialRow], protocol: str) -> list[Candidate]:
     """Return the completed trials of the search among the trials of a cell.
 
     One without an error is none.
@@ -81,18 +50,11 @@ def candidates(trials: Iterable[Mapping[str, Any]], protocol: str) -> list[Candi
     """
     found = []
     for row in trials:
-        seen = {name: row[name] for name in visible_columns(protocol)}
-        if seen["phase"] == "search" and seen["state"] == "completed":
-            error = seen[_CRITERION[protocol]]
-            if error is None:  # a damaged record may have lost it
-                continue
+        seen: Mapping[str, Any] = {name: value for name, value in row.items() if name in visible_columns(protocol)}
+        error = seen[_CRITERION[protocol]]
+        if seen["phase"] == "search" and seen["state"] == "completed" and error is not None:
             found.append(
-                Candidate(
-                    trial_id=seen["trial_id"],
-                    configuration=tuple(seen[name] for name in HYPERPARAMETERS),
-                    seed=seen["seed"],
-                    error=error,
-                )
+                Candidate(trial_id=seen["trial_id"], params=seen["params"], seed=seen["seed"], error=float(error))
             )
     return found
 
@@ -108,22 +70,21 @@ def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = 
         seeds: how many a whole configuration has, the study's number; a sampler may have tried one more often, which is
             no merit. None takes the most that any configuration has.
     """
-    groups: dict[tuple[float, ...], list[Candidate]] = {}
+    groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(candidate.configuration, []).append(candidate)
+        groups.setdefault(candidate.params, []).append(candidate)
 
-    def order(configuration: tuple[float, ...]) -> tuple[int, float, tuple[float, ...]]:
-        group = groups[configuration]
+    def order(params: str) -> tuple[Any, ...]:
+        group = groups[params]
         whole = len(group) if seeds is None else min(len(group), seeds)
-        return (
-            -whole,
-            statistics.fmean(candidate.error for candidate in group),
-            tuple(map(_comparable, configuration)),
-        )
+        return (-whole, statistics.fmean(candidate.error for candidate in group), rank_of(params))
 
     return [sorted(groups[key], key=lambda candidate: candidate.seed) for key in sorted(groups, key=order)]
 
 
-def _comparable(value: float | None) -> float:
-    # A damaged record may lack a value that all of its trials share.
-    return -1.0 if value is None else value
+def rank_of(params: str) -> tuple[Any, ...]:
+    """Return by what configurations of equal errors are in order: the learning rate first, then by name."""
+    values = read_params(params)
+    named = sorted(values.items(), key=lambda item: (item[0] != "lr", item[0]))
+    # Numbers before texts, and what is none before both: Python compares no two kinds.
+    return tuple((name, value is not None, isinstance(value, str), value or 0) for name, value in named)

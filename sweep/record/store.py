@@ -18,10 +18,10 @@ Every file appears whole, see `trainables.common.files`.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 import filelock
 import pyarrow as pa
@@ -29,15 +29,15 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from sweep.record.codec import decode, encode, serialise
-from sweep.record.document import read_json, write_json
+from sweep.record.document import RunDocument
 from sweep.record.lease import LEASE, Lease
-from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.record.params import with_param_columns
+from sweep.record.schema import DECISIONS, EPOCHS, TRIALS, DecisionRow, EpochRow, TrialRow
 from trainables.common.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
 from trainables.common.validation import line, shown
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _KEYS = ["trial_id", "epoch"]
-_STUDY_KEYS = {"study": dict, "data": dict, "planned_trials": int, "created": str}
 _READ_ATTEMPTS = 5
 _LOCK = ".lock"
 TRIAL_ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"
@@ -224,33 +224,23 @@ class Store:
         # What a process left that was killed before it had begun a run here.
         return all(info.base_name in (_LOCK, LEASE) or is_temporary(info.base_name) for info in found)
 
-    def write_study(self, study: dict[str, Any]) -> None:
-        """Write what the run was asked to do, with the schema's version."""
-        self._write("study.json", write_json({"schema_version": SCHEMA_VERSION, **study}))
+    def write_run(self, document: RunDocument) -> None:
+        """Write what the run was asked to do."""
+        self._write("study.json", document.to_bytes())
 
-    def read_study(self) -> dict[str, Any]:
-        """Return what `write_study` wrote.
+    def read_run(self) -> RunDocument:
+        """Return what `write_run` wrote.
 
         Raises:
-            ValueError: there is no run here, or its record is of another version.
+            ValueError: there is no run here, or its record is of another version or damaged.
         """
         if not self.exists():
             raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
-        study = read_json(self.read_file("study.json"), f"{self.location}/study.json")
-        version = study.get("schema_version") if isinstance(study, dict) else None
-        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
-            raise ValueError(
-                f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with "
-                "the version of this project that wrote it."
-            )
-        missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
-        if missing:
-            raise ValueError(f"{self.location}/study.json must hold {missing[0]}, got a file without it.")
-        return study  # type: ignore[no-any-return]
+        return RunDocument.from_bytes(self.read_file("study.json"), f"{self.location}/study.json")
 
-    def write_trials(self, rows: list[dict[str, Any]]) -> None:
-        """Replace the table of trials."""
-        self._write("trials.parquet", encode(rows, TRIALS))
+    def write_trials(self, rows: Sequence[TrialRow]) -> None:
+        """Replace the table of trials; its file has a column for each hyperparameter besides."""
+        self._write("trials.parquet", serialise(with_param_columns(pa.Table.from_pylist(list(rows), schema=TRIALS))))
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
@@ -258,7 +248,11 @@ class Store:
             return TRIALS.empty_table()
         return self._read("trials.parquet", TRIALS).sort_by("trial_id")
 
-    def write_decisions(self, rows: list[dict[str, Any]]) -> None:
+    def trial_rows(self) -> list[TrialRow]:
+        """Return the rows of `read_trials`."""
+        return self.read_trials().to_pylist()  # type: ignore[no-any-return]
+
+    def write_decisions(self, rows: Sequence[DecisionRow]) -> None:
         """Replace the table of decisions."""
         self._write("decisions.parquet", encode(rows, DECISIONS))
 
@@ -276,7 +270,7 @@ class Store:
         """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
         self._write(name, data)
 
-    def append_epochs(self, rows: list[dict[str, Any]]) -> None:
+    def append_epochs(self, rows: Sequence[EpochRow]) -> None:
         """Add rows as one more part."""
         if rows:
             number = max(self._parts(), default=-1) + 1

@@ -2,23 +2,26 @@
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, assert_never, final
+from typing import Any, Literal, final
 
 import optuna
 from ray.tune.search import Searcher
 
-from search_spaces import Choice, Dimension, LogUniform
-from sweep.execution.failures import SHARED_GPU_FAILED
-from sweep.record.schema import FINAL_STATES
+from search_spaces import Choice, Dimension, IntUniform, LogUniform, Scalar, Space, Uniform
+from search_spaces.dimensions import in_words
+from sweep.record.params import read_params, write_params
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.search.halving import Decision
-from sweep.study.prior_trials import EarlierPoint
-from sweep.study.samplers import SEQUENCE, make_sampler
-from sweep.study.study import DIMENSIONS, Study
+from sweep.search.samplers import SEQUENCE, check_search, make_sampler
+from sweep.study.prior_trials import PriorTrial
+from sweep.study.study import Study, params_of
 from trainables.config import TrialConfig
+from trainables.hyperparameters import with_values
 
 METRIC = "error"
 """What every trial reports and every search minimises."""
@@ -28,6 +31,11 @@ REHEARSED_TRIALS = 12
 
 SAME_FAILURES = 3
 """Trials of a cell that fail alike before the others of it are not run any more, where none has trained an epoch."""
+
+Point = tuple[dict[str, Scalar], int]
+"""A grid's point: hyperparameters by name, and a trial's seed."""
+
+_REPLICATE = "replicate"
 
 _OPTUNA_STATES = {
     "completed": optuna.trial.TrialState.COMPLETE,
@@ -42,7 +50,7 @@ _OPTUNA_STATES = {
 class CellSearch:
     """The search within one cell: asks Optuna for points, tells it their errors."""
 
-    def __init__(self, study: Study, cell: TrialConfig, recorded: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, study: Study, cell: TrialConfig, recorded: Mapping[str, TrialRow]) -> None:
         """Begin a cell's search.
 
         Args:
@@ -56,23 +64,19 @@ class CellSearch:
         self._cell = cell
         self._prefix = cell.cell.replace("/", "_")
         self._recorded = {key: row for key, row in recorded.items() if self.holds(key)}
-        self._space = distributions(study)
-        if study.search == "grid":
-            self._space["replicate"] = optuna.distributions.CategoricalDistribution(list(range(study.search_seeds)))
+        self._space = study.space_of(cell.variant)
         self._optuna = optuna.create_study(direction="minimize")
         self._asked: dict[str, optuna.trial.Trial] = {}
-        self._of_record: dict[str, tuple[Any, ...]] = {}
-        self._grid: Iterator[tuple[Any, ...]] = iter(())
+        self._of_record: dict[str, Point] = {}
+        self._grid: Iterator[Point] = iter(())
         if study.search == "grid":
-            points = _grid_points(study, cell, self._space)
-            self._of_record, self._grid = self._dealt(list(points))
+            self._of_record, self._grid = self._split(list(grid_points(study, cell)))
         # All that the record holds, also of points that are yet to be asked for again: no draw may repeat one.
-        self._taken = {(*(row[name] for name in DIMENSIONS), row["seed"]) for row in self._recorded.values()}
-        for point in _told(study, cell.cell):
-            known = {name: getattr(point, name) for name in study.dimensions}
-            self._optuna.add_trial(
-                optuna.trial.create_trial(params=known, distributions=self._space, value=point.error)
-            )
+        self._taken = {(row["params"], row["seed"]) for row in self._recorded.values()}
+        for prior in _prior_trials(study, cell.cell):
+            params = dict(prior.params)
+            known = {name: distribution(self._space[name]) for name in params}
+            self._optuna.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=prior.error))
 
     def holds(self, trial_id: str) -> bool:
         """Return whether a trial is one of this cell's."""
@@ -86,7 +90,7 @@ class CellSearch:
     @property
     def remaining(self) -> int:
         """Trials that the cell may still ask for."""
-        return self._study.points_per_cell - len(self._asked)
+        return self._study.points_of(self._cell.variant) - len(self._asked)
 
     def ask(self) -> tuple[str, TrialConfig]:
         """Return the next trial's id and configuration.
@@ -100,40 +104,38 @@ class CellSearch:
         # search was told, not from how many points this process has drawn before.
         self._optuna.sampler = _sampler(self._study, self._cell, number)
         known = self._recorded.get(trial_id)
+        seed: int | None = None
         if self._study.search == "grid":
-            point = self._of_record[trial_id] if trial_id in self._of_record else next(self._grid)
-            self._optuna.enqueue_trial(dict(zip(self._space, point, strict=True)))
+            params, seed = self._of_record[trial_id] if trial_id in self._of_record else next(self._grid)
+            self._optuna.enqueue_trial(params)
         elif known is not None:
-            self._optuna.enqueue_trial({name: known[name] for name in self._study.dimensions})
-        trial = self._optuna.ask(self._space)
+            seed = known["seed"]
+            self._optuna.enqueue_trial(dict(read_params(known["params"])))
+        trial = self._optuna.ask()
+        drawn = draw(trial, self._space)
         self._asked[trial_id] = trial
         if known is not None and self._study.search == SEQUENCE and trial.number:
             # Optuna draws lazily, and not at all for a point that is enqueued: the next one drawn would be a point that
             # the record has. The study's first point is none of the sequence.
             _ = trial.relative_params
-        config = replace(self._cell, **{name: trial.params[name] for name in self._study.dimensions})
-        drawn = tuple(getattr(config, name) for name in DIMENSIONS)
-        if self._study.search == "grid":
-            seed = config.seed + trial.params["replicate"]
-        elif known is not None:
-            seed = known["seed"]
-        else:
-            seed = next(seed for seed in itertools.count(config.seed) if (*drawn, seed) not in self._taken)
-        self._taken.add((*drawn, seed))
-        return trial_id, replace(config, seed=seed, batch_size=int(config.batch_size))
+        config = with_values(self._cell, drawn)
+        text = write_params(params_of(config, self._space))
+        if seed is None:
+            seed = next(seed for seed in itertools.count(config.seed) if (text, seed) not in self._taken)
+        self._taken.add((text, seed))
+        return trial_id, replace(config, seed=seed)
 
-    def _dealt(self, points: list[tuple[Any, ...]]) -> tuple[dict[str, tuple[Any, ...]], Iterator[tuple[Any, ...]]]:
+    def _split(self, points: list[Point]) -> tuple[dict[str, Point], Iterator[Point]]:
         """Return the points of a grid that the record has, by trial_id, and the others in the grid's order.
 
         A grid that became larger is in another order: what is recorded keeps its number, and the rest fill the others.
         """
-        first_seed = self._cell.seed
-        recorded = {
-            (*(row[name] for name in self._study.dimensions), row["seed"] - first_seed): trial_id
-            for trial_id, row in self._recorded.items()
-        }
-        of_record = {recorded[point]: point for point in points if point in recorded}
-        return of_record, iter([point for point in points if point not in recorded])
+        recorded = {(row["params"], row["seed"]): trial_id for trial_id, row in self._recorded.items()}
+        keys = [
+            (write_params(params_of(with_values(self._cell, params), self._space)), seed) for params, seed in points
+        ]
+        of_record = {recorded[key]: point for key, point in zip(keys, points, strict=True) if key in recorded}
+        return of_record, iter([point for key, point in zip(keys, points, strict=True) if key not in recorded])
 
     def tell(self, trial_id: str, state: str, error: float | None) -> None:
         """Tell Optuna how a trial ended.
@@ -167,7 +169,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def __init__(
         self,
         study: Study,
-        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        recorded: Mapping[str, TrialRow] | None = None,
         skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
         only: Container[str] | None = None,
         fits: Callable[[str], bool] = lambda _: True,
@@ -194,7 +196,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._aside: dict[str, float] = {}
         self._may_go_on: list[str] = []
         self._lost: set[str] = set()
-        self._alone = tried_again_alone(self._recorded)
+        self._alone = isolated_trials(self._recorded)
         self._skip = skip
         self._failures: dict[int, list[str]] = {}
         self._have_trained = {self._cell_of(name) for name, row in self._recorded.items() if row["epochs_run"]}
@@ -313,32 +315,36 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return None
 
 
-def tried_again_alone(recorded: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return the ids of a resumed run's trials that have been retried for a fault after which they run in isolation.
-
-    That is lack of memory, which the reason of a dead process names too, or an error of a GPU shared by MPS.
-    """
-    words = ("memory", SHARED_GPU_FAILED.lower())
-    return {name for name, row in recorded.items() if any(each in row["retry_reasons"].lower() for each in words)}
+def isolated_trials(recorded: Mapping[str, TrialRow]) -> set[str]:
+    """Return the ids of a resumed run's trials that run on devices which they share with no other."""
+    return {name for name, row in recorded.items() if row["isolated"]}
 
 
 def rehearse(study: Study) -> None:
-    """Walk the first cell's search on made-up errors, so that a sampler that cannot do it is refused.
+    """Walk each cell's search on made-up errors, so that a space or a sampler that cannot do it is refused.
 
     Samplers of Optuna load what they need, and look at the space, only once they draw their first points.
 
     Raises:
-        ValueError: a package is missing, or the sampler cannot search this space.
+        ValueError: there is no such search, a package is missing, the sampler cannot search this space, or two values
+            of it do not fit each other.
     """
+    check_search(study.search)
+    for cell in {cell.variant: cell for cell in study.cells()}.values():
+        _rehearse_cell(study, cell)
+
+
+def _rehearse_cell(study: Study, of_cell: TrialConfig) -> None:
+    space = study.space_of(of_cell.variant)
     if study.search == "grid":
+        for params, _ in grid_points(study, of_cell):
+            _check_fit(of_cell, params)
         return
-    ranges = [dimension for dimension in study.dimensions.values() if isinstance(dimension, LogUniform)]
-    if study.search == "CmaEsSampler" and not ranges:
+    if study.search == "CmaEsSampler" and all(isinstance(each, Choice) for each in space.values()):
         raise ValueError(
-            f"CmaEsSampler must have a range LOW..HIGH to search, since it draws listed values at random, "
-            f"got {study.learning_rates}."
+            f"CmaEsSampler must have a range LOW..HIGH to search, since it draws listed values at random, got {space}."
         )
-    cell = CellSearch(study, study.cells()[0], {})
+    cell = CellSearch(study, of_cell, {})
     try:
         for number in range(min(REHEARSED_TRIALS, cell.remaining)):
             trial_id, _ = cell.ask()
@@ -353,23 +359,28 @@ def rehearse(study: Study) -> None:
         raise ValueError(f"search must be a sampler that takes this space, got {study.search!r} ({reason}).") from error
 
 
+def _check_fit(cell: TrialConfig, params: Mapping[str, Scalar]) -> None:
+    try:
+        with_values(cell, params)
+    except ValueError as error:
+        point = ", ".join(f"{name} {in_words(value)}" for name, value in params.items())
+        raise ValueError(
+            f"The space of {cell.variant} must hold values that fit each other, got {point}: {error}"
+        ) from error
+
+
 def sampler_seed(study: Study, cell: str, number: int) -> int:
     """Return the seed of the sampler that draws a cell's point of this number; one for all points of a grid."""
     number = 0 if study.search == "grid" else number
-    told = _told(study, cell)
+    prior = _prior_trials(study, cell)
     # With the earlier run's own seeds a sampler would begin with the very points that it began with there.
-    text = f"{study.base.seed} {cell} {number}" + (f" after {told}" if told else "")
+    text = f"{study.base.seed} {cell} {number}" + (f" after {prior}" if prior else "")
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
-def distributions(study: Study) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Return what a cell searches, by the field of a trial's configuration, in Optuna's terms."""
-    return {name: _distribution(dimension) for name, dimension in study.dimensions.items()}
-
-
-def _told(study: Study, cell: str) -> list[EarlierPoint]:
-    return [point for point in study.warm_start.points if point.cell == cell] if study.warm_start is not None else []
+def _prior_trials(study: Study, cell: str) -> list[PriorTrial]:
+    return [trial for trial in study.warm_start.points if trial.cell == cell] if study.warm_start is not None else []
 
 
 def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.BaseSampler:
@@ -378,24 +389,58 @@ def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.Ba
     return make_sampler(study.search, sampler_seed(study, cell.cell, number), sampler_seed(study, cell.cell, 0))
 
 
-def _grid_points(
-    study: Study, cell: TrialConfig, space: dict[str, optuna.distributions.BaseDistribution]
-) -> Iterator[tuple[Any, ...]]:
-    """Yield a grid's points, as values of what `space` names, in the order of Optuna's shuffle of it."""
-    listed = {name: list(each.values) for name, each in study.dimensions.items() if isinstance(each, Choice)}
-    listed |= {"replicate": list(range(study.search_seeds))}
-    seed = sampler_seed(study, cell.cell, 0)
-    grid = optuna.create_study(sampler=optuna.samplers.GridSampler(listed, seed=seed))
-    for _ in range(study.points_per_cell):
-        params = grid.ask(space).params
-        yield tuple(params[name] for name in space)
+def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
+    """Yield a grid's points in the order of Optuna's shuffle of it, each with the seed of its trial."""
+    space = study.space_of(cell.variant)
+    listed: dict[str, Any] = {name: list(each.listed() or ()) for name, each in space.items()}
+    listed[_REPLICATE] = list(range(study.search_seeds))
+    flat = {name: optuna.distributions.CategoricalDistribution(values) for name, values in listed.items()}
+    grid = optuna.create_study(sampler=optuna.samplers.GridSampler(listed, seed=sampler_seed(study, cell.cell, 0)))
+    seen = set()
+    for _ in range(math.prod(map(len, listed.values()))):
+        params = grid.ask(flat).params
+        seed = cell.seed + params.pop(_REPLICATE)
+        active: dict[str, Scalar] = {}
+        for name in space:
+            if space.is_active(name, active):
+                active[name] = params[name]
+        # Points that differ in what does not exist there are one.
+        if (key := (write_params(active), seed)) not in seen:
+            seen.add(key)
+            yield active, seed
 
 
-def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
+def draw(trial: optuna.trial.Trial, space: Space) -> dict[str, Scalar]:
+    """Return what a trial of Optuna's draws of a space, one dimension after the other."""
+    drawn: dict[str, Scalar] = {}
+    for name, dimension in space.items():
+        if space.is_active(name, drawn):
+            drawn[name] = _suggest(trial, name, dimension)
+    return drawn
+
+
+def _suggest(trial: optuna.trial.Trial, name: str, dimension: Dimension) -> Scalar:
+    match of_kind := distribution(dimension):
+        case optuna.distributions.CategoricalDistribution():
+            return trial.suggest_categorical(name, of_kind.choices)  # type: ignore[no-any-return]
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(name, of_kind.low, of_kind.high, step=of_kind.step, log=of_kind.log)  # type: ignore[no-any-return]
+    return trial.suggest_int(name, of_kind.low, of_kind.high, step=of_kind.step)  # type: ignore[no-any-return]
+
+
+def distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
+    """Return a dimension in Optuna's terms."""
     match dimension:
         case Choice():
             return optuna.distributions.CategoricalDistribution(list(dimension.values))
         case LogUniform():
             return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=True)
-        case _:
-            assert_never(dimension)
+        case Uniform():
+            # Optuna warns of an end that no step leads to.
+            listed = dimension.listed()
+            high = listed[-1] if listed else dimension.high
+            return optuna.distributions.FloatDistribution(dimension.low, high, step=dimension.step)
+        case IntUniform():
+            high = range(dimension.low, dimension.high + 1, dimension.step)[-1]
+            return optuna.distributions.IntDistribution(dimension.low, high, step=dimension.step)
+    raise AssertionError(f"a dimension of a kind of its own: {dimension}")

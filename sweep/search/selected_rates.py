@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from search_spaces import Choice
-from sweep.record.document import check_document
-from sweep.record.selection import HYPERPARAMETERS, candidates, rank_configurations, search_seeds
+from sweep.record.schema import cell_of
+from sweep.record.selection import candidates, rank_configurations
 from sweep.record.store import Store
 from sweep.study.study import Study
 
@@ -24,30 +24,26 @@ def with_selected_rates(study: Study, location: str) -> Study:
     """
     try:
         store = Store(location)
-        document = store.read_study()
-        check_document(document, f"{store.location}/study.json")
-        earlier = document["study"]
-        rows = store.read_trials().to_pylist()
+        earlier = store.read_run().study
+        rows = store.trial_rows()
     except ValueError as error:
         raise ValueError(f"rates_from: {error}") from error
-    selected: dict[tuple[str, str, str], float] = {}
-    for variant in study.variants:
-        cells = sorted({(row["dataset"], row["augmentation"]) for row in rows if row["variant"] == variant})
-        for dataset, augmentation in cells:
-            cell = (dataset, augmentation, variant)
-            of_cell = [row for row in rows if (row["dataset"], row["augmentation"], row["variant"]) == cell]
-            ranked = rank_configurations(candidates(of_cell, earlier["protocol"]), seeds=search_seeds(earlier))
-            if ranked:
-                selected[cell] = ranked[0][0].configuration[HYPERPARAMETERS.index("lr")]
-    missing = [variant for variant in study.variants if not any(cell[2] == variant for cell in selected)]
+    selected: dict[str, float] = {}
+    for cell in dict.fromkeys(cell_of(row) for row in rows if row["variant"] in study.variants):
+        found = candidates([row for row in rows if cell_of(row) == cell], earlier.protocol)
+        ranked = rank_configurations(found, seeds=earlier.search_seeds)
+        if ranked:
+            trial_id = ranked[0][0].trial_id
+            selected[cell] = next(row["lr"] for row in rows if row["trial_id"] == trial_id)
+    missing = [variant for variant in study.variants if not any(cell.endswith(f"/{variant}") for cell in selected)]
     if missing:
         raise ValueError(
             f"rates_from must be a run with a completed trial of {missing[0]}, got {store.location}, which has none."
         )
     if len(set(selected.values())) > 1:
-        rates = ", ".join(f"{lr:g} ({'/'.join(cell)})" for cell, lr in selected.items())
+        rates = ", ".join(f"{lr:g} ({cell})" for cell, lr in selected.items())
         raise ValueError(
             f"rates_from must be a run that selected one rate for all of the study's variants, got {store.location} "
             f"with {rates}; name one by --variants, or the rate by --learning-rates."
         )
-    return replace(study, learning_rates=Choice((next(iter(selected.values())),)))
+    return replace(study, space=study.space.with_dimensions({"lr": Choice((next(iter(selected.values())),))}))

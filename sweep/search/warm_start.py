@@ -1,14 +1,16 @@
 """What an earlier run tells a study's search before its first point."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from sweep.record.selection import HYPERPARAMETERS, candidates
+from search_spaces import Scalar
+from sweep.record.params import read_params
+from sweep.record.schema import TrialRow, cell_of
+from sweep.record.selection import candidates
 from sweep.record.store import Store
-from sweep.study.prior_trials import EarlierPoint, WarmStart
+from sweep.study.prior_trials import PriorTrial, WarmStart
 from sweep.study.study import Study
 from trainables.config import TrialConfig
+from trainables.hyperparameters import value_of
 
 
 def warm_started(study: Study, location: str) -> Study:
@@ -28,23 +30,22 @@ def warm_started(study: Study, location: str) -> Study:
     replace(study, warm_start=WarmStart(run=location, points=(), skipped=0))
     try:
         store = Store(location)
-        store.read_study()
-        rows = store.read_trials().to_pylist()
+        store.read_run()
+        rows = store.trial_rows()
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
     cells = {cell.cell: cell for cell in study.cells()}
-    points: list[EarlierPoint] = []
+    points: list[PriorTrial] = []
     elsewhere = outside = 0
     for row in rows:
         for candidate in candidates([row], study.protocol):
-            values: dict[str, Any] = dict(zip(HYPERPARAMETERS, candidate.configuration, strict=True))
-            cell = f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
-            if cell not in cells:
+            cell = cells.get(cell_of(row))
+            if cell is None:
                 elsewhere += 1
-            elif not _fits(study, cells[cell], values):
+            elif (params := _fitting(study, cell, row)) is None:
                 outside += 1
             else:
-                points.append(EarlierPoint(cell=cell, error=candidate.error, **values))
+                points.append(PriorTrial(cell=cell.cell, error=candidate.error, params=params))
     if not points:
         raise ValueError(
             f"warm_start must be a run with completed trials in this study's cells and ranges that have the error of "
@@ -54,8 +55,17 @@ def warm_started(study: Study, location: str) -> Study:
     return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
 
 
-def _fits(study: Study, cell: TrialConfig, values: Mapping[str, Any]) -> bool:
-    return all(
-        values[name] in study.dimensions[name] if name in study.dimensions else values[name] == getattr(cell, name)
-        for name in HYPERPARAMETERS
-    )
+def _fitting(study: Study, cell: TrialConfig, row: TrialRow) -> dict[str, Scalar] | None:
+    """Return what a trial of an earlier run tells of a cell's space; None where it lies outside it."""
+    space = study.space_of(cell.variant)
+    had = {"lr": row["lr"], **read_params(row["params"])}
+    if any(value != value_of(cell, name) for name, value in had.items() if name not in space):
+        return None
+    params: dict[str, Scalar] = {}
+    for name, dimension in space.items():
+        if space.is_active(name, params):
+            value = had.get(name, value_of(cell, name))
+            if value not in dimension:
+                return None
+            params[name] = value
+    return params

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, final
+from typing import Annotated, TypeVar, final
 
 import cyclopts
 from cyclopts import Parameter
@@ -228,7 +228,9 @@ class RunOptions:
                 raise ValueError(f"{name} must be either searched or set, got both.")
         base = self._moved(with_values(study.base, values))
         space = study.space.without(list(values))
-        spaces = {variant: space.without(list(values)) for variant, space in study.spaces.items() if variant in variants}
+        spaces = {
+            variant: space.without(list(values)) for variant, space in study.spaces.items() if variant in variants
+        }
         search = changed.get("search", study.search)
         if (None, "lr") not in dimensions and "lr" in space and search != "grid" and study.search == "grid":
             dimensions = {(None, "lr"): paper_space.LEARNING_RATE_RANGE, **dimensions}

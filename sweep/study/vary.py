@@ -88,7 +88,7 @@ def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> 
 def _dimension(name: str, values: str, kind: object) -> Dimension:
     match = _RANGE.fullmatch(values)
     if match is None:
-        return Choice([parse_value(name, value, kind) for value in _split(values)])
+        return Choice(tuple(parse_value(name, value, kind) for value in _split(values)))
     if not is_number(kind):
         raise ValueError(f"{name} must be listed values, since it is no number, got {shown(values)}.")
     numbers = [match[each] and parse_value(name, match[each], int if is_whole(kind) else float) for each in _BOUNDS]

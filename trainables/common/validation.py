@@ -86,7 +86,7 @@ def check_names(cls: type, values: object, what: str) -> Mapping[str, Any]:
 
 def _parsed(value: Any, kind: Any, what: str) -> Any:
     bare = _bare(kind)
-    if value is None or isinstance(bare, type) and isinstance(value, bare):
+    if value is None or (isinstance(bare, type) and isinstance(value, bare)):
         return value
     if dataclasses.is_dataclass(bare) and isinstance(bare, type):
         return from_plain(bare, value, what)

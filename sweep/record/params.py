@@ -1,0 +1,59 @@
+"""A trial's hyperparameters as canonical JSON, and as columns that other tools can filter by."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from search_spaces import Scalar
+from sweep.record.schema import TRIALS
+
+
+def write_params(params: Mapping[str, Scalar]) -> str:
+    """Return hyperparameters as text that is the same for the same values."""
+    return json.dumps(dict(params), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@lru_cache(maxsize=100_000)
+def read_params(text: str) -> Mapping[str, Scalar]:
+    """Return what `write_params` wrote, by name.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    params = json.loads(text)
+    if not isinstance(params, dict):
+        raise ValueError(f"params must be values by name, got {text[:100]!r}.")
+    return MappingProxyType(params)
+
+
+def column_name(name: str) -> str:
+    """Return the name of the column that holds a hyperparameter in trials.parquet, which no other column has."""
+    plain = name.replace(".", "_")
+    return f"param_{plain}" if plain in TRIALS.names else plain
+
+
+def names_in(texts: Iterable[str]) -> list[str]:
+    """Return the names of all hyperparameters that trials have, sorted."""
+    return sorted({name for text in set(texts) for name in read_params(text)})
+
+
+def with_param_columns(trials: pa.Table) -> pa.Table:
+    """Return a table of trials with a column for each hyperparameter that any of them has; `lr` is there already.
+
+    Where a trial has no such hyperparameter the column is null. Values of several kinds become JSON text.
+    """
+    texts = trials["params"].to_pylist()
+    for name in names_in(text for text in texts if text is not None):
+        if name == "lr":
+            continue
+        values = [read_params(text).get(name) if text is not None else None for text in texts]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {int, float}:
+            values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
+        elif len(kinds) > 1:
+            values = [None if value is None else json.dumps(value) for value in values]
+        trials = trials.append_column(column_name(name), pa.array(values, None if kinds else pa.string()))
+    return trials
