@@ -118,7 +118,7 @@ class _Range(Dimension):
     def _check(self, kinds: type | UnionType = int | float, above: float = -math.inf) -> None:
         for name in ("low", "high"):
             value: Any = getattr(self, name)
-            if not (_is_finite(value) and isinstance(value, kinds) and value > above):
+            if not (_is_finite(value) and value > above and isinstance(value, kinds)):
                 what = "a whole number" if kinds is int else "a finite number"
                 raise ValueError(
                     f"{name} must be {what}{'' if above < 0 else f' above {above:g}'}, got {quote(value)}."

@@ -33,10 +33,12 @@ from sweep.monitor.prometheus import run_name
 from sweep.monitor.screen import Look, Trials, View, shown
 from sweep.monitor.trackers import check_logs, make_trackers
 from sweep.record.damage import salvage_record
+from sweep.record.document import RunDocument
+from sweep.record.params import describe, write_params
 from sweep.record.progress import Scope
-from sweep.record.schema import FINAL_STATES
+from sweep.record.rows import reopened
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, run_location
-from sweep.resume.extend import reopened
 from sweep.resume.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
 from sweep.resume.recorded import (
     Recorded,
@@ -55,7 +57,7 @@ from sweep.search.warm_start import warm_started
 from sweep.signals import Interruption
 from sweep.study.file import StudyFile
 from sweep.study.options import RunOptions
-from sweep.study.study import Study
+from sweep.study.study import Study, params_of
 from trainables.common.files import why
 from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
@@ -70,7 +72,7 @@ class Prepared:
 
     plan: Plan
     store: Store
-    recorded: Mapping[str, Mapping[str, Any]]
+    recorded: Mapping[str, TrialRow]
     """Rows of `trials` by trial_id, of a run that goes on."""
     options: RunOptions
     """With the name that was given or made up."""
@@ -105,8 +107,8 @@ def prepare(
         raise ValueError(
             "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
         )
-    if options.rates_from is not None and options.learning_rates is not None:
-        raise ValueError(f"rates_from must be left out beside --learning-rates, got {options.rates_from}.")
+    if options.rates_from is not None and "lr" in options.typed:
+        raise ValueError(f"rates_from must be left out where learning rates are given, got {options.rates_from}.")
     if options.only is not None and not options.resume:
         raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")
     file = StudyFile.named_by(study_name)
@@ -134,7 +136,7 @@ def prepare(
     # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
     joined = stack.enter_context(ExitStack())
     cluster = this_machine() if address is None else joined.enter_context(connect(address))
-    recorded: dict[str, dict[str, Any]] = {}
+    recorded: dict[str, TrialRow] = {}
     if run is not None:
         store = run.store
         if not options.dry_run:
@@ -223,7 +225,7 @@ def _say_ended(run: Recorded, options: RunOptions, console: Console) -> Outcome:
 
 
 def _notes(
-    run: Recorded, plan: Plan, recorded: Mapping[str, Mapping[str, Any]], options: RunOptions
+    run: Recorded, plan: Plan, recorded: Mapping[str, TrialRow], options: RunOptions
 ) -> Iterator[tuple[str, str]]:
     """Yield what is to be said of a run that goes on, each line under its heading."""
     for difference in run.changed:
@@ -292,10 +294,10 @@ def execute(prepared: Prepared) -> Outcome:
         return "some failed"
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
-        rows = store.read_trials().to_pylist()
+        rows = store.trial_rows()
     interruption.stop_listening()
     # What was completed with fewer epochs than the study has by now is not done.
-    now = reopened({row["trial_id"]: row for row in rows}, plan.study.base.epochs).values()
+    now = reopened({row["trial_id"]: row for row in rows}, plan.study.epochs).values()
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
     missing = progress.planned - states.total()
     if interruption() and missing:
@@ -361,18 +363,18 @@ def _gpus_shared(plan: Plan, store: Store, say: Callable[[str], object]) -> Iter
         return
     with mps_on_nodes(say) as sharing:
         way = sharing.way
-        store.write_study(with_gpu_sharing(store.read_study(), way))
+        store.write_run(with_gpu_sharing(store.read_run(), way))
         yield
         if sharing.way != way:  # nodes have joined
-            store.write_study(with_gpu_sharing(store.read_study(), sharing.way))
+            store.write_run(with_gpu_sharing(store.read_run(), sharing.way))
 
 
 @contextmanager
 def _shown(prepared: Prepared) -> Iterator[View]:
     """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
     plan, store = prepared.plan, prepared.store
-    document = {"study": plan.study.to_dict(), "planned_trials": plan.trials}
-    trials = Trials(Scope.from_document(document, run_name(store.location)), prepared.recorded)
+    scope = Scope.of(plan.study, run_name(store.location), plan.trials)
+    trials = Trials(scope, prepared.recorded)
     look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
     with shown(store, trials, prepared.console, look) as view:
         prepared.interruption.descriptor, prepared.interruption.view = view.errors, view
@@ -389,15 +391,12 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
     only = prepared.options.only
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
     before = {key: rows[key] for key in dealt if key in rows}
-    progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.base.epochs).values())
+    progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.epochs).values())
     view.trials.plan(progress.planned)
-    prepared.store.write_study(prepared.store.read_study() | {"planned_trials": progress.planned})
+    prepared.store.write_run(replace(prepared.store.read_run(), planned_trials=progress.planned))
     chosen: dict[str, list[str]] = {}
     for config in dealt.values():
-        # Words such as "learning rate 0.05, weight decay 0.001" for what was searched.
-        words = {name: f"{name.replace('_', ' ')} {getattr(config, name):g}" for name in study.dimensions}
-        words["lr"] = f"learning rate {config.lr:g}"
-        said = ", ".join(words.values())
+        said = describe(write_params(params_of(config, study.space_of(config.variant))), ", ", long=True)
         if said not in chosen.setdefault(config.cell, []):
             chosen[config.cell].append(said)
     for cell, configurations in chosen.items():
@@ -449,9 +448,9 @@ def _begin(store: Store, plan: Plan, options: RunOptions, arguments: list[str]) 
     _write_study(store, describe_run(plan, arguments), options)
 
 
-def _write_study(store: Store, document: dict[str, Any], options: RunOptions) -> None:
+def _write_study(store: Store, document: RunDocument, options: RunOptions) -> None:
     try:
-        store.write_study(document)
+        store.write_run(document)
     except OSError as error:
         raise ValueError(f"output must be where this user can write, got {options.output!r} ({why(error)}).") from error
 

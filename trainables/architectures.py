@@ -6,15 +6,17 @@ is a function from list to list and sizes and counts can be worked out by hand.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
 from trainables.common.registry import Registry
-from trainables.config import ArchitectureConfig
+from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.imagenet import imagenet_layers
 from trainables.initialisation import initialise
 from trainables.large import large_layers
 from trainables.layers import Conv, Dropout, Layer, MaxPool, PNormPool, network, scaled
+from trainables.options import make_options, register_options
 from trainables.recipe import network_of
 
 BASES = ("a", "b", "c")
@@ -100,8 +102,9 @@ RULES: dict[str, Rule] = {
 """The paper's four rows of Table 3, by the first part of a variant's name."""
 
 
-Builder = Callable[[ArchitectureConfig, int], nn.Module]
-"""What is registered: (options, number of classes) -> a module from `(N, 3, H, W)` to logits `(N, classes)`.
+Builder = Callable[[Any, int], nn.Module]
+"""What is registered: (`ArchitectureConfig` or own options, number of classes) -> a module from images `(N, 3, H, W)`
+to logits `(N, classes)`.
 
 Images are 32x32 px, or as large as the trial's `canvas`."""
 
@@ -109,25 +112,49 @@ VARIANTS: Registry[Builder] = Registry("variant")
 """Every variant by name, the paper's twelve first and in its order."""
 
 
-def register_variant(name: str) -> Callable[[Builder], Builder]:
+def register_variant(name: str, options: type | None = None) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a builder known as `name` to the command line, the sweep and the tables.
+
+    Args:
+        name: the variant's.
+        options: a dataclass of the variant's own, whose fields have defaults: the builder gets one in place of
+            `ArchitectureConfig`, and each field is a hyperparameter `options.FIELD` that can be set and searched.
 
     Raises:
         ValueError: the name is taken by another builder, or is not made of lower-case letters, digits and hyphens.
     """
-    return VARIANTS.register(name)
+    decorate = VARIANTS.register(name)
+    if options is not None:
+        register_options(name, options)
+    return decorate
 
 
-def build(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
+def build_network(config: TrialConfig, num_classes: int) -> nn.Module:
+    """Return the network of a trial, built with its variant's own options where it has some.
+
+    Raises:
+        ValueError: as `build`, or an option does not hold.
+    """
+    own = make_options(network_of(config.variant), config.options)
+    return build(config.variant, config.architecture, num_classes, own)
+
+
+def build(variant: str, options: ArchitectureConfig, num_classes: int, own: Any = None) -> nn.Module:
     """Return the network of a registered variant, its weights initialised as `options` says.
 
     The caller seeds torch: the same seed gives the same weights. A recipe in the variant's name, as in
     `model-c.glorot`, is not looked at: its settings are in `options` already.
 
+    Args:
+        variant: its name.
+        options: those of the paper's networks, and how weights are initialised.
+        num_classes: logits of an image.
+        own: the variant's own options, for a builder that takes these.
+
     Raises:
         ValueError: the variant is unknown, or the width leaves a layer without channels.
     """
-    model = VARIANTS[network_of(variant)](options, num_classes)
+    model = VARIANTS[network_of(variant)](options if own is None else own, num_classes)
     initialise(model, options.initialisation, options.initialisation_std)
     return model
 

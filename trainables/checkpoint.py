@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import torch
 from torch import nn
 
-from trainables.architectures import build
+from trainables.architectures import build_network
 from trainables.common.files import filesystem_of, retried, write_whole
 from trainables.common.validation import line, shown
 from trainables.config import TrialConfig, same_until
@@ -57,14 +57,14 @@ class Checkpoint:
         """
         # Without memory first: a damaged configuration may describe a network larger than any machine.
         with torch.device("meta"):
-            expected = build(self.config.variant, self.config.architecture, self.num_classes).state_dict()
+            expected = build_network(self.config, self.num_classes).state_dict()
         wrong = [name for name in sorted({*expected, *self.weights}) if not _alike(expected, self.weights, name)]
         if wrong:
             raise ValueError(
                 f"The checkpoint must hold the weights of a {self.config.variant} of width "
                 f"{self.config.architecture.width:g}, got those of another network ({shown(wrong[0])} differs)."
             )
-        model = build(self.config.variant, self.config.architecture, self.num_classes)
+        model = build_network(self.config, self.num_classes)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 

@@ -183,8 +183,3 @@ def _kinds(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, types.UnionType):
         return [each for argument in get_args(kind) for each in _kinds(argument)]
     return [kind]
-
-
-def label(name: str) -> str:
-    """Return a hyperparameter's name as a heading: `lr` is the learning rate."""
-    return "learning rate" if name == "lr" else name.removeprefix(OWN).replace("_", " ")

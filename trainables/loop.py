@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainables.architectures import build, count_parameters
+from trainables.architectures import build_network, count_parameters
 from trainables.checkpoint import Checkpoint
 from trainables.config import TrialConfig, learning_rate
 from trainables.data.batches import Feed
@@ -77,7 +77,7 @@ def train(
             which a trial may be ended.
     """
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = arithmetic.place(build(config.variant, config.architecture, feed.num_classes), device)
+    model = arithmetic.place(build_network(config, feed.num_classes), device)
     if start is not None:
         model.load_state_dict(dict(start.weights))
     wrapped = ranks.wrap(model)

@@ -5,15 +5,11 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-Fault = Literal["node lost", "out of memory", "process died", "shared GPU", "code"]
-"""A lost node says nothing of the trial, which resumes elsewhere, however often. Lack of memory, the death of a process
-alone, which mostly comes of it, and an error of a GPU that is shared by MPS may be the neighbours' doing: the trial is
-retried once in isolation. An exception of the trial's own code would come again."""
+from sweep.record.schema import Fault
 
 _NODE_DIED = "node has died"
 """What Ray says of an actor that died with its node, and of no other."""

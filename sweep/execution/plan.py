@@ -1,7 +1,7 @@
 """Study -> the trials that a run may start, and what fits at once. Refuses bad input before a cluster starts."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -10,11 +10,12 @@ from torch import nn
 
 from sweep.cluster.connect import Cluster
 from sweep.execution.trial import Placement
+from sweep.record.document import PlacementOptions
 from sweep.search.searcher import rehearse
-from sweep.study import recipes as _recipes  # noqa: F401 - registers its study
-from sweep.study.study import STUDIES, Study
-from trainables.architectures import VARIANTS, build, count_parameters
-from trainables.config import ArchitectureConfig, TrialConfig
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
+from trainables.architectures import VARIANTS, build_network, count_parameters
+from trainables.config import TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
 from trainables.data.batches import check_share
 from trainables.data.images import CROP
@@ -40,23 +41,23 @@ class Plan:
     slots: int
     """Trials that run at once, on the cluster at its largest."""
     cluster: Cluster
-    asked: Mapping[str, float | None]
-    """The options that `place` was given, by name: a run that goes on takes the same."""
+    asked: PlacementOptions
+    """The options that `place` was given: a resumed run takes the same."""
 
     @property
     def search_trials(self) -> int:
         """Number of trials of the search."""
-        return len(self.parameters) * self.study.points_per_cell
+        return self.study.search_trials
 
     @property
     def trials(self) -> int:
         """Number of trials of both phases, if each cell has enough configurations to confirm."""
-        return self.search_trials + len(self.parameters) * self.study.confirmed_per_cell
+        return self.study.search_trials + self.study.confirm_trials
 
     @property
     def epochs(self) -> int:
         """Number of epochs, if no trial ends early."""
-        return self.trials * self.study.base.epochs
+        return self.trials * (self.study.epochs or self.study.base.epochs)
 
     @property
     def may_compile(self) -> bool:
@@ -106,7 +107,7 @@ def check_study(study: Study) -> dict[str, int]:
         VARIANTS[network_of(cell.variant)]
         num_classes = count_classes(cell.dataset, cell.data)
         with torch.device("meta"):
-            model = _built(cell.variant, cell.architecture, num_classes)
+            model = _built(cell, num_classes)
             _check_canvas(model, cell, num_classes)
             _check_logits(model, cell, num_classes)
         counts[cell.cell] = count_parameters(model)
@@ -115,10 +116,13 @@ def check_study(study: Study) -> dict[str, int]:
 
 
 def _batch_sizes(study: Study) -> set[int]:
-    """Return the batch sizes of the study's trials: those searched, else each cell's own or its recipe's."""
-    if study.batch_sizes is not None:
-        return {int(size) for size in study.batch_sizes.values}
-    return {cell.batch_size for cell in study.cells()}
+    """Return the batch sizes of the study's trials: the ends of those searched, else each cell's own."""
+    sizes: set[int] = set()
+    for cell in study.cells():
+        searched = study.space_of(cell.variant).get("batch_size")
+        ends = (cell.batch_size,) if searched is None else searched.listed() or searched.ends
+        sizes |= {size for size in ends if isinstance(size, int)}
+    return sizes
 
 
 def streams(study: Study) -> bool:
@@ -159,7 +163,7 @@ def _check_canvas(model: nn.Module, cell: TrialConfig, num_classes: int) -> None
     if reason:
         # A user's network may compute what has no shape alone, such as a number of Python's: only pixels tell then.
         with torch.device("cpu"):
-            reason = _why_not(_built(cell.variant, cell.architecture, num_classes), side)
+            reason = _why_not(_built(cell, num_classes), side)
     if reason:
         raise ValueError(
             f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
@@ -192,9 +196,10 @@ def _why_not(model: nn.Module, side: int) -> str:
     return ""
 
 
-def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
+def _built(cell: TrialConfig, num_classes: int) -> nn.Module:
+    variant = cell.variant
     try:
-        model = build(variant, options, num_classes)
+        model = build_network(cell, num_classes)
     except ValueError:
         raise
     except Exception as error:  # a user's own builder may raise anything
@@ -260,7 +265,7 @@ def make_plan(
         placement=placement,
         slots=slots,
         cluster=cluster,
-        asked={"workers_per_trial": workers, "gpus_per_trial": gpus, "max_concurrent": max_concurrent},
+        asked=PlacementOptions(workers_per_trial=workers, gpus_per_trial=gpus, max_concurrent=max_concurrent),
     )
 
 

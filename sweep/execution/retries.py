@@ -10,8 +10,9 @@ from typing import Any, Protocol, final
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from sweep.execution.failures import Fault, fault_of
+from sweep.execution.failures import fault_of
 from sweep.execution.unfinished import LiveTrials
+from sweep.record.schema import Fault
 
 
 @final

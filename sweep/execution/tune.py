@@ -23,9 +23,9 @@ from sweep.execution.trial import attempt_name, run_trial
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.monitor.prometheus import RunMetrics, run_name
 from sweep.monitor.trackers import Trackers
-from sweep.record.schema import FINAL_STATES
+from sweep.record.rows import reopened
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store
-from sweep.resume.extend import reopened
 from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
 from sweep.search.halving import Decision
 from sweep.search.schedulers import make_scheduler
@@ -63,19 +63,19 @@ def run_trials(
     plan: Plan,
     store: Store,
     *,
-    recorded: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, TrialRow],
     is_interrupted: Callable[[], bool],
-    on_end: Callable[[Mapping[str, Any]], None],
-    on_loss: Callable[[Mapping[str, Any]], None],
+    on_end: Callable[[TrialRow], None],
+    on_loss: Callable[[TrialRow], None],
     on_wait: Callable[[int, int], None],
     on_confirm: Callable[[Mapping[str, TrialConfig]], None],
     on_trouble: Callable[[OSError | None], None] = lambda _: None,
     trackers: Trackers | None = None,
-    on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    on_row: Callable[[TrialRow], None] = lambda _: None,
     deadline: Deadline | None = None,
     only: Container[str] | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[TrialRow]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
 
     Args:
@@ -102,10 +102,11 @@ def run_trials(
         return is_interrupted() or ends.is_near
 
     def run(
-        searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
+        searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, TrialRow]
+    ) -> list[TrialRow]:
         recorder = Recorder(
             store,
+            study,
             recorded=rows,
             is_interrupted=is_cut_off,
             is_ending=lambda: is_interrupted() or ends.is_ending,
@@ -125,7 +126,7 @@ def run_trials(
                 search.decided(decision)
                 recorder.decided(decision)
 
-            decisions = store.read_decisions().to_pylist() if rows else []
+            decisions = store.decision_rows() if rows else []
             scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
         stop = StopWhen(is_interrupted, ends)
         losses = LossScheduler(scheduler, searcher, stop.cut_off)
@@ -143,7 +144,7 @@ def run_trials(
         recorded,
     )
 
-    def on_change(row: Mapping[str, Any]) -> None:
+    def on_change(row: TrialRow) -> None:
         if journal:
             journal.update(row)
         metrics.update(row)
@@ -151,7 +152,7 @@ def run_trials(
             trackers.change(row)
         on_row(row)
 
-    rows = [dict(row) for row in recorded.values()]
+    rows = [row.copy() for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:
         rows = run(lambda recorder: StudySearcher(study, recorded, recorder.skipped, only, ends.fits), recorded)
     if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
@@ -162,11 +163,11 @@ def run_trials(
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
     reopens = {key: row for key, row in by_id.items() if key in wanted and (only is None or row["variant"] in only)}
-    by_id |= reopened(reopens, study.base.epochs)
+    by_id |= reopened(reopens, study.epochs)
     by_id = restarted(store, by_id, only)
     ends.learn(by_id.values())
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
-    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in dealt):
+    if all(key in by_id and by_id[key]["state"] in FINAL_STATES for key in dealt):
         return list(by_id.values())
     # What is confirmed runs to its end.
     return run(lambda _: ConfirmSearcher(dealt, by_id, ends.fits), by_id)
@@ -232,7 +233,7 @@ def _tune(
         recorder.close()
 
 
-def _journal(plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]) -> Journal | None:
+def _journal(plan: Plan, store: Store, recorded: Mapping[str, TrialRow]) -> Journal | None:
     if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
         return None
     epochs = store.read_epochs().to_pylist() if recorded else ()

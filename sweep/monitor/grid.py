@@ -12,6 +12,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
+from search_spaces.dimensions import in_words
+from sweep.record.params import label, read_params
 from sweep.record.progress import (
     WORDS,
     CellStanding,
@@ -162,10 +164,10 @@ def _grid(scope: Scope, rows: Sequence[Row], *, width: int, most: int, unicode: 
     second = 1 if scope.confirming else 0
     epochs = max(
         len(str(scope.epochs)),
-        *(len(f"{n}/{n}") for n in (scope.points // scope.columns, scope.confirming) if n > 1),
+        *(len(f"{n}/{n}") for n in (max(map(max, scope.places)), scope.confirming) if n > 1),
         1,
     )
-    name, boxes = min(longest, LONGEST_NAME), scope.columns + second
+    name, boxes = min(longest, LONGEST_NAME), len(scope.heads) + second
     # First names give way, then bars with epochs; where errors alone have no room, each cell is one line of numbers.
     least = min(name, SHORTEST_NAME)
     widths = (ERROR_WIDTH + 1 + epochs, ERROR_WIDTH)
@@ -179,10 +181,7 @@ def _grid(scope: Scope, rows: Sequence[Row], *, width: int, most: int, unicode: 
     if not fits:
         return [*_summary(scope, shown, width=width, unicode=unicode), *said]
     heading = Text(" " * name, style="bold")
-    for title in [
-        *([f"{rate:g}" for rate in scope.rates] or map(str, range(1, scope.points + 1))),
-        *["confirm"] * second,
-    ]:
+    for title in [*scope.heads, *["confirm"] * second]:
         heading.append(f" {title[:box]:<{box}}")
     lines = [heading]
     for standing in shown:
@@ -230,6 +229,15 @@ def _box(place: Place, width: int, epochs: int, *, unicode: bool) -> Text:
     )
 
 
+def _at(scope: Scope, params: str) -> str:
+    value = read_params(params).get(scope.dimension or "lr")
+    return f"{value:.3g}" if isinstance(value, float) else in_words(value)
+
+
+def _heading_of(scope: Scope) -> str:
+    return "at rate" if scope.dimension in (None, "lr") else f"at {label(scope.dimension)}"
+
+
 def _column(share: float, *, unicode: bool) -> str:
     return (COLUMNS if unicode else PLAIN_COLUMNS)[_eighths(share, 1)]
 
@@ -248,15 +256,15 @@ def _eighths(share: float, length: int) -> int:
 
 def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, unicode: bool) -> list[Text]:
     """Return a line of numbers for each cell: its best error, where, and how its trials are."""
-    digits = len(f"{scope.points:,}")
-    states = {word: max(2, len(f"{scope.points:,}")) + 2 for word in WORDS}
+    digits = len(f"{max(scope.points):,}")
+    states = {word: max(2, len(f"{max(scope.points):,}")) + 2 for word in WORDS}
     fixed = 7 + 2 * digits + 2 + (5 + 2 * len(str(scope.confirming)) if scope.confirming else 0)
     name = max(SHORTEST_NAME, min(LONGEST_NAME, max(map(cell_len, scope.labels)), width - fixed - 1))
     room = width - name - fixed
     with_rate, with_states = room >= 10, room >= 10 + sum(states.values())
     bar = min(LONGEST_BAR, room - 10 * with_rate - (sum(states.values()) if with_states else 0) - 1)
     heading = Text(f"{'':{name}} {'best':>6}", style="bold")
-    heading.append(f" {'at rate':>9}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
+    heading.append(f" {_heading_of(scope):>9.9}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
     heading.append(" " * (bar + 1) if bar > 1 else "")
     if with_states:
         heading.append("".join(f"{word[0]:>{states[word]}}" for word in WORDS))
@@ -266,7 +274,7 @@ def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, uni
         search, best = standing.search, standing.best
         line = Text(f"{shorten(standing.label, name)} {f'{100 * best[0]:.1f}' if best else '-':>6}")
         if with_rate:
-            line.append(f" {f'{best[1][0]:.3g}' if best else '':>9}")
+            line.append(f" {_at(scope, best[1]) if best else '':>9.9}")
         line.append(f" {f'{search.ended:,}/{search.trials:,}':>{2 * digits + 1}}")
         if bar > 1:
             line.append(

@@ -1,8 +1,8 @@
 """What a run says in the terminal: the plan, a line for each trial that ended, what comes next."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, final
+from collections.abc import Callable, Iterable
+from typing import final
 
 from rich.console import Console
 from rich.table import Table
@@ -10,8 +10,10 @@ from rich.table import Table
 from sweep.execution.plan import Plan
 from sweep.monitor.console import note, say
 from sweep.monitor.optuna_journal import JOURNAL
+from sweep.record.params import describe, label
 from sweep.record.progress import duration
-from sweep.study.study import DIMENSIONS, FIRST_FRESH_SEED, Study
+from sweep.record.schema import TrialRow
+from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.common.files import why
 from trainables.config import TrialConfig
 from trainables.recipe import recipe_of
@@ -30,10 +32,11 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     """
     study, base, network = plan.study, plan.study.base, plan.study.base.architecture
     table = Table(title=f"Study {study.name}", title_justify="left", box=None, pad_edge=False)
-    phases = (study.points_per_cell, study.confirmed_per_cell)
     for heading in ("cell", "parameters", "trials"):
         table.add_column(heading, justify="left" if heading == "cell" else "right", no_wrap=True, overflow="fold")
     for cell, count in plan.parameters.items():
+        variant = cell.rpartition("/")[2]
+        phases = (study.points_of(variant), study.confirmed_of(variant))
         table.add_row(cell, f"{count:,}", " + ".join(f"{trials:,}" for trials in phases if trials))
     console.print(table)
     images = ", ".join(f"{name} {len(data.train):,} + {len(data.test):,}" for name, data in plan.datasets.items())
@@ -46,13 +49,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "ReLU on the class layer" if network.class_relu else "no ReLU on the class layer",
     ]
     lines = {
-        "learning rates": f"{study.learning_rates}, {study.search} search, "
-        f"{_count(study.search_seeds, 'seed')} from {base.seed}",
-        **{
-            DIMENSIONS[name].replace("_", " "): str(dimension)
-            for name, dimension in study.dimensions.items()
-            if name != "lr"
-        },
+        **_space(study),
         **_warm_start(study),
         "images": f"{images} (training + test), {base.preprocessing}"
         + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
@@ -60,8 +57,8 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else "")
         + f", {_COMPILED[base.compiled]}",
         "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}"
-        + ("" if study.batch_sizes else f", batches of {base.batch_size:,}")
-        + ("" if study.weight_decays else f", weight decay {base.weight_decay:g}"),
+        + ("" if "batch_size" in study.searched else f", batches of {base.batch_size:,}")
+        + ("" if "weight_decay" in study.searched else f", weight decay {base.weight_decay:g}"),
         "network": ", ".join(options),
         **_recipes(study),
         "protocol": f"{_protocol(study)}; early stopping: {_early_stopping(study)}",
@@ -97,32 +94,31 @@ class Progress:
         """Trials that have ended."""
         self.planned = plan.trials
         """Trials of the run: fewer than the plan's once a cell is found to have too few configurations to confirm."""
-        self._dimensions = plan.study.dimensions
         self._console = console
         self._clock = clock
         self._start = clock()
         self._here = 0
 
-    def trial_ended(self, row: Mapping[str, Any]) -> None:
+    def trial_ended(self, row: TrialRow) -> None:
         """Print one trial's outcome."""
         self.done += 1
         self._here += 1
         is_validation = row["val_error"] is not None
         error = row["val_error"] if is_validation else row["test_error"]
         kind = "validation error" if is_validation else "error"
-        outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * error:.2f} %"
+        outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * (error or 0.0):.2f} %"
         what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
-        searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
+        searched = _searched(row)
         say(
             self._console,
             f"[{self.done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
             f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
         )
 
-    def trial_lost(self, row: Mapping[str, Any]) -> None:
+    def trial_lost(self, row: TrialRow) -> None:
         """Say that a trial lost its node, or that it is begun again for another reason."""
-        searched = "".join(f"{name.replace('_', ' ')} {row[name]:g} " for name in self._dimensions)
-        is_node = row["reason"].startswith("lost its node")
+        searched = _searched(row)
+        is_node = row["fault"] == "node lost"
         what, where = ("node lost", "elsewhere") if is_node else ("tried again", f"by itself: {row['reason']}")
         trial = f"{row['variant']} {searched}seed {row['seed']}"
         note(self._console, what, f"{trial} had {row['epochs_run']} epochs and goes on {where}")
@@ -143,6 +139,23 @@ class Progress:
             return ""
         seconds = (self._clock() - self._start) / self._here * left
         return f"; about {duration(seconds)} left"
+
+
+def _space(study: Study) -> dict[str, str]:
+    """Return a line for each dimension of the search, the first with how it is searched."""
+    lines = {_heading(name): str(dimension) for name, dimension in study.space.items()}
+    for variant, space in study.spaces.items():
+        lines |= {f"{variant}: {label(name)}": str(dimension) for name, dimension in space.items()}
+    how = f"{study.search}, {_count(study.search_seeds, 'seed')} from {study.base.seed}"
+    return lines | {"search": how}
+
+
+def _heading(name: str) -> str:
+    return {"lr": "learning rates", "batch_size": "batch sizes", "weight_decay": "weight decays"}.get(name, label(name))
+
+
+def _searched(row: TrialRow) -> str:
+    return f"{words} " if (words := describe(row["params"])) else ""
 
 
 def _waiting(plan: Plan) -> dict[str, str]:

@@ -17,9 +17,10 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.record.schema import FINAL_STATES
+from sweep.record.params import read_params
+from sweep.record.schema import FINAL_STATES, EpochRow, ErrorColumn, Phase, TrialRow, cell_of
 from sweep.record.selection import criterion_column
-from sweep.search.searcher import distributions, sampler_seed
+from sweep.search.searcher import distribution, sampler_seed
 from sweep.study.study import Study
 
 JOURNAL = "optuna.journal"
@@ -65,9 +66,7 @@ class _Buffer(BaseJournalBackend):  # type: ignore[misc]
 class Journal:
     """Follows the rows of `trials`. Written by the process that writes the record, and by no other."""
 
-    def __init__(
-        self, path: str, study: Study, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, path: str, study: Study, rows: Iterable[TrialRow], epochs: Iterable[EpochRow]) -> None:
         """Write the journal of what has ended so far, in place of one that may be there.
 
         Args:
@@ -80,8 +79,7 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
-        self._columns = {"search": criterion_column(study.protocol), "confirm": "test_error"}
-        self._distributions = distributions(study)
+        self._columns: dict[Phase, ErrorColumn] = {"search": criterion_column(study.protocol), "confirm": "test_error"}
         self._open: dict[str, int] = {}
         self._shown: dict[str, str] = {}
         self._curves: dict[str, dict[int, float]] = {}
@@ -102,7 +100,7 @@ class Journal:
         os.replace(fresh, path)  # noqa: PTH105 - both are strings
         self._file: JournalFileBackend | None = JournalFileBackend(path)
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    def update(self, row: TrialRow) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
         trial_id = row["trial_id"]
         if trial_id not in self._open:
@@ -138,7 +136,7 @@ class Journal:
             self._file = None
             warnings.warn(f"{JOURNAL} is not written any more: {error}", RuntimeWarning, stacklevel=2)
 
-    def _new_study(self, cell: str, phase: str) -> int:
+    def _new_study(self, cell: str, phase: Phase) -> int:
         number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
         about: dict[str, Any] = {"phase": phase, "protocol": self._study.protocol, "seed": self._study.base.seed}
         if phase == "search":
@@ -153,11 +151,12 @@ class Journal:
             self._storage.set_study_user_attr(number, name, value)
         return number
 
-    def _add(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> int:
-        cell, phase = f"{row['dataset']}/{row['augmentation']}/{row['variant']}", row["phase"]
+    def _add(self, row: TrialRow, curve: Mapping[int, float]) -> int:
+        cell, phase = cell_of(row), row["phase"]
         if (cell, phase) not in self._studies:
             # Only once there is something to show: a cell without a completed trial is never confirmed.
             self._studies[cell, phase] = self._new_study(cell, phase)
+        params, space = read_params(row["params"]), self._study.space_of(row["variant"])
         state = _STATES[row["state"]]
         now = datetime.now(UTC)
         trial = FrozenTrial(
@@ -168,8 +167,8 @@ class Journal:
             # The record knows how long a trial took, not when it began.
             datetime_start=now - timedelta(seconds=row["duration_s"] or 0.0),
             datetime_complete=now if state.is_finished() else None,
-            params={name: row[name] for name in self._distributions},
-            distributions=self._distributions,
+            params=dict(params),
+            distributions={name: distribution(space[name]) for name in params},
             user_attrs={
                 "trial_id": row["trial_id"],
                 "state": row["state"],
@@ -182,16 +181,16 @@ class Journal:
         )
         return self._storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
 
-    def _sampled(self, row: Mapping[str, Any], cell: str) -> dict[str, int]:
+    def _sampled(self, row: TrialRow, cell: str) -> dict[str, int]:
         if row["phase"] != "search":
             return {}  # what confirms was drawn by no sampler
         point = int(row["trial_id"].rpartition("_")[2])
         return {"sampler_seed": sampler_seed(self._study, cell, point)}
 
-    def _value(self, row: Mapping[str, Any]) -> float | None:
+    def _value(self, row: TrialRow) -> float | None:
         if row["state"] not in ("completed", "stopped"):
             return None  # Optuna's failed trials have no value
-        return row[self._columns[row["phase"]]]  # type: ignore[no-any-return]
+        return row[self._columns[row["phase"]]]
 
 
 def _name(cell: str, phase: str) -> str:

@@ -19,6 +19,7 @@ from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
 from sweep.monitor.grid import EVENTS, Facts, draw
 from sweep.record.progress import Scope, progress_line
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 
 LINE_EVERY_S = 60.0
@@ -34,7 +35,7 @@ PAUSE_PER_DRAW = 150.0
 class Trials:
     """The rows of a run's trials as they change, for another thread to read."""
 
-    def __init__(self, scope: Scope, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, scope: Scope, rows: Mapping[str, TrialRow]) -> None:
         """Begin with the rows of a run that goes on.
 
         Args:
@@ -43,20 +44,20 @@ class Trials:
         """
         self.scope = scope
         self.changes = 0
-        self._rows = {key: dict(row) for key, row in rows.items()}
+        self._rows = {key: row.copy() for key, row in rows.items()}
         self._lock = threading.Lock()
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    def update(self, row: TrialRow) -> None:
         """Take a trial's row as it is now."""
         with self._lock:
-            self._rows[row["trial_id"]] = dict(row)
+            self._rows[row["trial_id"]] = row.copy()
             self.changes += 1
 
     def replace_all(self, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take all rows anew, as a record has them."""
         with self._lock:
             self.scope = scope
-            self._rows = {row["trial_id"]: dict(row) for row in rows}
+            self._rows = {row["trial_id"]: row.copy() for row in rows}
             self.changes += 1
 
     def plan(self, planned: int) -> None:
@@ -65,7 +66,7 @@ class Trials:
             self.scope = replace(self.scope, planned=planned)
             self.changes += 1
 
-    def seen(self) -> list[dict[str, Any]]:
+    def seen(self) -> list[TrialRow]:
         """Return all rows."""
         with self._lock:
             return list(self._rows.values())

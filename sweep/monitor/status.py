@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,8 @@ from rich.text import Text
 from sweep.monitor.console import note, say
 from sweep.monitor.grid import Facts, draw, printable
 from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
+from sweep.record.document import RunDocument
+from sweep.record.params import describe, read_params
 from sweep.record.progress import (
     Scope,
     arrange,
@@ -33,7 +35,7 @@ from sweep.record.progress import (
     estimate_left,
     progress_line,
 )
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, runs_in
 from trainables.common.files import why
 
@@ -57,9 +59,9 @@ class Run:
     """A run as its record says, at one moment."""
 
     store: Store
-    document: Mapping[str, Any]
+    document: RunDocument
     scope: Scope
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[TrialRow]
     alive: bool | None
 
     @property
@@ -98,9 +100,10 @@ def read_run(store: Store) -> Run:
         ValueError: there is none, or its record is broken.
     """
     alive = store.is_alive()
-    document = store.read_study()
-    scope = Scope.from_document(document, Path(store.location.partition("?")[0]).name)
-    rows = store.read_trials().to_pylist()
+    document = store.read_run()
+    name = Path(store.location.partition("?")[0]).name
+    scope = Scope.of(document.study, name, document.planned_trials)
+    rows = store.trial_rows()
     if alive is False:
         # The process that would have said otherwise is no more.
         rows = [row | {"state": "pending"} if row["state"] == "running" else row for row in rows]
@@ -121,7 +124,7 @@ def as_json(run: Run) -> dict[str, Any]:
                 "ended": standing.search.ended,
                 "states": dict(standing.search.states),
                 "best_error": best[0] if best else None,
-                "learning_rate": best[1][0] if best else None,
+                "params": dict(read_params(best[1])) if best else None,
                 "confirm_trials": standing.confirm.trials if standing.confirm else 0,
                 "confirm_ended": standing.confirm.ended if standing.confirm else 0,
                 "confirm_error": confirm[0] if confirm else None,
@@ -131,7 +134,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "name": run.scope.run,
         "location": run.store.location,
         "study": run.scope.study,
-        "created": run.document["created"],
+        "created": run.document.created,
         "state": run.state,
         "alive": run.alive,
         "planned": run.scope.planned,
@@ -171,7 +174,7 @@ def table_of(runs: Sequence[Run], now: datetime) -> Table:
             {True: "yes", False: "no", None: "?"}[run.alive],
             f"{run.ended:,}/{run.scope.planned:,}",
             f"{run.counts['failed']:,}",
-            age(run.document["created"], now),
+            age(run.document.created, now),
             ", ".join(cells),
         )
         table.add_row(*(Text(printable(word)) for word in words))
@@ -234,11 +237,11 @@ def _read_again(run: Run, console: Console) -> Run:
         return run
 
 
-def _ended(scope: Scope, row: Mapping[str, Any]) -> str:
+def _ended(scope: Scope, row: TrialRow) -> str:
     error = row["test_error"] if row["phase"] == "confirm" else row[scope.column]
     outcome = row["reason"] if row["state"] in ("failed", "diverged") or error is None else f"error {100 * error:.2f} %"
     phase = "confirm " if row["phase"] == "confirm" else ""
-    return f"{phase}{row['variant']} lr {row['lr']:g} seed {row['seed']}: {row['state']}, {outcome}"
+    return f"{phase}{row['variant']} {describe(row['params'])} seed {row['seed']}: {row['state']}, {outcome}"
 
 
 @app.default
@@ -272,7 +275,7 @@ def status(
         if format == "json":
             print(json.dumps(as_json(run), indent=2))
             return
-        facts = Facts(title=f"{run.words}, begun {age(run.document['created'], datetime.now(UTC))} ago")
+        facts = Facts(title=f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago")
         can = (console.encoding or "").startswith("utf")
         drawn = draw(run.scope, run.rows, facts, width=console.width, unicode=can)
         console.print(drawn)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store
 from sweep.study.study import Study
@@ -23,8 +24,8 @@ Row = Mapping[str, Any]
 LIBRARIES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 """The module that each tool needs; the extra of this project that installs it has the tool's name."""
 
-SETTINGS = ("phase", "dataset", "augmentation", "variant", "lr", "weight_decay", "batch_size", "width", "seed")
-"""Columns of `trials` that say what a trial is."""
+SETTINGS = ("phase", "dataset", "augmentation", "variant", "lr", "seed")
+"""Columns of `trials` that say what a trial is, besides its hyperparameters."""
 
 ERRORS = ("train_loss", "train_error", "val_error", "test_error")
 """Columns of `epochs` that become curves, as far as they hold a number: errors are fractions in [0, 1]."""
@@ -295,7 +296,9 @@ class WandB(Tracker):
 
 
 def _settings(trial: Row) -> dict[str, Any]:
-    return {name: trial[name] for name in SETTINGS if trial[name] is not None}
+    return {name: trial[name] for name in SETTINGS} | {
+        name: value for name, value in read_params(trial["params"]).items() if value is not None
+    }
 
 
 def _numbers(row: Row) -> dict[str, float]:

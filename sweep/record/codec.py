@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +20,9 @@ _RATIO = 100
 """Times the file's size that a column may unpack to: snappy's own limit is 64."""
 
 
-def encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+def encode(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """Return rows as a Parquet file of this schema, each page with its checksum."""
-    return serialise(pa.Table.from_pylist(rows, schema=schema))
+    return serialise(pa.Table.from_pylist(list(rows), schema=schema))
 
 
 def serialise(table: pa.Table) -> bytes:

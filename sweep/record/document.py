@@ -8,6 +8,7 @@ from typing import Annotated, Any, final
 from annotated_types import Ge, Le
 
 from sweep.record.schema import SCHEMA_VERSION
+from sweep.study.plugins import Plugin
 from sweep.study.study import Study
 from trainables.common.validation import configuration, from_plain, line, shown
 
@@ -35,15 +36,6 @@ class PlacementOptions:
     workers_per_trial: Annotated[int, Ge(1)] | None
     gpus_per_trial: Annotated[float, Ge(0)] | None
     max_concurrent: Annotated[int, Ge(1)] | None
-
-
-@final
-@configuration
-class Plugin:
-    """A Python file of the user's."""
-
-    file: str
-    sha256: str
 
 
 @final
@@ -156,8 +148,8 @@ class RunDocument:
         version = plain.pop("schema_version", None) if isinstance(plain, dict) else None
         if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
             raise ValueError(
-                f"{path} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with the version "
-                "of this project that wrote it."
+                f"{path} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with the "
+                "version of this project that wrote it."
             )
         try:
             study = Study.from_dict(plain.pop("study", None))

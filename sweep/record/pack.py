@@ -9,11 +9,10 @@ import os
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, cast, final
+from typing import IO, Annotated, cast, final
 
 import cyclopts
 import pyarrow as pa
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from cyclopts import Parameter
 
 from sweep.record.damage import salvage_record
-from sweep.record.document import check_document
+from sweep.record.document import RunDocument
 from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, check_name
 from trainables.common.files import why
@@ -46,7 +45,7 @@ app = cyclopts.App(
 class Contents:
     """What is packed of a run."""
 
-    document: Mapping[str, Any]
+    document: RunDocument
     """Contents of study.json."""
     trials: pa.Table
     epochs: pa.Table
@@ -99,7 +98,7 @@ def read_contents(store: Store) -> Contents:
     Raises:
         ValueError: there is no run, or it is damaged.
     """
-    store.read_study()  # first, so that a folder without a run is not called a damaged run
+    store.read_run()  # first, so that a folder without a run is not called a damaged run
     # A writer adds epochs and decisions before the trials that count them, and trials of a larger study after its
     # study.json. Read the other way round, what is counted is there.
     record = salvage_record(store)
@@ -115,8 +114,7 @@ def read_contents(store: Store) -> Contents:
 
     decisions = of_these(store.read_decisions())
     names = store.files("failures")
-    document = store.read_study()
-    check_document(document, store.folder("study.json"))
+    document = store.read_run()
     known = {f"{trial_id}.txt" for trial_id in ids.to_pylist()}
     return Contents(
         document=document,
@@ -163,7 +161,7 @@ def _write(contents: Contents, source: Store, to: Store, *, checkpoints: bool) -
     for trial_id in contents.unfinished if checkpoints else ():
         _copy_checkpoint(source, to, trial_id)
     # Last: a folder without it holds no run, should this be cut off.
-    to.write_study(dict(contents.document))
+    to.write_run(contents.document)
 
 
 def _copy_checkpoint(source: Store, to: Store, trial_id: str) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from search_spaces import Scalar
+from search_spaces.dimensions import in_words
 from sweep.record.schema import TRIALS
 
 
@@ -35,6 +36,24 @@ def column_name(name: str) -> str:
     return f"param_{plain}" if plain in TRIALS.names else plain
 
 
+def label(name: str) -> str:
+    """Return a hyperparameter's name as a heading: `lr` is the learning rate."""
+    return "learning rate" if name == "lr" else name.rpartition(".")[2].replace("_", " ")
+
+
+def describe(text: str, separator: str = " ", *, long: bool = False) -> str:
+    """Return a configuration in words, such as `lr 0.05 dropout 0.1`, the learning rate first.
+
+    Args:
+        text: what `write_params` wrote.
+        separator: stands between two of them.
+        long: whether `lr` is written out.
+    """
+    named = sorted(read_params(text).items(), key=lambda item: (item[0] != "lr", item[0]))
+    words = [(label(name) if long or name != "lr" else name, in_words(value)) for name, value in named]
+    return separator.join(f"{name} {value}" for name, value in words)
+
+
 def names_in(texts: Iterable[str]) -> list[str]:
     """Return the names of all hyperparameters that trials have, sorted."""
     return sorted({name for text in set(texts) for name in read_params(text)})
@@ -52,7 +71,7 @@ def with_param_columns(trials: pa.Table) -> pa.Table:
         values = [read_params(text).get(name) if text is not None else None for text in texts]
         kinds = {type(value) for value in values if value is not None}
         if kinds == {int, float}:
-            values = [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
+            values = [None if value is None else float(value) for value in values]
         elif len(kinds) > 1:
             values = [None if value is None else json.dumps(value) for value in values]
         trials = trials.append_column(column_name(name), pa.array(values, None if kinds else pa.string()))

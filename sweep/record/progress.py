@@ -6,12 +6,17 @@ Loads neither torch nor Ray, so that another process can look at a run at once.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, final
+from itertools import product
+from typing import Self, final
 
-from sweep.record.schema import FINAL_STATES
-from sweep.record.selection import HYPERPARAMETERS, criterion_column, points_per_cell
+from search_spaces import Scalar
+from search_spaces.dimensions import in_words
+from sweep.record.params import read_params
+from sweep.record.schema import FINAL_STATES, ErrorColumn, TrialRow, cell_of
+from sweep.record.selection import criterion_column, rank_of
+from sweep.study.study import Study
 
 WAITING = "waiting"
 """The word for `pending`, whose first letter would be like no other's but says less to a reader."""
@@ -24,7 +29,7 @@ _SHOWN_FIRST = ("running", WAITING, "completed", "stopped", "diverged", "failed"
 
 _NORMAL_95 = 1.96
 
-Row = Mapping[str, Any]
+Row = TrialRow
 
 
 @final
@@ -38,12 +43,16 @@ class Scope:
     """Data set, augmentation and variant of each, joined by a slash, in the study's order."""
     labels: tuple[str, ...]
     """The cells' names, without what all of them share."""
-    column: str
+    column: ErrorColumn
     """The error that the search goes by, of `trials` and `epochs`."""
-    rates: tuple[float, ...]
-    """The learning rates of a grid; empty where a sampler draws points."""
-    points: int
+    heads: tuple[str, ...]
+    """Headings of a row's places: the values of a grid's first dimension, else the numbers of a cell's points."""
+    dimension: str | None
+    """The hyperparameter whose values are the headings; None where points are shown in their order."""
+    points: tuple[int, ...]
     """Trials of each cell's search."""
+    places: tuple[tuple[int, ...], ...]
+    """By cell, the trials of its search in each place of its row."""
     epochs: int
     planned: int
     """Trials of both phases."""
@@ -51,51 +60,64 @@ class Scope:
     """Whether trials may end early, so that less may be left than is counted."""
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], run: str) -> Self:
-        """Return what study.json says.
+    def of(cls, study: Study, run: str, planned: int) -> Self:
+        """Return what a study is to do.
 
         Args:
-            document: its contents.
+            study: what is run.
             run: the run's name.
-
-        Raises:
-            ValueError: it holds no whole study.
+            planned: trials of both phases.
         """
-        try:
-            study = document["study"]
-            cells = [
-                (dataset, augmentation, variant)
-                for dataset in study["datasets"]
-                for augmentation in study["augmentations"]
-                for variant in study["variants"]
-            ]
-            varies = [index for index in range(2) if len({cell[index] for cell in cells}) > 1]
-            return cls(
-                run=run,
-                study=study["name"],
-                cells=tuple("/".join(cell) for cell in cells),
-                labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
-                column=criterion_column(study["protocol"]),
-                rates=tuple(study["learning_rates"]["values"]) if study["search"] == "grid" else (),
-                points=points_per_cell(study),
-                epochs=study["base"]["epochs"],
-                planned=document["planned_trials"],
-                may_stop=study["early_stopping"] != "none",
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"study.json of {run} must hold a study, got one that cannot be read ({error!r})."
-            ) from error
-
-    @property
-    def columns(self) -> int:
-        """Places of a row: learning rates of a grid, or the points of a search in their order."""
-        return len(self.rates) or self.points
+        cells = list(product(study.datasets, study.augmentations, study.variants))
+        varies = [index for index in range(2) if len({cell[index] for cell in cells}) > 1]
+        points = tuple(study.points_of(variant) for _, _, variant in cells)
+        dimension, values = _columns(study)
+        if dimension is None:
+            heads = tuple(map(str, range(1, max(points) + 1)))
+            places = tuple(tuple(int(index < count) for index in range(max(points))) for count in points)
+        else:
+            heads = tuple(map(in_words, values))
+            places = tuple(_points_at(study, variant, dimension, values) for _, _, variant in cells)
+        return cls(
+            run=run,
+            study=study.name,
+            cells=tuple("/".join(cell) for cell in cells),
+            labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
+            column=criterion_column(study.protocol),
+            heads=heads,
+            dimension=dimension,
+            points=points,
+            places=places,
+            epochs=study.base.epochs,
+            planned=planned,
+            may_stop=study.early_stopping != "none",
+        )
 
     @property
     def confirming(self) -> int:
         """Trials of each cell's second phase, the most that any has."""
-        return math.ceil(max(0, self.planned - len(self.cells) * self.points) / len(self.cells))
+        return math.ceil(max(0, self.planned - sum(self.points)) / len(self.cells))
+
+
+def _columns(study: Study) -> tuple[str | None, tuple[Scalar, ...]]:
+    """Return a grid's first dimension, the learning rate if it is searched, where all cells list the same values."""
+    spaces = [study.space_of(variant) for variant in study.variants]
+    if study.search != "grid" or not all(spaces):
+        return None, ()
+    name = "lr" if "lr" in spaces[0] else next(iter(spaces[0]))
+    dimensions = [space.get(name) for space in spaces]
+    if any(dimension is None or dimension.condition for dimension in dimensions):
+        return None, ()
+    listed = {dimension.listed() for dimension in dimensions if dimension is not None}
+    return (name, listed.pop() or ()) if len(listed) == 1 else (None, ())
+
+
+def _points_at(study: Study, variant: str, name: str, values: Sequence[Scalar]) -> tuple[int, ...]:
+    space = study.space_of(variant)
+    if any(dimension.condition for dimension in space.values()):
+        at = Counter(point[name] for point in space.points())
+        return tuple(at[value] * study.search_seeds for value in values)
+    return (study.points_of(variant) // len(values),) * len(values)
 
 
 @final
@@ -109,7 +131,7 @@ class Place:
     epochs: int = 0
     budget: int = 0
     """Epochs of the trials that have a row, if none ends early."""
-    errors: dict[tuple[float, ...], list[tuple[float, bool]]] = field(default_factory=dict)
+    errors: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
     """By configuration: each seed's error, and whether its trial was completed."""
     is_best: bool = False
 
@@ -141,7 +163,7 @@ class Place:
         whole = self.budget * self.trials / max(1, self.states.total())
         return min(1.0, self.epochs / whole) if whole else 0.0
 
-    def best(self, *, completed: bool) -> tuple[float, tuple[float, ...]] | None:
+    def best(self, *, completed: bool) -> tuple[float, str] | None:
         """Return the lowest mean over seeds of any configuration, and which.
 
         Args:
@@ -152,7 +174,7 @@ class Place:
             seen = [error for error, is_completed in errors if is_completed or not completed]
             if seen:
                 found.append((statistics.fmean(seen), configuration))
-        return min(found, default=None)
+        return min(found, key=lambda each: (each[0], rank_of(each[1])), default=None)
 
     def add(self, row: Row, error: float | None) -> None:
         """Count a trial in."""
@@ -161,8 +183,7 @@ class Place:
         self.epochs += row["epochs_run"]
         self.budget += row["epochs_budget"]
         if error is not None:
-            configuration = tuple(row[name] for name in HYPERPARAMETERS)
-            self.errors.setdefault(configuration, []).append((error, state == "completed"))
+            self.errors.setdefault(row["params"], []).append((error, state == "completed"))
 
 
 @final
@@ -182,7 +203,7 @@ class CellStanding:
         return self.search.ended == self.search.trials
 
     @property
-    def best(self) -> tuple[float, tuple[float, ...]] | None:
+    def best(self) -> tuple[float, str] | None:
         """The lowest error of its search and its configuration: of completed trials once all have ended."""
         return (self.search.best(completed=True) if self.is_over else None) or self.search.best(completed=False)
 
@@ -197,29 +218,28 @@ def arrange(scope: Scope, rows: Iterable[Row], *, places: bool = True) -> list[C
     """
     of_cell: dict[str, list[Row]] = {cell: [] for cell in scope.cells}
     for row in rows:
-        found = of_cell.get(f"{row['dataset']}/{row['augmentation']}/{row['variant']}")
+        found = of_cell.get(cell_of(row))
         if found is not None:
             found.append(row)
-    each = max(1, scope.points // scope.columns)
-    columns = {rate: index for index, rate in enumerate(scope.rates)}
+    columns = {head: index for index, head in enumerate(scope.heads)}
     standings = []
-    for cell, label in zip(scope.cells, scope.labels, strict=True):
+    for cell, label, points, planned in zip(scope.cells, scope.labels, scope.points, scope.places, strict=True):
         standing = CellStanding(
             label=label,
-            places=[Place(each) for _ in range(scope.columns)] if places else [],
-            search=Place(scope.points),
+            places=[Place(count) for count in planned] if places else [],
+            search=Place(points),
             confirm=Place(scope.confirming) if scope.confirming else None,
         )
         number = 0
         # A point's number is in its trial's name, which is as long as its cell's other ones.
-        for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.rates else of_cell[cell]:
+        for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.dimension else of_cell[cell]:
             error = _error(scope, row)
             if row["phase"] == "confirm":
                 if standing.confirm is not None:
                     standing.confirm.add(row, error)
                 continue
             standing.search.add(row, error)
-            index = columns.get(row["lr"]) if scope.rates else number
+            index = columns.get(in_words(read_params(row["params"])[scope.dimension])) if scope.dimension else number
             number += 1
             if index is not None and index < len(standing.places):
                 standing.places[index].add(row, error)
@@ -294,20 +314,16 @@ def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
             is_known = is_known and not epochs
         else:
             variance += (epochs * spread) ** 2
-    longest = max((row["epochs_budget"] - row["epochs_run"]) * means.get(_cell(row), overall) for row in running)
+    longest = max((row["epochs_budget"] - row["epochs_run"]) * means.get(cell_of(row), overall) for row in running)
     plus_minus = _NORMAL_95 * math.sqrt(variance) / len(running) if is_known else None
     return Left(seconds=max(work / len(running), longest), plus_minus=plus_minus)
-
-
-def _cell(row: Row) -> str:
-    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
 
 
 def _epoch_seconds(rows: Iterable[Row]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for row in rows:
         if row["epochs_run"] and row["duration_s"]:
-            found.setdefault(_cell(row), []).append(row["duration_s"] / row["epochs_run"])
+            found.setdefault(cell_of(row), []).append(row["duration_s"] / row["epochs_run"])
     return found
 
 
@@ -316,14 +332,14 @@ def _epochs_left(scope: Scope, rows: Iterable[Row]) -> dict[str, float]:
     begun: Counter[tuple[str, str]] = Counter()
     lost: Counter[str] = Counter()
     for row in rows:
-        cell = _cell(row)
+        cell = cell_of(row)
         begun[cell, row["phase"]] += 1
         lost[cell] += row["phase"] == "search" and row["state"] in FINAL_STATES - {"completed"}
         if row["state"] not in FINAL_STATES:
             left[cell] = left.get(cell, 0.0) + row["epochs_budget"] - row["epochs_run"]
-    for cell in scope.cells:
-        confirming = scope.confirming if lost[cell] < scope.points else 0
-        unbegun = max(0, scope.points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
+    for cell, points in zip(scope.cells, scope.points, strict=True):
+        confirming = scope.confirming if lost[cell] < points else 0
+        unbegun = max(0, points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
         left[cell] += unbegun * scope.epochs
     return left
 

@@ -23,11 +23,14 @@ Phase = Literal["search", "confirm"]
 """`search` selects hyperparameters; `confirm` retrains the selected ones. The `paper` protocol has no second phase."""
 
 Fault = Literal["node lost", "out of memory", "process died", "shared GPU", "code"]
-"""Why an attempt at a trial failed. A lost node says nothing about the trial, which is retried elsewhere, however often.
+"""Why an attempt at a trial failed. A lost node says nothing about the trial, which is retried elsewhere, without end.
 Lack of memory, the death of a process, which mostly comes of it, and an error of a GPU that is shared by MPS may be the
 neighbours' doing: the trial is retried once in isolation. An exception of the trial's own code would come again."""
 
 Verdict = Literal["go on", "stop"]
+
+
+ErrorColumn = Literal["val_error", "test_error"]
 
 
 class TrialRow(TypedDict):

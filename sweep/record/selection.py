@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from sweep.record.params import read_params
-from sweep.record.schema import TrialRow
+from sweep.record.schema import ErrorColumn, TrialRow
 
-_CRITERION = {"holdout": "val_error", "paper": "test_error"}
+_CRITERION: dict[str, ErrorColumn] = {"holdout": "val_error", "paper": "test_error"}
 
 
 @final
@@ -34,7 +34,7 @@ def visible_columns(protocol: str) -> tuple[str, ...]:
     return ("trial_id", "phase", "state", "seed", "params", _CRITERION[protocol])
 
 
-def criterion_column(protocol: str) -> str:
+def criterion_column(protocol: str) -> ErrorColumn:
     """Return the column of `trials` and `epochs` whose lowest error a choice under this protocol looks for."""
     return _CRITERION[protocol]
 

@@ -266,6 +266,10 @@ class Store:
             return DECISIONS.empty_table()
         return self._read("decisions.parquet", DECISIONS)
 
+    def decision_rows(self) -> list[DecisionRow]:
+        """Return the rows of `read_decisions`."""
+        return self.read_decisions().to_pylist()  # type: ignore[no-any-return]
+
     def write_file(self, name: str, data: bytes) -> None:
         """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
         self._write(name, data)

@@ -1,19 +1,17 @@
 """What `--extend` may add to a run that has begun, so that all that it has done stays as it is and stays its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from search_spaces import Choice, Dimension
+from search_spaces import Choice, Dimension, Scalar, Space
 from sweep.study.diff import Difference, StudyDiffers, seeds_of
-from sweep.study.study import DIMENSIONS, Study
+from sweep.study.study import Study
 from trainables.config import same_until
+from trainables.hyperparameters import value_of
 
-EXTENDABLE = (
-    *("variants", "learning_rates", "weight_decays", "batch_sizes", "trials_per_cell", "seeds", "confirm_top"),
-    "epochs",
-)
-"""Settings of which `--extend` takes more."""
+EXTENDABLE = ("variants", "trials_per_cell", "seeds", "confirm_top", "epochs")
+"""Settings of which `--extend` takes more, besides the values of hyperparameters."""
 
 ADVICE = "Leave these options out, or begin a new run under another --name"
 
@@ -35,15 +33,15 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
     reasons = {name: _why_not(name, recorded, given) for name in names}
     refused = [replace(each, why=reasons[each.setting]) for each in differences if reasons[each.setting]]
     if refused:
-        must = f"With --extend the study given must be the recorded one or hold more {_listed(EXTENDABLE)}"
+        must = "With --extend the study given must be the recorded one or hold more "
+        must += _listed(("values of hyperparameters", *EXTENDABLE))
         raise StudyDiffers(must, refused, f"{ADVICE}.")
     changed: dict[str, Any] = {}
     for name in names:
         if name == "variants":
             changed[name] = (*recorded.variants, *(new for new in given.variants if new not in recorded.variants))
-        elif name in DIMENSIONS.values():
-            before = _values(recorded, name)
-            changed[name] = Choice((*before, *(value for value in _values(given, name) if value not in before)))
+        elif name in _dimensions(given):
+            changed |= _with_values(replace(recorded, **changed), name, _merged(recorded, given, name))
         elif name == "epochs":
             changed["base"] = replace(recorded.base, epochs=given.base.epochs)
         else:
@@ -51,42 +49,20 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
     return replace(recorded, **changed)
 
 
-def reopened(rows: Mapping[str, Mapping[str, Any]], epochs: int) -> dict[str, dict[str, Any]]:
-    """Return rows of `trials` with those as pending that were completed with fewer epochs than the study has now.
-
-    They go on from their checkpoints. Trials that were stopped, diverged or failed stay what they are.
-
-    Args:
-        rows: by trial_id.
-        epochs: the study's.
-    """
-    return {
-        trial_id: dict(row)
-        | (
-            {
-                "state": "pending",
-                "epochs_budget": epochs,
-                "reason": f"goes on from epoch {row['epochs_run']} of {row['epochs_budget']} to {epochs}",
-            }
-            if row["state"] == "completed" and row["epochs_budget"] < epochs
-            else {}
-        )
-        for trial_id, row in rows.items()
-    }
-
-
 def _why_not(setting: str, recorded: Study, given: Study) -> str:
     """Return why a setting cannot become what is given, in words, or an empty string where it can."""
+    if setting in _dimensions(given):
+        return _why_not_values(setting, recorded, given)
     if setting not in EXTENDABLE:
         return "it decides what the trials that are done have computed"
-    check: Callable[[Study, Study], str] | None = {
+    checks: dict[str, Callable[[Study, Study], str]] = {
         "variants": lambda was, now: _lacks(was.variants, now.variants),
         "epochs": _why_not_epochs,
         "trials_per_cell": lambda was, now: _fewer(was.trials_per_cell, now.trials_per_cell) or _blocks(was, now),
         "seeds": lambda was, now: _fewer(seeds_of(was), seeds_of(now)) or _blocks(was, now),
         "confirm_top": lambda was, now: _fewer(was.confirm_top, now.confirm_top),
-    }.get(setting)
-    return check(recorded, given) if check else _why_not_values(setting, recorded, given)
+    }
+    return checks[setting](recorded, given)
 
 
 def _why_not_values(setting: str, recorded: Study, given: Study) -> str:
@@ -97,6 +73,8 @@ def _why_not_values(setting: str, recorded: Study, given: Study) -> str:
             f"the search {recorded.search} has drawn from what is recorded; "
             "--extend takes more --trials-per-cell, a new run with --warm-start other values"
         )
+    if _dimensions(given)[setting].condition != getattr(_dimensions(recorded).get(setting), "condition", None):
+        return "it was recorded under another condition"
     return _lacks(_values(recorded, setting), _values(given, setting)) or _blocks(recorded, given)
 
 
@@ -119,22 +97,50 @@ def _why_not_epochs(recorded: Study, given: Study) -> str:
 
 def _blocks(recorded: Study, given: Study) -> str:
     """Return why trials cannot join those of a cell that have waited for each other, in words."""
-    if recorded.early_stopping != "halving" or recorded.points_per_cell == given.points_per_cell:
+    if recorded.early_stopping != "halving":
         return ""
     size = recorded.keep_one_in ** len(recorded.rungs)
-    if recorded.points_per_cell % size == 0:
-        return ""
-    return (
-        f"halving judges a cell's trials in blocks of {size}, and the last block of the recorded "
-        f"{recorded.points_per_cell} is not whole: it was judged without those that would join it"
-    )
+    for variant in recorded.variants:
+        before = recorded.points_of(variant)
+        if variant in given.variants and before != given.points_of(variant) and before % size:
+            return (
+                f"halving judges a cell's trials in blocks of {size}, and the last block of the recorded {before} is "
+                "not whole: it was judged without those that would join it"
+            )
+    return ""
 
 
-def _values(study: Study, setting: str) -> tuple[float, ...]:
-    """Return what a grid tries of a setting, the study's own value where it lists none."""
-    (field,) = (name for name, where in DIMENSIONS.items() if where == setting)
-    dimension: Dimension | None = getattr(study, setting)
-    return dimension.values if isinstance(dimension, Choice) else (getattr(study.base, field),)
+def _dimensions(study: Study) -> dict[str, Dimension]:
+    """Return what a study searches under the names that `Study.settings` has for it."""
+    own = {
+        f"{variant}:{name}": dimension for variant, space in study.spaces.items() for name, dimension in space.items()
+    }
+    return {**study.space, **own}
+
+
+def _values(study: Study, setting: str) -> tuple[Scalar, ...]:
+    """Return what a grid tries of a setting, the study's own value where it searches it not."""
+    dimension = _dimensions(study).get(setting)
+    if dimension is not None:
+        return dimension.listed() or ()
+    variant, _, name = setting.rpartition(":")
+    shared = study.space.get(name) if variant else None
+    return (shared.listed() or ()) if shared is not None else (value_of(study.base, name),)
+
+
+def _merged(recorded: Study, given: Study, setting: str) -> Dimension:
+    """Return what a grid tries from now on: what is recorded comes first, in its order."""
+    before = _values(recorded, setting)
+    new = tuple(value for value in _values(given, setting) if value not in before)
+    return replace(Choice((*before, *new)), condition=_dimensions(given)[setting].condition)
+
+
+def _with_values(study: Study, setting: str, dimension: Dimension) -> dict[str, Any]:
+    variant, _, name = setting.rpartition(":")
+    if not variant:
+        return {"space": study.space.with_dimensions({name: dimension})}
+    own = study.spaces.get(variant, Space()).with_dimensions({name: dimension})
+    return {"spaces": {**study.spaces, variant: own}}
 
 
 def _lacks(recorded: tuple[Any, ...], given: tuple[Any, ...]) -> str:

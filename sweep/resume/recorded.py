@@ -3,15 +3,17 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
+from search_spaces import Scalar
 from sweep.execution.plan import Plan, named_study
-from sweep.execution.recorder import tried_again
-from sweep.record.document import check_document
-from sweep.record.schema import FINAL_STATES
+from sweep.record.document import RunDocument
+from sweep.record.params import read_params, write_params
+from sweep.record.rows import reopened, retried
+from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
 from sweep.record.store import Store, run_location
-from sweep.resume.extend import extended, reopened
+from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums
 from sweep.search.confirm import confirmations, is_done, search_ended
 from sweep.search.selected_rates import with_selected_rates
@@ -21,6 +23,7 @@ from sweep.study.study import Study
 from trainables.common.registry import load_plugins
 from trainables.common.validation import shown
 from trainables.config import TrialConfig
+from trainables.hyperparameters import value_of
 
 NEW_RUN = "begin a new run under another --name"
 EXTEND_OR_NEW = f"or add --extend, which keeps what is done and runs the rest, or {NEW_RUN}."
@@ -32,7 +35,7 @@ class Recorded:
     """A run that has begun, and what is to become of it."""
 
     store: Store
-    document: Mapping[str, Any]
+    document: RunDocument
     """Contents of study.json."""
     study: Study
     """What is run: as recorded, or with what was added to it; its data and plugins where they lie now."""
@@ -43,30 +46,40 @@ class Recorded:
     only: Sequence[str] | None = None
     """Variants whose trials run; None runs all."""
 
-    def trials(self) -> dict[str, dict[str, Any]]:
+    def trials(self) -> dict[str, TrialRow]:
         """Return the rows of `trials` by trial_id.
 
         Trials of the search that are to have more epochs are pending, and failed ones that are to be retried. Rows of
         variants that do not run stay as they are.
         """
-        rows = {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+        cells = {cell.cell: cell for cell in self.study.cells()}
+        rows = {row["trial_id"]: self._with_all_params(row, cells[cell_of(row)]) for row in self.store.trial_rows()}
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
             running |= _begun_again(running)
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
-        return rows | running | reopened(searched, self.study.base.epochs)
+        return rows | running | reopened(searched, self.study.epochs)
+
+    def _with_all_params(self, row: TrialRow, cell: TrialConfig) -> TrialRow:
+        """Return a row whose configuration names what is searched only since the run was extended, too."""
+        space = self.study.space_of(row["variant"])
+        params: dict[str, Scalar] = dict(read_params(row["params"]))
+        for name in space:
+            if name not in params and space.is_active(name, params):
+                params[name] = value_of(cell, name)
+        return row | {"params": write_params(params)}
 
     def is_done(self) -> bool:
         """Return whether there is nothing left to run."""
         return is_done(self.study, list(self.trials().values()))
 
-    def wanted(self, trials: Mapping[str, Mapping[str, Any]]) -> dict[str, TrialConfig] | None:
+    def wanted(self, trials: Mapping[str, TrialRow]) -> dict[str, TrialConfig] | None:
         """Return the trials that confirm, by trial_id; None where the search has yet to end.
 
         Args:
             trials: rows of `trials` by trial_id.
         """
-        if len(search_ended(trials.values())) < len(self.study.cells()) * self.study.points_per_cell:
+        if len(search_ended(trials.values())) < self.study.search_trials:
             return None
         return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
 
@@ -86,29 +99,23 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     if options.name is None:
         raise ValueError("name must say which run to resume, got none; add --name NAME.")
     store = Store(run_location(options.output, options.name))
-    document = store.read_study()
-    check_document(document, store.folder("study.json"))
-    paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
-    plugins = plugin_differences(document["plugins"], plugin_checksums(paths))
+    document = store.read_run()
+    paths = options.plugins if options.plugins is not None else document.study.base.plugins
+    plugins = plugin_differences(document.plugins, plugin_checksums(paths))
     if plugins and not options.extend:
         # Before any of them is run.
         raise StudyDiffers(
             "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
         )
     load_plugins(paths)
-    try:
-        recorded = Study.from_dict(document["study"])
-    except ValueError as error:
-        raise ValueError(
-            f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
-        ) from error
+    recorded = replace(document.study)  # checked once more, now that the variants' own options are known
     located = RunOptions(data=options.data, plugins=options.plugins).apply(recorded)
     begun = named_study(named) if isinstance(named, str) else named
     given = options.apply(recorded if begun is None else begun)
     if options.rates_from is not None:
         given = with_selected_rates(given, options.rates_from)
     settings = [
-        *study_differences(recorded, given, options.study_options()),
+        *study_differences(recorded, given, options.typed),
         *_warm_start_difference(named, options, recorded),
         *_workers_difference(options, document),
     ]
@@ -140,10 +147,9 @@ def check_only(names: Sequence[str] | None, study: Study) -> None:
         raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
 
 
-def _begun_again(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _begun_again(rows: Mapping[str, TrialRow]) -> dict[str, TrialRow]:
     """Return the rows of failed trials as those of trials that are to be run once more."""
-    failed = {name: row for name, row in rows.items() if row["state"] == "failed"}
-    return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
+    return {name: retried(row, row["reason"] or "") for name, row in rows.items() if row["state"] == "failed"}
 
 
 def _warm_start_difference(named: Study | str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:
@@ -156,8 +162,8 @@ def _warm_start_difference(named: Study | str | None, options: RunOptions, recor
         yield Difference(setting="warm_start", recorded=was or "none", given=now or "none")
 
 
-def _workers_difference(options: RunOptions, document: Mapping[str, Any]) -> Iterable[Difference]:
-    was, now = document["workers"], options.workers_per_trial
+def _workers_difference(options: RunOptions, document: RunDocument) -> Iterable[Difference]:
+    was, now = document.workers, options.workers_per_trial
     if now is not None and now != was:
         yield Difference(setting="workers_per_trial", recorded=str(was or "auto"), given=str(now))
 
@@ -170,25 +176,25 @@ def _advice(recorded: Study, given: Study, settings: Sequence[Difference]) -> st
     return f"Leave these options out, {EXTEND_OR_NEW}"
 
 
-def recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> RunOptions:
+def recorded_placement(options: RunOptions, document: RunDocument) -> RunOptions:
     """Return the options with the recorded ones of a trial's place where none are given."""
-    found = {name: value for name, value in document["placement"].items() if getattr(options, name) is None}
-    return replace(options, **found)
+    recorded = {name: value for name, value in asdict(document.placement).items() if getattr(options, name) is None}
+    return replace(options, **recorded)
 
 
-def with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
+def with_recorded_arithmetic(study: Study, rows: Iterable[TrialRow]) -> Study:
     """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change.
 
     `compiled` stays: `auto` decides it for each network anew, and checkpoints hold it for trials that have begun.
     """
-    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
+    used: set[Any] = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
     if len(used) != 1:
         return study
     ((precision, memory_format),) = used
     return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
 
 
-def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
+def check_same(plan: Plan, document: RunDocument) -> None:
     """Check that trials would be split over as many workers, and see the same images, as when the run began.
 
     Raises:
@@ -196,13 +202,13 @@ def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
     """
     found = []
     advice = []
-    if plan.placement.workers != document["workers"]:
+    if plan.placement.workers != document.workers:
         # How a trial is split decides which units its dropout drops.
-        was, now = (str(workers or "auto") for workers in (document["workers"], plan.placement.workers))
+        was, now = (str(workers or "auto") for workers in (document.workers, plan.placement.workers))
         found.append(Difference(setting="workers_per_trial", recorded=was, given=now))
         advice.append("leave the options of a trial's workers and GPUs out")
     for name, data in plan.datasets.items():
-        checksum = document["data"][name]["checksum"]
+        checksum = document.data[name].checksum
         if data.checksum != checksum:
             found.append(Difference(setting=f"checksum of {name}", recorded=checksum[:12], given=data.checksum[:12]))
             advice.append("name the place of the images that it began with by --data")
@@ -215,7 +221,7 @@ def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
         )
 
 
-def what_ended(trials: Iterable[Mapping[str, Any]], options: RunOptions) -> str:
+def what_ended(trials: Iterable[TrialRow], options: RunOptions) -> str:
     """Return in words that a run has ended, and what can be done with it."""
     states = Counter(row["state"] for row in trials if row["state"] in FINAL_STATES)
     counts = ", ".join(f"{states[state]:,} {state}" for state in sorted(states))

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.record.damage import check_rows, missing_epochs
-from sweep.record.schema import EPOCHS, FINAL_STATES
+from sweep.record.schema import EPOCHS, FINAL_STATES, EpochRow, TrialRow
 from sweep.record.store import Store
 from trainables.checkpoint import Checkpoint
 
@@ -33,9 +33,9 @@ def mend(store: Store) -> list[str]:
     missing = missing_epochs(trials, epochs)
     if not missing and not damaged:
         return []
-    rows = {row["trial_id"]: row for row in trials.to_pylist()}
+    rows: dict[str, TrialRow] = {row["trial_id"]: row for row in trials.to_pylist()}
     there = set(zip(epochs["trial_id"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
-    found: list[dict[str, Any]] = []
+    found: list[EpochRow] = []
     lost: dict[str, int] = {}
     for trial_id, count in missing.items():
         reported = [row for row in _reports(store, rows[trial_id]) if (trial_id, row["epoch"]) not in there]
@@ -106,7 +106,7 @@ def _parts(store: Store) -> tuple[list[pa.Table], dict[str, str]]:
     return good, damaged
 
 
-def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _reports(store: Store, trial: TrialRow) -> list[EpochRow]:
     """Return the rows of `epochs` that a trial's checkpoint holds, as far as its row counts them."""
     try:
         checkpoint = Checkpoint.load(store.checkpoint(trial["trial_id"]))
@@ -117,7 +117,8 @@ def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not same:
         return []
     reports = [asdict(report) for report in checkpoint.training.reports if report.epoch <= trial["epochs_run"]]
-    return [{name: report.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for report in reports]
+    rows: Any = [{name: each.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for each in reports]
+    return rows  # type: ignore[no-any-return]
 
 
 def _ended(lost: Mapping[str, int]) -> str:

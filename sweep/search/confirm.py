@@ -11,9 +11,9 @@ from typing import Any, Literal, final
 from ray.tune.search import Searcher
 
 from sweep.record.params import read_params
+from sweep.record.rows import reopened
 from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
 from sweep.record.selection import candidates, rank_configurations
-from sweep.resume.extend import reopened
 from sweep.search.searcher import METRIC, isolated_trials
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
@@ -80,7 +80,7 @@ def is_done(study: Study, trials: Sequence[TrialRow]) -> bool:
         study: what is run.
         trials: rows of `trials`.
     """
-    now = reopened({row["trial_id"]: row for row in trials}, study.base.epochs)
+    now = reopened({row["trial_id"]: row for row in trials}, study.epochs)
     if len(search_ended(now.values())) < study.search_trials:
         return False
     ended = {trial_id for trial_id, row in now.items() if row["state"] in FINAL_STATES}

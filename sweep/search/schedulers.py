@@ -7,7 +7,7 @@ from typing import Any, final
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, DecisionRow, TrialRow, cell_of
 from sweep.search.halving import CellASHA, CellHalving, Decision
 from sweep.search.searcher import METRIC
 from sweep.study.study import Study
@@ -33,7 +33,7 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
         self._tell = tell
         self._of_cell: dict[str, CellASHA] = {}
 
-    def restore_record(self, trials: Mapping[str, Mapping[str, Any]], decisions: Iterable[Mapping[str, Any]]) -> None:
+    def restore_record(self, trials: Mapping[str, TrialRow], decisions: Iterable[DecisionRow]) -> None:
         """Put the trials that were judged before the run was resumed back on their rungs.
 
         Args:
@@ -42,9 +42,9 @@ class PerCellASHA(FIFOScheduler):  # type: ignore[misc]
         """
         for row in trials.values():
             if row["state"] in FINAL_STATES and row["phase"] == "search":
-                self._asha(_cell_of(row)).end(row["trial_id"], completed=row["state"] == "completed")
+                self._asha(cell_of(row)).end(row["trial_id"], completed=row["state"] == "completed")
         for decision in decisions:
-            self._asha(_cell_of(trials[decision["trial_id"]])).restore(_decision(decision))
+            self._asha(cell_of(trials[decision["trial_id"]])).restore(_decision(decision))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002 - Tune's signature
         """Count the trial among those that can complete."""
@@ -102,11 +102,12 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._tell = tell
         self._of_cell = {
-            cell.cell: CellHalving(study.rungs, study.keep_one_in, study.points_per_cell) for cell in study.cells()
+            cell.cell: CellHalving(study.rungs, study.keep_one_in, study.points_of(cell.variant))
+            for cell in study.cells()
         }
         self._waiting: set[str] = set()
 
-    def restore_record(self, trials: Mapping[str, Mapping[str, Any]], decisions: Iterable[Mapping[str, Any]]) -> None:
+    def restore_record(self, trials: Mapping[str, TrialRow], decisions: Iterable[DecisionRow]) -> None:
         """Know what was decided before the run was resumed; trials that waited come once more.
 
         Args:
@@ -114,10 +115,10 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
             decisions: rows of `decisions`.
         """
         for decision in decisions:
-            self._of_cell[_cell_of(trials[decision["trial_id"]])].restore(_decision(decision))
+            self._of_cell[cell_of(trials[decision["trial_id"]])].restore(_decision(decision))
         for row in trials.values():
             if row["state"] in FINAL_STATES and row["phase"] == "search":
-                self._of_cell[_cell_of(row)].end(row["trial_id"])
+                self._of_cell[cell_of(row)].end(row["trial_id"])
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Return whether the trial goes on; it does not while it waits."""
@@ -160,8 +161,8 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
 def make_scheduler(
     study: Study,
     *,
-    recorded: Mapping[str, Mapping[str, Any]],
-    decisions: Iterable[Mapping[str, Any]],
+    recorded: Mapping[str, TrialRow],
+    decisions: Iterable[DecisionRow],
     tell: Callable[[Decision], None],
 ) -> TrialScheduler:
     """Return the scheduler of the study's early-stopping policy.
@@ -180,10 +181,13 @@ def make_scheduler(
     return scheduler
 
 
-def _decision(row: Mapping[str, Any]) -> Decision:
+def _decision(row: DecisionRow) -> Decision:
     # A null cut is that of a rung at which only NaN had arrived.
-    return Decision(**{**row, "cut": math.inf if row["cut"] is None else row["cut"]})
-
-
-def _cell_of(row: Mapping[str, Any]) -> str:
-    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
+    return Decision(
+        trial_id=row["trial_id"],
+        epoch=row["epoch"],
+        error=row["error"],
+        cut=math.inf if row["cut"] is None else row["cut"],
+        arrivals=row["arrivals"],
+        verdict=row["verdict"],
+    )

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from search_spaces import Choice, Dimension, IntUniform, LogUniform, Scalar, Space, Uniform
 from search_spaces.dimensions import in_words
 from sweep.record.params import read_params, write_params
-from sweep.record.schema import FINAL_STATES, TrialRow
+from sweep.record.schema import FINAL_STATES, Phase, TrialRow
 from sweep.search.halving import Decision
 from sweep.search.samplers import SEQUENCE, check_search, make_sampler
 from sweep.study.prior_trials import PriorTrial
@@ -170,7 +170,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self,
         study: Study,
         recorded: Mapping[str, TrialRow] | None = None,
-        skip: Callable[[str, str, TrialConfig, str], object] = lambda *_: None,
+        skip: Callable[[str, Phase, TrialConfig, str], object] = lambda *_: None,
         only: Container[str] | None = None,
         fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
@@ -186,7 +186,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """
         super().__init__(metric=METRIC, mode="min")
         self._recorded = dict(recorded or {})
-        self._epochs = study.base.epochs
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._is_dealt = [only is None or cell.variant in only for cell in study.cells()]
         self._fits, self._is_out_of_time = fits, False
@@ -267,7 +266,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if name in self._aside:
             self._aside[name] = result[METRIC]
         else:
-            stopped = result["state"] == "running" and result["epoch"] < self._epochs
+            stopped = result["state"] == "running" and result["epoch"] < self._known[name][1].epochs
             self._tell(name, "stopped" if stopped else "completed", result[METRIC])
 
     def _start(self, trial_id: str, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from sweep.study.plugins import Plugin
 from sweep.study.study import Study
 
 ELSEWHERE = ("data", "plugins")
@@ -64,21 +65,21 @@ def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) 
     return found
 
 
-def plugin_differences(recorded: Sequence[dict[str, str]], given: Sequence[dict[str, str]]) -> list[Difference]:
+def plugin_differences(recorded: Sequence[Plugin], given: Sequence[Plugin]) -> list[Difference]:
     """Return which of a run's plugins have other contents than they had, in their order; a new place is no difference.
 
     Args:
         recorded: what study.json holds under `plugins`.
         given: the same of the files that are there now.
     """
-    absent = {"file": "", "sha256": ""}
+    absent = Plugin(file="", sha256="")
     longest = max(len(recorded), len(given))
     found = []
     for number in range(longest):
         was, now = (each[number] if number < len(each) else absent for each in (recorded, given))
-        if was["sha256"] != now["sha256"]:
-            said = [f"sha256 {each['sha256'][:12]}" if each["sha256"] else "none" for each in (was, now)]
-            found.append(Difference(setting=now["file"] or was["file"], recorded=said[0], given=said[1]))
+        if was.sha256 != now.sha256:
+            said = [f"sha256 {each.sha256[:12]}" if each.sha256 else "none" for each in (was, now)]
+            found.append(Difference(setting=now.file or was.file, recorded=said[0], given=said[1]))
     return found
 
 

@@ -246,6 +246,16 @@ class Study:
         return self._cells_per_variant * sum(map(self.confirmed_of, self.variants))
 
     @property
+    def epochs(self) -> int | None:
+        """Epochs of every trial; None where a cell searches them."""
+        return None if "epochs" in self.searched else self.base.epochs
+
+    @property
+    def reads_test_errors(self) -> bool:
+        """Whether a test error is measured at all: not under `holdout` where nothing is confirmed."""
+        return self.protocol != "holdout" or bool(self.confirm_seeds)
+
+    @property
     def _cells_per_variant(self) -> int:
         return len(self.datasets) * len(self.augmentations)
 
