@@ -212,7 +212,7 @@ def shift(
         for row in measure(subject, load_images(subject, data, images), max_shift)
     ]
     written = [write_file(folder, "shift.png", draw_shift(rows)), write_file(folder, "shift.csv", shift_csv(rows))]
-    remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_study())]
+    remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_run())]
     remarks.append(f"Written: {', '.join(map(str, written))}.")
     damages = read_evidence(store).damages
     print(render(shift_table(rows), [*damages, *remarks], format))

@@ -6,14 +6,17 @@ docs/findings.md lists them. A check that does not apply finds nothing.
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from analysis.inference import binomial_standard_error, kendall_tau
 from analysis.published import PAPER_ERRORS
 from analysis.results import COUNTED_STATES, Trial, VariantResult
 from analysis.run_data import Evidence
-from sweep.record.selection import HYPERPARAMETERS, criterion_column, points_per_cell
+from search_spaces import Choice, LogUniform, Space
+from sweep.record.document import Data, Execution
+from sweep.record.params import label
+from sweep.record.selection import criterion_column
 
 FEW_SEEDS = 3
 """Two seeds have a spread, and an interval of 13 times it."""
@@ -42,22 +45,19 @@ Check = Callable[[Evidence], Iterator[Finding]]
 
 
 def best_at_the_edge(evidence: Evidence) -> Iterator[Finding]:
-    """F1: the best learning rate or weight decay is at an end of those searched; one beyond may be better.
+    """F1: the best value of a hyperparameter is at an end of those searched; one beyond may be better.
 
-    The end of listed values is the outermost one; that of a continuous range is the outer tenth of its logarithm.
-    Weight decays are those that the cell's trials tried, and 0 has nothing below it.
+    The end of listed numbers is the outermost one; that of a range is its outer tenth, of its logarithm where it is
+    searched by that. 0 has nothing below it.
     """
-    ends = {
-        "learning rate": [_end_of_rates(result.lr, evidence.study["learning_rates"]) for result in evidence.results],
-        "weight decay": [_end_of_decays(result, evidence.searched(result)) for result in evidence.results],
-    }
-    for name, found in ends.items():
+    for name in evidence.study.searched:
+        found = [_end_of(result, name, evidence.study.space_of(result.variant)) for result in evidence.results]
         for end in ("upper", "lower"):
             at_it = [result for result, where in zip(evidence.results, found, strict=True) if where == end]
             if at_it:
                 yield Finding(
                     about=evidence.names(at_it),
-                    text=f"the best {name} lies at the {end} end of those searched; one beyond may be better.",
+                    text=f"the best {label(name)} lies at the {end} end of those searched; one beyond may be better.",
                     advice=f"search {'higher' if end == 'upper' else 'lower'} values too.",
                 )
 
@@ -91,41 +91,42 @@ def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
     and was stopped nevertheless says that the order in which trials ran had a say in the table. Errors are those that
     the choice looks at; the chosen configuration's are means over its seeds, and its own seeds are no rivals of it.
     """
-    column = criterion_column(evidence.study["protocol"])
+    column = criterion_column(evidence.study.protocol)
     curves = {(row["trial_id"], row["epoch"]): row[column] for row in evidence.epochs}
     for result in evidence.results:
         winners = [row for row in evidence.searched(result) if row["trial_id"] in result.chosen]
         if not winners:
             continue
-        at_end = statistics.fmean(row[column] for row in winners)
+        at_end = statistics.fmean(error for row in winners if (error := row[column]) is not None)
         ahead = []
         for row in evidence.searched(result):
-            if row["state"] != "stopped" or row[column] is None or _same(row, winners[0]):
+            error = row[column]
+            if row["state"] != "stopped" or error is None or _same(row, winners[0]):
                 continue
             then = [curves.get((winner["trial_id"], row["epochs_run"])) for winner in winners]
             known = [error for error in then if error is not None]
             # Without their curves the winners are known at their end alone.
             at_epoch = statistics.fmean(known) if known else at_end
-            if row[column] < max(at_epoch, at_end):
-                ahead.append((row, at_epoch))
+            if error < max(at_epoch, at_end):
+                ahead.append((row, error, at_epoch))
         if ahead:
-            worst, at_epoch = min(ahead, key=lambda pair: pair[0][column] - pair[1])
-            below_end = sum(row[column] < at_end for row, _ in ahead)
+            worst, error, at_epoch = min(ahead, key=lambda one: one[1] - one[2])
+            below_end = sum(error < at_end for _, error, _ in ahead)
             yield Finding(
                 about=evidence.names([result]),
                 text=f"{_count(len(ahead), 'trial was', 'trials were')} stopped while ahead of the chosen "
                 f"configuration, {below_end} of them below its error at the end; at learning rate {worst['lr']:g}, "
-                f"{100 * worst[column]:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %.",
+                f"{100 * error:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %.",
                 advice="run without early stopping, or let it begin later.",
             )
 
 
 def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
-    drops = evidence.study["base"]["drops"]
+    drops = evidence.study.base.drops
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
     # Averaged weights, by which halving goes, rank rates better: docs/decisions/0013.
-    halving = evidence.study["early_stopping"] == "halving"
+    halving = evidence.study.early_stopping == "halving"
 
     def is_early(row: Mapping[str, Any]) -> bool:
         drop = round(drops[0] * row["epochs_budget"])
@@ -159,8 +160,8 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
             advice="compare trials of one kind of machine; set --precision, --memory-format and --compiled.",
         )
-    executions = [evidence.document, *evidence.document.get("resumed", [])]
-    commits = list(dict.fromkeys(str(execution["code"]["commit"])[:12] for execution in executions))
+    executions = evidence.document.executions
+    commits = list(dict.fromkeys(str(execution.code.commit)[:12] for execution in executions))
     if len(commits) > 1:
         yield Finding(
             about="the run",
@@ -175,7 +176,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             "can move errors as a seed does.",
             advice="compare trials of one machine and one set of versions.",
         )
-    plugins = [name for each in evidence.document.get("extended", []) for name in each["changes"] if ".py" in name]
+    plugins = [name for each in evidence.document.extended for name in each.changes if ".py" in name]
     if plugins:
         yield Finding(
             about="the run",
@@ -183,7 +184,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             "train differently.",
             advice="compare trials of one state of them only.",
         )
-    if any(execution["code"]["altered"] for execution in executions):
+    if any(execution.code.altered for execution in executions):
         yield Finding(
             about="the run",
             text=f"the code had changes that commit {', '.join(commits)} does not hold, so that no version names it.",
@@ -200,7 +201,7 @@ def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for r in evidence.results:
         paper = PAPER_ERRORS.get((r.dataset, r.augmentation, r.variant))
-        if paper and r.error is not None and not any(data["generated"] for data in evidence.document["data"].values()):
+        if paper and r.error is not None and not any(data.generated for data in evidence.document.data.values()):
             groups.setdefault((r.dataset, r.augmentation), []).append((r.error, paper.error_percent))
     for (dataset, augmentation), pairs in groups.items():
         if len(pairs) < LEAST_RANKED:
@@ -217,14 +218,10 @@ def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
 
 def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
     """F8: the protocol `paper` chooses by the test error that it then reports."""
-    if evidence.study["protocol"] != "paper":
+    if evidence.study.protocol != "paper":
         return
     tried = [
-        {
-            tuple(row[name] for name in HYPERPARAMETERS)
-            for row in evidence.searched(result)
-            if row["state"] == "completed"
-        }
+        {row["params"] for row in evidence.searched(result) if row["state"] == "completed"}
         for result in evidence.results
     ]
     # A single learning rate is no choice.
@@ -242,7 +239,7 @@ def at_chance(evidence: Evidence) -> Iterator[Finding]:
     found = [
         result
         for result in evidence.results
-        if result.error is not None and _is_at_chance(result.error, evidence.document["data"][result.dataset])
+        if result.error is not None and _is_at_chance(result.error, evidence.document.data[result.dataset])
     ]
     if found:
         yield Finding(
@@ -273,7 +270,7 @@ def none_completed(evidence: Evidence) -> Iterator[Finding]:
     """
     for result in evidence.results:
         states = Counter(row["state"] for row in evidence.searched(result))
-        all_ended = sum(states[state] for state in COUNTED_STATES) >= points_per_cell(evidence.study)
+        all_ended = sum(states[state] for state in COUNTED_STATES) >= evidence.study.points_of(result.variant)
         if states["completed"] or not all_ended or states.keys() == {"diverged"}:
             continue
         counts = ", ".join(f"{states[state]} {state}" for state in COUNTED_STATES if states[state])
@@ -295,7 +292,7 @@ def dead_classes(evidence: Evidence) -> Iterator[Finding]:
         behind = result.trials or [row for row in evidence.searched(result) if row["trial_id"] in result.chosen]
         counts = [row["dead_classes"] for row in behind if row["dead_classes"]]
         if counts:
-            classes = evidence.document["data"][result.dataset]["num_classes"]
+            classes = evidence.document.data[result.dataset].num_classes
             seeds = f" with {len(counts)} of {len(behind)} seeds" if len(behind) > 1 else ""
             yield Finding(
                 about=evidence.names([result]),
@@ -327,47 +324,48 @@ def findings(evidence: Evidence) -> list[str]:
     return [f"{number} {finding}" for number, check in CHECKS.items() for finding in check(evidence)]
 
 
-def _differing(executions: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differing(executions: Sequence[Execution]) -> list[str]:
     """Return in words the packages and parts of hardware that are not the same in all executions of a run."""
-    packages = sorted({name for execution in executions for name in execution["packages"]})
+    packages = sorted({name for execution in executions for name in execution.packages})
     found = []
     for part, names in (("packages", packages), ("hardware", ("gpu", "machine", "system"))):
         for name in names:
             # None is no difference: the head of a cluster may have no GPU of its own.
-            known = dict.fromkeys(value for one in executions if (value := one[part].get(name)) is not None)
+            held = [asdict(one)[part].get(name) for one in executions]
+            known = dict.fromkeys(value for value in held if value is not None)
             if len(known) > 1:
                 found.append(f"{name} {', '.join(known)}")
     return found
 
 
-def _end_of_rates(rate: float | None, searched: Mapping[str, Any]) -> str | None:
-    if rate is None:
+def _end_of(result: VariantResult, name: str, space: Space) -> str | None:
+    """Return at which end of what was searched the best value of a number lies: `lower`, `upper` or neither."""
+    value, dimension = result.params.get(name), space.get(name)
+    if dimension is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if searched["kind"] == "choice":
-        return _end(rate, min(searched["values"]), max(searched["values"]))
-    low, high = searched["low"], searched["high"]
-    reach = (high / low) ** EDGE
-    return "lower" if rate <= low * reach else "upper" if rate >= high / reach else None
-
-
-def _end_of_decays(result: VariantResult, trials: Sequence[Trial]) -> str | None:
-    tried = [row["weight_decay"] for row in trials if row["weight_decay"] is not None]
-    return _end(result.weight_decay, min(tried), max(tried)) if result.weight_decay and tried else None
-
-
-def _end(value: float, low: float, high: float) -> str | None:
+    numbers = [end for end in dimension.ends if isinstance(end, int | float) and not isinstance(end, bool)]
+    low, high = min(numbers), max(numbers)
     if low == high:
         return None
-    return {low: "lower", high: "upper"}.get(value)
+    if isinstance(dimension, Choice):
+        low_edge, high_edge = float(low), float(high)
+    elif isinstance(dimension, LogUniform):
+        reach = (high / low) ** EDGE
+        low_edge, high_edge = low * reach, high / reach
+    else:
+        low_edge, high_edge = low + EDGE * (high - low), high - EDGE * (high - low)
+    if value >= high_edge:
+        return "upper"
+    return "lower" if value <= low_edge and value else None
 
 
 def _same(trial: Trial, other: Trial) -> bool:
-    return all(trial[name] == other[name] for name in HYPERPARAMETERS)
+    return trial["params"] == other["params"]
 
 
-def _is_at_chance(error: float, data: Mapping[str, Any]) -> bool:
-    guess = 1 - 1 / data["num_classes"]
-    return bool(error > guess - 2 * binomial_standard_error(guess, data["test_images"]))
+def _is_at_chance(error: float, data: Data) -> bool:
+    guess = 1 - 1 / data.num_classes
+    return bool(error > guess - 2 * binomial_standard_error(guess, data.test_images))
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -1,11 +1,12 @@
 """A run's record for a notebook: Arrow tables, and pandas frames where pandas is installed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import pyarrow as pa
 
+from sweep.record.document import RunDocument
+from sweep.record.params import with_param_columns
 from sweep.record.store import Store
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Table = Literal["trials", "epochs", "decisions"]
 class Record:
     """What a run has recorded when it was read; errors are fractions in [0, 1], times are seconds."""
 
-    study: Mapping[str, Any]
+    run: RunDocument
     """Contents of study.json."""
     trials: pa.Table
     """A row per trial."""
@@ -59,10 +60,9 @@ class Record:
 
 
 # `lr` of an epoch is what its schedule has left of the trial's.
-_OF_THE_TRIAL = {
-    name: name
-    for name in ("phase", "dataset", "augmentation", "variant", "weight_decay", "batch_size", "seed", "state")
-} | {"lr": "trial_lr"}
+_OF_THE_TRIAL = {name: name for name in ("phase", "dataset", "augmentation", "variant", "seed", "state")} | {
+    "lr": "trial_lr"
+}
 
 
 def load(run: str) -> Record:
@@ -76,8 +76,8 @@ def load(run: str) -> Record:
     """
     store = Store(run)
     return Record(
-        study=store.read_study(),
-        trials=store.read_trials(),
+        run=store.read_run(),
+        trials=with_param_columns(store.read_trials()),
         epochs=store.read_epochs(),
         decisions=store.read_decisions(),
     )

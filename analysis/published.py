@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final, get_args
 
+from search_spaces import Dimension
+from sweep.study.study import Study
+
 PAPER = "Springenberg et al. 2015, arXiv 1412.6806v3"
 
 
@@ -198,33 +201,31 @@ def settings_of(entry: Published) -> dict[str, Any]:
     return other.get(entry.variant or "", PAPER_SETTINGS)
 
 
-def differences(study: Mapping[str, Any], train_images: int, settings: Mapping[str, Any] = PAPER_SETTINGS) -> list[str]:
+def differences(study: Study, train_images: int, settings: Mapping[str, Any] = PAPER_SETTINGS) -> list[str]:
     """Return in words where a run's recipe differs from the paper's: `epochs 4 (paper: 350)`.
 
     Args:
-        study: what study.json holds under `study`.
+        study: the run's.
         train_images: number of training images.
         settings: what the paper states of its recipe.
     """
-    ours = {
-        **study,
-        **study["base"],
-        **study["base"]["architecture"],
-        "learning_rates": _searched(study["learning_rates"]),
-        "training images": train_images,
-    }
-    for name, searched in (("weight_decay", "weight_decays"), ("batch_size", "batch_sizes")):
-        if study[searched] is not None:
-            values = _searched(study[searched])
-            ours[name] = values if len(values) > 1 else next(iter(values))
+    ours = {name: _value(setting) for name, setting in study.settings().items()}
+    rates = ours["lr"]
+    ours |= {"learning_rates": rates if isinstance(rates, set | str) else {rates}, "training images": train_images}
     pairs = [(name, ours[name], theirs) for name, theirs in settings.items()]
     return [f"{name} {_plain(mine)} (paper: {_plain(theirs)})" for name, mine, theirs in pairs if mine != theirs]
 
 
-def _searched(dimension: Mapping[str, Any]) -> set[float] | str:
-    if dimension["kind"] == "choice":
-        return set(dimension["values"])
-    return f"{dimension['low']:g} to {dimension['high']:g}"
+def _value(setting: Any) -> Any:
+    """Return a setting's value, a set of those searched, or a range in words."""
+    if isinstance(setting, tuple):
+        return list(setting)
+    if not isinstance(setting, Dimension):
+        return setting
+    listed = setting.listed()
+    if listed is None:
+        return str(setting)
+    return set(listed) if len(listed) > 1 else listed[0]
 
 
 def _plain(value: Any) -> str:

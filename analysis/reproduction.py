@@ -54,12 +54,12 @@ class Reproduced:
         """Half of the 95 % interval: over the seeds by Student's t, of a single one that of its test images' draw."""
         if self.result.half_width is not None:
             return self.result.half_width
-        return binomial_half_width(self.error, self.evidence.document["data"][self.result.dataset]["test_images"])
+        return binomial_half_width(self.error, self.evidence.document.data[self.result.dataset].test_images)
 
     @property
     def protocol(self) -> str:
         """The study's."""
-        return str(self.evidence.study["protocol"])
+        return self.evidence.study.protocol
 
     @property
     def tried(self) -> list[float]:
@@ -95,8 +95,8 @@ def _comparable(name: str, evidence: Evidence) -> tuple[dict[Cell, Reproduced], 
 
     Whatever learning rates were tried is comparable: the row says which.
     """
-    data = evidence.document["data"]
-    if any(each["generated"] for each in data.values()):
+    data = evidence.document.data
+    if any(each.generated for each in data.values()):
         return {}, [f"{name} is left out: its images are generated."]
     comparable: dict[Cell, Reproduced] = {}
     reasons: dict[str, list[str]] = {}
@@ -106,13 +106,13 @@ def _comparable(name: str, evidence: Evidence) -> tuple[dict[Cell, Reproduced], 
         if entry is None:
             continue
         settings = {name: value for name, value in settings_of(entry).items() if name != "learning_rates"}
-        different = differences(evidence.study, data[result.dataset]["train_images"], settings)
+        different = differences(evidence.study, data[result.dataset].train_images, settings)
         if different:
             reasons.setdefault(", ".join(different), []).append(_name(entry))
         elif result.error is not None:
             comparable[cell] = Reproduced(run=name, evidence=evidence, result=result)
         elif any(result.states[state] for state in COUNTED_STATES):
-            reasons.setdefault(NO_ERROR[evidence.study["protocol"]], []).append(_name(entry))
+            reasons.setdefault(NO_ERROR[evidence.study.protocol], []).append(_name(entry))
     if not comparable and not reasons:
         return {}, [f"{name} is left out: no trial of one of the paper's networks has ended."]
     if not comparable and len(reasons) == 1:
@@ -156,7 +156,7 @@ def _how(one: Reproduced, entry: Published) -> Row:
     """Return how far our error is from the paper's and how it came about, under the headings of `_HOW`."""
     result, trials = one.result, one.result.trials
     seconds = [trial["duration_s"] for trial in trials if trial["duration_s"] is not None]
-    iterations = one.evidence.study["base"]["iterations"]
+    iterations = one.evidence.study.base.iterations
     cells = (
         f"{100 * one.error - entry.error_percent:+.2f}",
         _percent(one.half_width),

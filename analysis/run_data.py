@@ -1,18 +1,20 @@
 """The record of a run, read for a table and its findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.results import By, Trial, VariantResult, summarise
 from sweep.record.damage import Salvaged, salvage_record
-from sweep.record.document import check_document
+from sweep.record.document import RunDocument
+from sweep.record.schema import EpochRow
 from sweep.record.selection import criterion_column
 from sweep.record.store import Store
+from sweep.study.study import Study
 
 
 @final
@@ -20,21 +22,21 @@ from sweep.record.store import Store
 class Evidence:
     """The record of a run as the checks look at it."""
 
-    document: Mapping[str, Any]
+    document: RunDocument
     """Contents of the run's study.json."""
     trials: Sequence[Trial]
     """Rows of the record's `trials`."""
-    epochs: Sequence[Mapping[str, Any]] = ()
+    epochs: Sequence[EpochRow] = ()
     """Rows of the record's `epochs`, at which a trial was stopped."""
     damages: Sequence[str] = ()
     """A sentence for each fault of the record's files: what can be said is said of the good rows alone."""
-    reported: Sequence[Mapping[str, Any]] = ()
+    reported: Sequence[EpochRow] = ()
     """Where the table of trials is lost, the last row of `epochs` of each trial: all that is known of them."""
 
     @property
-    def study(self) -> Mapping[str, Any]:
+    def study(self) -> Study:
         """What study.json holds under `study`."""
-        return self.document["study"]  # type: ignore[no-any-return]
+        return self.document.study
 
     @cached_property
     def results(self) -> list[VariantResult]:
@@ -77,22 +79,19 @@ def read_evidence(store: Store) -> Evidence:
     return evidence_of(store, *read_record(store))
 
 
-def read_record(store: Store) -> tuple[Mapping[str, Any], Salvaged]:
+def read_record(store: Store) -> tuple[RunDocument, Salvaged]:
     """Return a run's study.json and the good rows of its record, of the epochs the columns with errors.
 
     Raises:
         ValueError: there is no run, or no table can be made of it.
     """
-    document = store.read_study()
-    check_document(document, store.folder("study.json"))
-    return document, salvage_record(store, ["val_error", "test_error"])
+    return store.read_run(), salvage_record(store, ["val_error", "test_error"])
 
 
-def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> Evidence:
+def evidence_of(store: Store, document: RunDocument, record: Salvaged) -> Evidence:
     """Return what `read_record` read as the checks look at it."""
     trials, damages = _of_known_data(record.trials.to_pylist(), document, list(record.damages))
-    study = document["study"]
-    column = criterion_column(study["protocol"])
+    column = criterion_column(document.study.protocol)
     without = [
         row for row in trials if row["state"] == "completed" and row["phase"] == "search" and row[column] is None
     ]
@@ -110,19 +109,17 @@ def evidence_of(store: Store, document: Mapping[str, Any], record: Salvaged) -> 
     return replace(evidence, epochs=epochs.to_pylist())
 
 
-def _of_known_data(
-    trials: list[Trial], document: Mapping[str, Any], damages: list[str]
-) -> tuple[list[Trial], list[str]]:
-    unknown = [row for row in trials if row["dataset"] not in document["data"]]
+def _of_known_data(trials: list[Trial], document: RunDocument, damages: list[str]) -> tuple[list[Trial], list[str]]:
+    unknown = [row for row in trials if row["dataset"] not in document.data]
     if not unknown:
         return trials, damages
     names = ", ".join(sorted({row["dataset"] for row in unknown}))
     said = f"study.json must describe each trial's data, got none of {names}; {len(unknown)} trials are left out."
-    return [row for row in trials if row["dataset"] in document["data"]], [*damages, said]
+    return [row for row in trials if row["dataset"] in document.data], [*damages, said]
 
 
-def _last_rows(epochs: pa.Table) -> list[Mapping[str, Any]]:
-    last: dict[str, Mapping[str, Any]] = {}
+def _last_rows(epochs: pa.Table) -> list[EpochRow]:
+    last: dict[str, EpochRow] = {}
     for row in epochs.select(["trial_id", "epoch", "val_error", "test_error"]).to_pylist():
         last[row["trial_id"]] = row
     return list(last.values())

@@ -34,7 +34,7 @@ def side_by_side(
         runs: each run's record by its name.
         by: what makes a row.
     """
-    generated = any(data["generated"] for run in runs.values() for data in run.document["data"].values())
+    generated = any(data.generated for run in runs.values() for data in run.document.data.values())
     cells: dict[tuple[Any, ...], Row] = {}
     marks: dict[tuple[tuple[Any, ...], str], Mark] = {}
     headings: list[str] = []
@@ -75,7 +75,7 @@ def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
 def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:
     """Return the headings of one run that stand beside another's."""
     rows = table_rows(evidence.results_by(by), evidence.document, by)
-    wanted = [error_heading(evidence.study["protocol"], by), PLUS_MINUS, "seeds"]
+    wanted = [error_heading(evidence.study.protocol, by), PLUS_MINUS, "seeds"]
     wanted += [] if by == "seed" else ["validation %"]
     wanted += ["learning rate"] if by == "variant" else []
     wanted += [] if generated else ["paper %"]

@@ -9,13 +9,15 @@ from analysis.inference import binomial_standard_error, welch
 from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
 from analysis.results import COUNTED_STATES, By, VariantResult
 from analysis.run_data import Evidence
-from sweep.record.selection import reads_test_errors
+from search_spaces import Scalar
+from search_spaces.dimensions import in_words
+from sweep.record.document import RunDocument
+from sweep.record.params import label
+from sweep.record.schema import EpochRow
+from sweep.study.study import Study
 
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""
-
-_BESIDE_THE_RATE = {"weight_decay": "weight decay", "batch_size": "batch size"}
-"""Headings of what a table shows only where a run searched it."""
 
 ERRORS_ARE = {
     "paper": "Errors are test errors after the last epoch of completed trials.",
@@ -37,38 +39,34 @@ LARGE_NOTE = (
 )
 
 
-def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> list[Row]:
+def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By = "variant") -> list[Row]:
     """Return a row of text per result, errors in percent; all rows have the same columns in the same order.
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         by: what makes a row.
     """
     several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
     several_seeds = any(result.num_seeds > 1 for result in results)
-    searched = {
-        name for name in _BESIDE_THE_RATE if len(frozenset().union(*(result.tried[name] for result in results))) > 1
-    }
-    published = published_of(results, study)
+    searched = searched_beside_the_rate(results)
+    published = published_of(results, document)
     rows = []
     for result, paper in zip(results, published, strict=True):
         row = {"data set": result.dataset, "augmentation": result.augmentation} if several_cells else {}
         row["variant"] = result.variant
         if by == "seed":
             row["seed"] = str(result.seed)
-        row[error_heading(study["study"]["protocol"], by)] = _percent(result.error)
+        row[error_heading(document.study.protocol, by)] = _percent(result.error)
         if several_seeds:
             row[PLUS_MINUS] = _percent(result.half_width)
             row["sd"] = _percent(result.error_sd)
             row["seeds"] = str(result.num_seeds)
-        if study["study"]["protocol"] == "holdout":
+        if document.study.protocol == "holdout":
             row["validation %"] = _percent(result.validation_error)
         row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
-        for name, heading in _BESIDE_THE_RATE.items():
-            if name in searched:
-                value = getattr(result, name)
-                row[heading] = MISSING if value is None else f"{value:g}"
+        for name in searched:
+            row[label(name)] = in_words(result.params[name]) if name in result.params else MISSING
         row["epochs"] = str(result.epochs)
         row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
         if any(published) and by == "variant":
@@ -82,6 +80,15 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
     return rows
 
 
+def searched_beside_the_rate(results: Sequence[VariantResult]) -> list[str]:
+    """Return the hyperparameters besides the learning rate of which the results' trials tried several values."""
+    tried: dict[str, set[Scalar]] = {}
+    for result in results:
+        for name, values in result.tried.items():
+            tried.setdefault(name, set()).update(values)
+    return [name for name in sorted(tried) if name != "lr" and len(tried[name]) > 1]
+
+
 def error_heading(protocol: str, by: By) -> str:
     """Return the heading of a table's errors."""
     # Under `paper` it is the lowest of all rates; `holdout` reads the test error of what other images have chosen.
@@ -90,7 +97,7 @@ def error_heading(protocol: str, by: By) -> str:
     return "error %" if by == "lr" else "best error %"
 
 
-def marks_of(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> tuple[Marks, list[str]]:
+def marks_of(results: Sequence[VariantResult], document: RunDocument, by: By = "variant") -> tuple[Marks, list[str]]:
     """Return which errors of a table stand out, by row and heading, and what a reader must know of that.
 
     The lowest error of each data set and augmentation is the best; by learning rate, of each variant. An error ties
@@ -99,10 +106,10 @@ def marks_of(results: Sequence[VariantResult], study: Mapping[str, Any], by: By 
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         by: what makes a row.
     """
-    heading = error_heading(study["study"]["protocol"], by)
+    heading = error_heading(document.study.protocol, by)
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, result in enumerate(results):
         if result.error is not None and by != "seed":
@@ -184,7 +191,7 @@ def published_rows() -> list[Row]:
     ]
 
 
-def reported_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+def reported_rows(rows: Sequence[EpochRow]) -> list[Row]:
     """Return a row of text per trial of which the epochs alone are known, errors in percent after its last one.
 
     Args:
@@ -210,29 +217,29 @@ def reported_note(evidence: Evidence) -> str:
     )
 
 
-def notes(results: Sequence[VariantResult], study: Mapping[str, Any], *, paper: bool = True) -> list[str]:
+def notes(results: Sequence[VariantResult], document: RunDocument, *, paper: bool = True) -> list[str]:
     """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply.
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         paper: whether the paper's numbers may stand there.
     """
-    images = {name: data["train_images"] for name, data in study["data"].items()}
-    is_test = reads_test_errors(study["study"])
-    found = [ERRORS_ARE[study["study"]["protocol"]] if is_test else NO_TEST_ERROR, *_chance_notes(results, study)]
-    published = [entry for entry in published_of(results, study) if entry]
+    images = {name: data.train_images for name, data in document.data.items()}
+    is_test = document.study.reads_test_errors
+    found = [ERRORS_ARE[document.study.protocol] if is_test else NO_TEST_ERROR, *_chance_notes(results, document)]
+    published = [entry for entry in published_of(results, document) if entry]
     if published and paper:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
-        found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
-    found += generated_notes(study)
-    done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
+        found += _comparability(published, document.study, max(images[result.dataset] for result in results))
+    found += generated_notes(document)
+    done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), document.planned_trials
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
     return found
 
 
-def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
+def _chance_notes(results: Sequence[VariantResult], document: RunDocument) -> list[str]:
     """Return how far seeds and the draw of the test images leave errors open."""
     found = []
     if any(result.num_seeds > 1 for result in results):
@@ -240,7 +247,7 @@ def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) ->
             f"{PLUS_MINUS}: half of the interval of the mean over the seeds, by Student's t; sd: the seeds' own spread."
         )
     for name in dict.fromkeys(result.dataset for result in results if result.error is not None):
-        count = study["data"][name]["test_images"]
+        count = document.data[name].test_images
         widest = max(
             binomial_standard_error(error, count)
             for result in results
@@ -254,36 +261,37 @@ def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) ->
     return found
 
 
-def generated_notes(study: Mapping[str, Any]) -> list[str]:
+def generated_notes(document: RunDocument) -> list[str]:
     """Return a sentence for each data set that is not one of photographs.
 
     Args:
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
     """
     return [
-        f"The data set {name} is generated: its errors say nothing about natural images." for name in _generated(study)
+        f"The data set {name} is generated: its errors say nothing about natural images."
+        for name in _generated(document)
     ]
 
 
-def _generated(study: Mapping[str, Any]) -> list[str]:
-    return [name for name, data in study["data"].items() if data["generated"]]
+def _generated(document: RunDocument) -> list[str]:
+    return [name for name, data in document.data.items() if data.generated]
 
 
-def published_of(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[Published | None]:
+def published_of(results: Sequence[VariantResult], document: RunDocument) -> list[Published | None]:
     """Return the paper's entry beside each result, None where it has none, and for all beside generated images.
 
     Args:
         results: of one run.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
     """
-    if _generated(study):
+    if _generated(document):
         # Made-up images stand beside no published number, not even in another row.
         return [None] * len(results)
-    protocol = study["study"]["protocol"]
+    protocol = document.study.protocol
     return [published_error(result.dataset, result.augmentation, result.variant, protocol) for result in results]
 
 
-def _comparability(published: Sequence[Published], study: Mapping[str, Any], train_images: int) -> list[str]:
+def _comparability(published: Sequence[Published], study: Study, train_images: int) -> list[str]:
     recipes: list[Mapping[str, Any]] = []
     for entry in published:
         if settings_of(entry) not in recipes:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,9 +13,10 @@ from analysis.comparison import compare
 from analysis.published import differences, settings_of
 from analysis.results import COUNTED_STATES, Trial, VariantResult
 from analysis.run_data import Evidence, evidence_of, read_record
-from analysis.tables import published_of
-from sweep.record.selection import HYPERPARAMETERS, criterion_column, reads_test_errors
+from analysis.tables import published_of, searched_beside_the_rate
+from sweep.record.selection import criterion_column
 from sweep.record.store import Store
+from sweep.study.study import Study
 
 MAX_POINTS = 60_000
 """Of all learning curves together, so that a thousand trials still make a file that opens at once."""
@@ -95,20 +96,19 @@ class Series:
     """By trial_id: epoch and the criterion's error, in order, without epochs that have none."""
 
     @property
-    def study(self) -> Mapping[str, Any]:
-        """What study.json holds under `study`."""
+    def study(self) -> Study:
+        """What was run."""
         return self.evidence.study
 
     @property
     def criterion(self) -> str:
         """What the choice was made by, in words."""
-        return "validation error" if criterion_column(self.study["protocol"]) == "val_error" else "test error"
+        return "validation error" if criterion_column(self.study.protocol) == "val_error" else "test error"
 
     @cached_property
     def drops(self) -> list[int]:
         """Epochs after which the learning rate drops, in a full-length trial."""
-        base = self.study["base"]
-        return [round(drop * base["epochs"]) for drop in base["drops"]]
+        return list(self.study.base.drop_epochs)
 
     def label(self, result: VariantResult) -> str:
         """Return a cell's name, as short as the run allows."""
@@ -143,7 +143,7 @@ class Series:
         found: list[str] = []
         for result, entry in zip(results, published_of(results, document), strict=True):
             if entry:
-                images = document["data"][result.dataset]["train_images"]
+                images = document.data[result.dataset].train_images
                 found += differences(self.study, images, settings_of(entry))
         return list(dict.fromkeys(found))
 
@@ -166,16 +166,14 @@ class Series:
 
     @cached_property
     def searched_dimensions(self) -> list[str]:
-        """Columns of `trials` that the search varied."""
-        values = {
-            name: {value for result in self.evidence.results for value in result.tried[name]}
-            for name in HYPERPARAMETERS
-        }
-        return [name for name in HYPERPARAMETERS if len(values[name]) > 1]
+        """Hyperparameters of which the search tried several values."""
+        results = self.evidence.results
+        rates = {value for result in results for value in result.tried.get("lr", ())}
+        return [*(["lr"] if len(rates) > 1 else []), *searched_beside_the_rate(results)]
 
     def error_of(self, trial: Trial) -> float | None:
         """Return the error that a choice looks at, after the trial's last epoch."""
-        return trial[criterion_column(self.study["protocol"])]  # type: ignore[no-any-return]
+        return trial[criterion_column(self.study.protocol)]
 
     @cached_property
     def stopped(self) -> list[Stopped]:
@@ -219,7 +217,7 @@ def read_series(store: Store) -> Series:
     # Arrow keeps what it has freed, of a large record more than the record itself, and charts need as much again.
     pa.default_memory_pool().release_unused()
     evidence = evidence_of(store, document, record)
-    return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study["protocol"])))
+    return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study.protocol)))
 
 
 @final
@@ -295,7 +293,7 @@ def verdicts(series: Series) -> list[str]:
     if not best:
         known = [result for result in results if result.error is not None]
         if not known:
-            yet = reads_test_errors(series.study)
+            yet = series.study.reads_test_errors
             return ["No variant has a test error yet." if yet else "No test error was read, since seeds is 0."]
         return [f"{series.label(one)} has a test error of {_in_words(one)}; nothing stands beside it." for one in known]
     return [_verdict(one, [r for r in results if _beside(r, one)]) for one in best]

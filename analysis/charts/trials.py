@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.canvas import (
     ACCENT,
-    HEADINGS,
     INK,
     MUTED,
     PLAIN,
@@ -24,6 +23,9 @@ from analysis.charts.canvas import (
     legend_below,
 )
 from analysis.charts.chart_data import Line, Panel, Series
+from search_spaces import Scalar
+from search_spaces.dimensions import in_words
+from sweep.record.params import label, read_params
 
 MOST_PANELS = 24
 """Cells that one picture of learning curves shows."""
@@ -152,13 +154,12 @@ def parallel_chart(series: Series) -> Chart | None:
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
-        scales = [_scale([trial[name] for trial, _ in known]) for name in names]
+        params = [read_params(trial["params"]) for trial, _ in known]
+        scales = [_scale([each.get(name) for each in params]) for name in names]
         scales.append(_scale([100 * error for _, error in known], logarithmic=False))
         for place, (trial, error) in enumerate(known):
-            heights = [
-                scale.height(value)
-                for scale, value in zip(scales, [*(trial[n] for n in names), 100 * error], strict=True)
-            ]
+            values = [*(params[place].get(name) for name in names), 100 * error]
+            heights = [scale.height(value) for scale, value in zip(scales, values, strict=True)]
             look = best if place >= best_from else others
             (drawn,) = axes.plot(range(len(scales)), heights, **look)
             canvas.tip(drawn, describe(trial, error))
@@ -166,9 +167,13 @@ def parallel_chart(series: Series) -> Chart | None:
             axes.axvline(place, color=INK, linewidth=0.8)
             for value in scale.marks:
                 axes.annotate(
-                    f"{value:.4g}", (place, scale.height(value)), (3, 0), textcoords="offset points", va="center"
+                    f"{value:.4g}" if isinstance(value, float) else in_words(value),
+                    (place, scale.height(value)),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
                 )
-        axes.set_xticks(range(len(scales)), [*(HEADINGS[name] for name in names), f"{series.criterion}, %"])
+        axes.set_xticks(range(len(scales)), [*(label(name) for name in names), f"{series.criterion}, %"])
         axes.set_yticks([])
         axes.margins(x=0.08)
         for spine in axes.spines.values():
@@ -195,27 +200,35 @@ def parallel_chart(series: Series) -> Chart | None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    low: float
-    high: float
+    """Where values stand on an axis: numbers by their size, others one above the other in the order of `marks`."""
+
+    marks: Sequence[Scalar]
+    bounds: tuple[float, float] | None
+    """Of numbers."""
     logarithmic: bool
-    marks: Sequence[float]
 
-    def height(self, value: float | None) -> float:
-        """Return where a value stands between 0 and 1; one without a value, a null of the record, stands lowest."""
-        if value is None or self.low == self.high:
+    def height(self, value: Scalar) -> float:
+        """Return where a value stands between 0 and 1; what a trial does not have stands lowest."""
+        if value is None:
             return 0.0
-        if self.logarithmic:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+        if self.bounds is None or isinstance(value, str | bool):
+            return self.marks.index(value) / max(1, len(self.marks) - 1)
+        low, high = self.bounds
+        if low == high:
+            return 0.0
+        return math.log(value / low) / math.log(high / low) if self.logarithmic else (value - low) / (high - low)
 
 
-def _scale(values: Sequence[float | None], logarithmic: bool | None = None) -> _Scale:
-    known = sorted({value for value in values if value is not None}) or [0.0]
-    low, high = known[0], known[-1]
+def _scale(values: Sequence[Scalar], logarithmic: bool | None = None) -> _Scale:
+    known = {value for value in values if value is not None} or {0.0}
+    numbers = sorted(float(value) for value in known if not isinstance(value, str | bool))
+    if len(numbers) < len(known):
+        return _Scale(marks=sorted(known, key=str), bounds=None, logarithmic=False)
+    low, high = numbers[0], numbers[-1]
     if logarithmic is None:
         logarithmic = low > 0
-    marks = known
-    if len(known) > 6:
+    marks = numbers
+    if len(numbers) > 6:
         steps = [step / 4 for step in range(5)]
         marks = [low * (high / low) ** step if logarithmic else low + (high - low) * step for step in steps]
-    return _Scale(low=low, high=high, logarithmic=logarithmic, marks=marks)
+    return _Scale(marks=marks, bounds=(low, high), logarithmic=logarithmic)

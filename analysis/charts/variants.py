@@ -4,7 +4,6 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -27,7 +26,6 @@ from analysis.charts.canvas import (
 )
 from analysis.charts.chart_data import Bar, Panel, Series
 from analysis.charts.trials import curves_chart, early_stopping_chart, parallel_chart
-from sweep.record.selection import HYPERPARAMETERS
 
 
 def charts(series: Series) -> list[Chart]:
@@ -142,12 +140,11 @@ def rate_points(series: Series, panel: Panel) -> list[tuple[float, float, int]]:
 
     The error is the lowest over the configurations at that rate of the mean over their seeds, as a choice sees it.
     """
-    groups: dict[float, dict[tuple[Any, ...], list[float]]] = {}
+    groups: dict[float, dict[str, list[float]]] = {}
     for trial in panel.trials:
         error = series.error_of(trial)
         if trial["state"] == "completed" and error is not None:
-            key = tuple(trial[name] for name in HYPERPARAMETERS)
-            groups.setdefault(trial["lr"], {}).setdefault(key, []).append(error)
+            groups.setdefault(trial["lr"], {}).setdefault(trial["params"], []).append(error)
     return [
         (rate, min(statistics.fmean(errors) for errors in by.values()), sum(len(errors) for errors in by.values()))
         for rate, by in sorted(groups.items())
@@ -158,7 +155,8 @@ def _sensitivity(series: Series) -> Chart | None:
     panels = [(place, panel) for place, panel in enumerate(series.panels) if panel.trials]
     if "lr" not in series.searched_dimensions or not any(rate_points(series, panel) for _, panel in panels):
         return None
-    listed = series.study["learning_rates"]["kind"] == "choice"
+    spaces = [series.study.space_of(variant) for variant in series.study.variants]
+    listed = all("lr" not in space or space["lr"].listed() is not None for space in spaces)
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()

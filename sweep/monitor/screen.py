@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -53,7 +53,7 @@ class Trials:
             self._rows[row["trial_id"]] = row.copy()
             self.changes += 1
 
-    def replace_all(self, scope: Scope, rows: Sequence[Mapping[str, Any]]) -> None:
+    def replace_all(self, scope: Scope, rows: Iterable[TrialRow]) -> None:
         """Take all rows anew, as a record has them."""
         with self._lock:
             self.scope = scope

@@ -16,8 +16,8 @@ SCHEMA_VERSION = 1
 State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
 """`stopped` is by early stopping; `pending` waits, or was interrupted and can be resumed."""
 
-FINAL_STATES: frozenset[str] = frozenset({"completed", "stopped", "diverged", "failed"})
-STATES: tuple[str, ...] = get_args(State)
+FINAL_STATES: frozenset[State] = frozenset({"completed", "stopped", "diverged", "failed"})
+STATES: tuple[State, ...] = get_args(State)
 
 Phase = Literal["search", "confirm"]
 """`search` selects hyperparameters; `confirm` retrains the selected ones. The `paper` protocol has no second phase."""

@@ -21,8 +21,8 @@ from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data.custom import Arrays, register_arrays
 
 # 1. The network. Its name is lower-case letters, digits and hyphens. It takes images (N, 3, 32, 32) and gives one
-#    logit for each class, (N, num_classes). Register as many as you like. Each field of its options is a hyperparameter:
-#    `--set options.channels=32` sets it, `--vary options.channels=8,16,32` searches it.
+#    logit for each class, (N, num_classes). Register as many as you like. Each field of its options is a
+#    hyperparameter: `--set options.channels=32` sets it, `--vary options.channels=8,16,32` searches it.
 
 
 @dataclass

@@ -8,8 +8,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, LogUniform
-from sweep.search.searcher import CellSearch, StudySearcher, rehearse
 from sweep.search.samplers import SEARCHES
+from sweep.search.searcher import CellSearch, StudySearcher, rehearse
 from sweep.study.study import STUDIES, EarlierPoint, Study, WarmStart
 
 RATES = (0.1, 0.05, 0.01)
