@@ -4,27 +4,8 @@ import ipaddress
 import re
 from typing import Any
 
-from sweep.clusterfile.yaml_file import is_unfilled, shown, within, words
-
-# Parameters of EC2's RunInstances, and Ray's own SubnetIds.
-AWS_KEYS = words(
-    """AdditionalInfo BlockDeviceMappings CapacityReservationSpecification ClientToken CpuOptions CreditSpecification
-    DisableApiStop DisableApiTermination DryRun EbsOptimized ElasticGpuSpecification ElasticInferenceAccelerators
-    EnablePrimaryIpv6 EnclaveOptions HibernationOptions IamInstanceProfile ImageId InstanceInitiatedShutdownBehavior
-    InstanceMarketOptions InstanceType Ipv6AddressCount Ipv6Addresses KernelId KeyName LaunchTemplate
-    LicenseSpecifications MaintenanceOptions MaxCount MetadataOptions MinCount Monitoring NetworkInterfaces
-    NetworkPerformanceOptions Operator Placement PrivateDnsNameOptions PrivateIpAddress RamdiskId SecondaryInterfaces
-    SecurityGroupIds SecurityGroups SubnetId SubnetIds TagSpecifications UserData"""
-)
-
-# Fields of Compute Engine's instances.insert that one may give.
-GCP_KEYS = words(
-    """advancedMachineFeatures canIpForward confidentialInstanceConfig deletionProtection description disks
-    displayDevice guestAccelerators hostname keyRevocationActionType labels machineType metadata minCpuPlatform name
-    networkInterfaces networkPerformanceConfig params privateIpv6GoogleAccess reservationAffinity resourcePolicies
-    scheduling serviceAccounts shieldedInstanceConfig sourceInstanceTemplate sourceMachineImage tags
-    workloadIdentityConfig"""
-)
+from sweep.clusterfile.schemas import machine, schema_faults
+from sweep.clusterfile.yaml_file import is_unfilled, shown, within
 
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 
@@ -43,17 +24,11 @@ def aws_faults(config: dict[str, Any]) -> list[str]:
     faults = _open_ports(config)
     for name, node_type in config["available_node_types"].items():
         path, node = f"available_node_types.{name}.node_config", node_type["node_config"]
-        faults += _unknown(path, node, AWS_KEYS, "a parameter of EC2's RunInstances")
-        faults += _matches(
-            path, node, "InstanceType", r"[a-z][a-z0-9-]*\.[a-z0-9-]+", "an instance type such as g6.xlarge"
-        )
-        faults += _matches(
-            path,
-            node,
-            "ImageId",
-            r"ami-[0-9a-f]{8,17}",
-            "one AMI by its id, which never changes, such as ami-0123456789abcdef0",
-        )
+        faults += schema_faults(machine("aws"), node, path)
+        if node.get("InstanceType") is None:
+            faults.append(f"{path}.InstanceType must be an instance type such as g6.xlarge, got nothing.")
+        what = "one AMI by its id, which never changes, such as ami-0123456789abcdef0"
+        faults += _matches(path, node, "ImageId", r"ami-[0-9a-f]{8,17}", what)
         if not node.get("SecurityGroupIds") and not node.get("NetworkInterfaces"):
             faults.append(
                 f"{path}.SecurityGroupIds must name a group of your own, got nothing; the one that Ray would make "
@@ -83,7 +58,7 @@ def gcp_faults(config: dict[str, Any]) -> list[str]:
         faults.append(f"provider.project_id must be your project's id, got {shown(project)}.")
     for name, node_type in config["available_node_types"].items():
         path, node = f"available_node_types.{name}.node_config", node_type["node_config"]
-        faults += _unknown(path, node, GCP_KEYS, "a field of Compute Engine's instances.insert")
+        faults += schema_faults(machine("gcp"), node, path)
         faults += _matches(path, node, "machineType", r"[a-z0-9]+(-[a-z0-9]+)+", "a machine type such as g2-standard-4")
         disks = node.get("disks") if isinstance(node.get("disks"), list) else []
         images = [within(disk, "initializeParams", "sourceImage") for disk in disks or ()]
@@ -147,14 +122,6 @@ def _is_host(value: object) -> bool:
         parts = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
         return bool(re.fullmatch(rf"{parts}(\.{parts})*", value)) and not re.fullmatch(r"[0-9.]+", value)
     return True
-
-
-def _unknown(path: str, node: dict[str, Any], known: frozenset[str], what: str) -> list[str]:
-    return [
-        f"{path}.{key} must be {what}, got it with {shown(value)}; is it misspelt?"
-        for key, value in node.items()
-        if key not in known
-    ]
 
 
 def _matches(path: str, node: dict[str, Any], key: str, pattern: str, what: str) -> list[str]:

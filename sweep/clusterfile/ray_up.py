@@ -3,23 +3,19 @@
 import contextlib
 import copy
 import io
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from sweep.clusterfile.clouds import aws_faults, gcp_faults, is_spot, local_faults
+from sweep.clusterfile.schemas import ray_cluster, schema_faults
 from sweep.clusterfile.versions import pin_faults
 from sweep.clusterfile.yaml_file import shown, within
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 TOKEN = ".ray/auth_token"  # noqa: S105 - where a token lies
-
-# Read by Ray beside what its schema lists, for all providers.
-_PROVIDER_KEYS = {"aws_credentials", "coordinator_address", "external_head_ip", "use_external_head_ip"}
 
 _CLOUDS: dict[str, Callable[[dict[str, Any]], list[str]]] = {"aws": aws_faults, "gcp": gcp_faults}
 
@@ -31,7 +27,7 @@ def launcher_faults(description: dict[str, Any]) -> list[str]:
     kind = within(description, "provider", "type")
     if kind not in _PROVIDERS:
         return [f"provider.type must be one of {', '.join(_PROVIDERS)}, got {shown(kind)}."]
-    faults = _schema_faults(description) or (local_faults(description) if kind == "local" else [])
+    faults = schema_faults(ray_cluster(), description) or (local_faults(description) if kind == "local" else [])
     if faults:
         return faults
     prepared = _prepare(description)
@@ -44,36 +40,6 @@ def launcher_faults(description: dict[str, Any]) -> list[str]:
         *(_node_type_faults(prepared) if kind != "local" else []),
         *(_CLOUDS[kind](prepared) if kind in _CLOUDS else []),
     ]
-
-
-def _schema_faults(description: dict[str, Any]) -> list[str]:
-    import jsonschema
-    import ray.autoscaler
-
-    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
-    found = sorted(jsonschema.Draft7Validator(schema).iter_errors(description), key=lambda error: str(list(error.path)))
-    faults = [_schema_sentence(error) for error in found]
-    known = set(schema["properties"]["provider"]["properties"]) | _PROVIDER_KEYS
-    faults += [
-        f"provider.{key} must be a key that Ray knows, got it with {shown(value)}; is it misspelt?"
-        for key, value in description["provider"].items()
-        if key not in known
-    ]
-    return faults
-
-
-def _schema_sentence(error: Any) -> str:
-    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.absolute_path).lstrip(".")
-    if error.validator == "additionalProperties":
-        unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
-        names = ", ".join(f"{path}.{key}".lstrip(".") for key in unknown)
-        return f"{names} must be a key that Ray knows, got one that it does not; is it misspelt?"
-    if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))
-        return f"{', '.join(f'{path}.{key}'.lstrip('.') for key in missing)} must be there, got nothing."
-    if error.validator == "type":
-        return f"{path} must be of the type {error.validator_value}, got {shown(error.instance)}."
-    return f"{path} must be as Ray's schema says, got {shown(error.instance)} ({error.message})."
 
 
 def _prepare(description: dict[str, Any]) -> dict[str, Any] | str:
@@ -167,29 +133,19 @@ def _node_type_faults(config: dict[str, Any]) -> list[str]:
         faults.append(f"{path}.max_workers must be 0, since it is the head's own type, got {described['max_workers']}.")
     if is_spot(described["node_config"]):
         faults.append(f"{path}.node_config must not be spot, got it as such; with the head the whole cluster is lost.")
-    return faults + _fallback_faults(config)
+    return [*faults, *_fallback_faults(config)]
 
 
-def _fallback_faults(config: dict[str, Any]) -> list[str]:
+def _fallback_faults(config: dict[str, Any]) -> Iterator[str]:
     """A spot type needs another with as much of everything, which can be had when there is no spot capacity."""
-    faults = []
-    workers = {
-        name: node_type
-        for name, node_type in config["available_node_types"].items()
-        if name != config["head_node_type"]
-    }
-    lasting = [
-        node_type
-        for node_type in workers.values()
-        if not is_spot(node_type["node_config"]) and node_type["max_workers"]
-    ]
-    for name, node_type in workers.items():
-        if is_spot(node_type["node_config"]) and not any(
-            all(other["resources"].get(key, 0) >= amount for key, amount in node_type["resources"].items())
-            for other in lasting
+    workers = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
+    lasting = [one for one in workers.values() if not is_spot(one["node_config"]) and one["max_workers"]]
+    for name, one in workers.items():
+        wanted = one["resources"].items()
+        if is_spot(one["node_config"]) and not any(
+            all(other["resources"].get(key, 0) >= amount for key, amount in wanted) for other in lasting
         ):
-            faults.append(
+            yield (
                 f"available_node_types.{name} must have beside it an on-demand type with as much, "
-                f"{shown(node_type['resources'])}, for hours without spot capacity, got none; add one."
+                f"{shown(one['resources'])}, for hours without spot capacity, got none; add one."
             )
-    return faults
