@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal, NamedTuple, Protocol, final
+from typing import Literal, NamedTuple, final
 
 import cyclopts
 import tenacity
@@ -50,19 +50,6 @@ class Notice(NamedTuple):
     ends_at: float
 
 
-class Cloud(Protocol):
-    """How one cloud gives notice.
-
-    `look` returns the notice, or None where there is none yet, and raises UnclearAnswerError where it cannot tell. The
-    pauses are those between two questions, and the longest one after failures: a part of the time that a notice leaves.
-    """
-
-    pause_s: float
-    longest_pause_s: float
-
-    def look(self) -> Notice | None: ...  # noqa: D102 - said above
-
-
 @final
 class Aws:
     """EC2: a document that is not found until about two minutes before the end, read with a token (IMDSv2).
@@ -71,14 +58,20 @@ class Aws:
     """
 
     pause_s = 5.0
+    """Between two questions."""
     longest_pause_s = 15.0
+    """Between two questions, or attempts to drain, after failures: a part of the time that a notice leaves."""
 
     def __init__(self, host: str = HOST) -> None:
         self._host = host
         self._token = ""
 
     def look(self) -> Notice | None:
-        """Return the notice, or None where there is none yet."""
+        """Return the notice, or None where there is none yet.
+
+        Raises:
+            UnclearAnswerError: the answer does not tell.
+        """
         status, body = self._ask()
         if status == HTTPStatus.UNAUTHORIZED:
             # The token has expired, or the machine was stopped and started again.
@@ -121,7 +114,7 @@ class Gcp:
         self._wait_s = 0  # the first question does not wait: the change may be over
 
     def look(self) -> Notice | None:
-        """Return the notice, or None where there is none yet."""
+        """Return the notice as Aws.look does."""
         wait_s, self._wait_s = self._wait_s, 0
         path = "/computeMetadata/v1/instance/preempted"
         if wait_s:
@@ -156,7 +149,7 @@ def fetch(host: str, method: str, path: str, headers: dict[str, str], wait_s: fl
 
 
 def watch(
-    cloud: Cloud,
+    cloud: Aws | Gcp,
     drain: Callable[[Notice], bool],
     *,
     clock: Callable[[], float] = time.time,
@@ -219,7 +212,7 @@ def drain_node(notice: Notice, *, address: str, node_id: str | None, clock: Call
     return done.returncode == 0
 
 
-def run(cloud: Cloud, address: str, node_id: str | None = None) -> int:
+def run(cloud: Aws | Gcp, address: str, node_id: str | None = None) -> int:
     """Watch, drain the node with the id, by default the one that runs here, and return the exit status."""
 
     def say(line: str) -> None:

@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 TOKEN = ".ray/auth_token"  # noqa: S105 - where a token lies
 
-_CLOUDS: dict[str, Callable[[dict[str, Any]], list[str]]] = {"aws": aws_faults, "gcp": gcp_faults}
+_CLOUDS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {"aws": aws_faults, "gcp": gcp_faults}
 
 _PROVIDERS = (*_CLOUDS, "local", "external")
 
@@ -27,7 +27,7 @@ def launcher_faults(description: dict[str, Any]) -> list[str]:
     kind = within(description, "provider", "type")
     if kind not in _PROVIDERS:
         return [f"provider.type must be one of {', '.join(_PROVIDERS)}, got {shown(kind)}."]
-    faults = schema_faults(ray_cluster(), description) or (local_faults(description) if kind == "local" else [])
+    faults = schema_faults(ray_cluster(), description) or [*(local_faults(description) if kind == "local" else ())]
     if faults:
         return faults
     prepared = _prepare(description)
@@ -70,70 +70,63 @@ def _container_options(config: dict[str, Any]) -> str:
     return " ".join(map(str, within(config, "docker", "run_options") or ()))
 
 
-def _token_faults(config: dict[str, Any]) -> list[str]:
-    faults = []
+def _token_faults(config: dict[str, Any]) -> Iterator[str]:
     starts = list(_start_commands(config))
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         if not any(path.startswith(key) for path, _ in starts):
-            faults.append(f"{key} must start Ray by `ray start`, got {shown(config[key])}.")
+            yield f"{key} must start Ray by `ray start`, got {shown(config[key])}."
     for path, command in starts:
         before = command.partition("ray start")[0] + " " + _container_options(config)
         if not re.search(r"\bRAY_AUTH_MODE=[\"']?token\b", before):
-            faults.append(
+            yield (
                 f"{path} must have RAY_AUTH_MODE=token before `ray start`, got {shown(command)}; without it the node "
                 "takes orders from whoever reaches it."
             )
     mounted = [target for target in config["file_mounts"] if str(target).endswith(TOKEN)]
     if not mounted:
-        faults.append(
+        yield (
             f"file_mounts must bring the token to every node, got no ~/{TOKEN} in it; add "
             f"~/{TOKEN}: ~/{TOKEN} and make the file by `ray get-auth-token --generate`."
         )
     commands = config["head_setup_commands"], config["worker_setup_commands"]
     if not all(any(re.search(rf"\bchmod 0?[46]00 \S*{re.escape(TOKEN)}", line) for line in some) for some in commands):
-        faults.append(
+        yield (
             f"setup_commands must have `chmod 600 ~/{TOKEN}`, got no such line; the copy of the token would be "
             "readable by every user of a node."
         )
-    return faults
 
 
-def _dashboard_faults(config: dict[str, Any]) -> list[str]:
-    faults = []
+def _dashboard_faults(config: dict[str, Any]) -> Iterator[str]:
     for path, command in _start_commands(config):
         for host in re.findall(r"--dashboard-host[= ]\s*[\"']?([^\s\"';]+)", command):
             if host not in LOOPBACK:
-                faults.append(
+                yield (
                     f"{path} must keep the dashboard on the head itself, --dashboard-host=127.0.0.1, got {host}; "
                     "`ray dashboard FILE` brings it to your own machine through SSH."
                 )
-    return faults
 
 
-def _node_type_faults(config: dict[str, Any]) -> list[str]:
-    faults = []
+def _node_type_faults(config: dict[str, Any]) -> Iterator[str]:
     head = config["head_node_type"]
     for name, node_type in config["available_node_types"].items():
         path = f"available_node_types.{name}"
         low, high = node_type["min_workers"], node_type["max_workers"]
         if low < 0 or low > high:
-            faults.append(f"{path}.min_workers must be at least 0 and at most max_workers, {high}, got {low}.")
+            yield f"{path}.min_workers must be at least 0 and at most max_workers, {high}, got {low}."
         elif high > config["max_workers"]:
-            faults.append(
-                f"{path}.max_workers must be at most that of the cluster, {config['max_workers']}, got {high}."
-            )
+            yield f"{path}.max_workers must be at most that of the cluster, {config['max_workers']}, got {high}."
     path = f"available_node_types.{head}"
     described = config["available_node_types"][head]
     if described["resources"].get("GPU") != 0:
-        faults.append(
+        yield (
             f"{path}.resources must say GPU: 0, since the head holds the run's state and trains nothing, got "
             f"{shown(described['resources'])}."
         )
     if described["max_workers"] != 0:
-        faults.append(f"{path}.max_workers must be 0, since it is the head's own type, got {described['max_workers']}.")
+        yield f"{path}.max_workers must be 0, since it is the head's own type, got {described['max_workers']}."
     if is_spot(described["node_config"]):
-        faults.append(f"{path}.node_config must not be spot, got it as such; with the head the whole cluster is lost.")
-    return [*faults, *_fallback_faults(config)]
+        yield f"{path}.node_config must not be spot, got it as such; with the head the whole cluster is lost."
+    yield from _fallback_faults(config)
 
 
 def _fallback_faults(config: dict[str, Any]) -> Iterator[str]:
