@@ -21,31 +21,25 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
     @app.command
-    def check(file: Path, /, *, instance_types: bool = False) -> list[str]:
+    def check(file: Path, /) -> list[str]:
         """Check a file for `ray up` or KubeRay, offline and without credentials.
 
         Args:
             file: such as cluster.yaml or clusters/kuberay.yaml.
-            instance_types: Ask AWS, too, whether it has the instance types in the file's region; needs boto3 and
-                credentials.
         """
         from sweep.clusterfile.check import check_file
 
-        what, faults = check_file(file)
-        if instance_types and not faults:
-            from sweep.clusterfile.aws import instance_type_faults
-
-            faults = instance_type_faults(file)
-        if not faults:
-            print(f"{file}: a {what}; nothing wrong was found.")
-        return faults
+        checked = check_file(file)
+        if checked.missing:
+            print(f"note: {checked.missing}", file=sys.stderr)
+        if not checked.faults:
+            print(f"{file}: a {checked.what}; nothing wrong was found.")
+        return checked.faults
 
     try:
         result = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         faults = result if isinstance(result, list) else []
-    except cyclopts.CycloptsError as error:
-        faults = [" ".join(str(error).split())]
-    except ValueError as error:
+    except (cyclopts.CycloptsError, ValueError) as error:
         faults = [" ".join(str(error).split())]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)

@@ -97,11 +97,6 @@ def unfilled(description: dict[str, Any]) -> list[str]:
     return found
 
 
-def words(text: str) -> frozenset[str]:
-    """Return the words of a list of names."""
-    return frozenset(text.split())
-
-
 def shown(value: object) -> str:
     """Return a value as messages show it."""
     text = "nothing" if value is None else repr(value)
