@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, final
 
 from sweep.execution.plan import Plan, named_study
@@ -43,13 +44,17 @@ class Recorded:
     only: Sequence[str] | None = None
     """Variants whose trials run; None runs all."""
 
+    @cached_property
+    def _recorded(self) -> dict[str, dict[str, Any]]:
+        return {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+
     def trials(self) -> dict[str, dict[str, Any]]:
         """Return the rows of `trials` by trial_id.
 
         Trials of the search that are to have more epochs are pending, and failed ones that are to be retried. Rows of
         variants that do not run stay as they are.
         """
-        rows = {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+        rows = self._recorded
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
             running |= _begun_again(running)
