@@ -6,7 +6,7 @@ Readers for people use this. What writes a run reads it through `Store`, which r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +87,7 @@ class Salvaged:
     damages: tuple[str, ...]
     """A sentence for each fault: the file, what is wrong with it, and what is missing. None of a whole run."""
     trials_are_lost: bool
-    """Whether no row of trials can be read, though their file or rows of epochs are there."""
+    """Whether no row of trials can be read, though there are some, or rows of epochs."""
 
 
 def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salvaged:
@@ -101,9 +101,8 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
         ValueError: the place cannot be read at all.
     """
     # Trials before epochs: a run that is alive writes them the other way round, and no epoch seems to be missing.
-    is_there = store.holds("trials.parquet")
-    trials, damages = read_rows(store, "trials.parquet", "trials") if is_there else (TRIALS.empty_table(), [])
-    lost = bool(damages) and not len(trials)
+    trials, damages = read_rows(store, "trials.parquet", "trials")
+    is_damaged = bool(damages)
     wanted = [name for name in EPOCHS.names if name in {"trial_id", "epoch", *columns}]
 
     def read(name: str) -> tuple[pa.Table, list[str]]:
@@ -114,10 +113,9 @@ def salvage_record(store: Store, columns: Sequence[str] = EPOCHS.names) -> Salva
     parts = store.each_part(read)
     epochs = each_once(pa.concat_tables([none, *(rows for rows, _ in parts)]))
     damages += [fault for _, faults in parts for fault in faults]
-    if store.holds("decisions.parquet"):
-        damages += read_rows(store, "decisions.parquet", "decisions")[1]
-    if not is_there and len(epochs):
-        lost = True
+    damages += read_rows(store, "decisions.parquet", "decisions")[1]
+    lost = not len(trials) and (is_damaged or len(epochs) > 0)
+    if lost and not is_damaged:
         damages.append(f"{store.folder('trials.parquet')} must lie beside {len(epochs)} rows of epochs, got none.")
     damages += _gaps(store, trials, epochs)
     return Salvaged(trials=trials.sort_by("trial_id"), epochs=epochs, damages=tuple(damages), trials_are_lost=lost)
@@ -187,25 +185,19 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
     if more:
         return table.slice(0, 0), [f"{path} must hold each trial once, got {more} of its {len(table)} rows again."]
     damages: list[str] = []
-    good: pa.ChunkedArray | None = None
+    good = np.ones(len(table), bool)
     for column, must, holds in _RULES[kind]:
         if column not in table.column_names:  # the rules on errors are those of two tables
             continue
         values = table[column]
         # Of a null no rule says anything but whether it may be.
-        fits = holds(values)
-        if values.null_count:
-            fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], fits)
-        if pc.all(fits, min_count=0).as_py():
-            continue
-        wrong = pc.invert(fits) if good is None else pc.and_(good, pc.invert(fits))
-        count = pc.sum(wrong).as_py() or 0
-        if count:
-            place = pc.index(wrong, True).as_py()
-            got: Any = values[place].as_py()
+        fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], holds(values)).to_numpy()
+        wrong = good & ~fits
+        if wrong.any():
+            place, count = int(wrong.argmax()), int(wrong.sum())
             damages.append(
-                f"{path} must hold rows whose {column} is {must}, got {shown(got)} in row {place}; "
+                f"{path} must hold rows whose {column} is {must}, got {shown(values[place].as_py())} in row {place}; "
                 f"{count} of its {len(table)} rows {'is' if count == 1 else 'are'} left out for it."
             )
-        good = fits if good is None else pc.and_(good, fits)
-    return table.filter(good) if damages else table, damages
+            good &= fits
+    return table.filter(pa.array(good)) if damages else table, damages

@@ -255,7 +255,7 @@ class Store:
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
-        return self._read_or_empty("trials.parquet", TRIALS).sort_by("trial_id")
+        return self.read_table("trials.parquet", TRIALS).sort_by("trial_id")
 
     def write_decisions(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of decisions."""
@@ -267,10 +267,10 @@ class Store:
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
-        return self._read_or_empty("decisions.parquet", DECISIONS)
+        return self.read_table("decisions.parquet", DECISIONS)
 
     def read_table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the table of a file in the run's folder.
+        """Return the table of a file in the run's folder, an empty one where there is no such file.
 
         Args:
             name: the file's.
@@ -278,15 +278,14 @@ class Store:
             columns: those to return; None for all.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is damaged, or cannot be read.
+            FileNotFoundError: there is no such part of the epochs.
+            ValueError: the file is damaged, or cannot be read.
         """
-        return decode(self.read_file(name), schema, self.folder(name), columns)
-
-    def _read_or_empty(self, name: str, schema: pa.Schema) -> pa.Table:
         try:
-            return self.read_table(name, schema)
+            return decode(self.read_file(name), schema, self.folder(name), columns)
         except FileNotFoundError:
+            if name.startswith("epochs/"):  # it was listed, and is part of another one by now
+                raise
             return schema.empty_table()
 
     def write_file(self, name: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.record.damage import missing_epochs, read_rows
-from sweep.record.schema import DECISIONS, EPOCHS, FINAL_STATES, TRIALS
+from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, each_once
 from trainables.checkpoint import Checkpoint
 
@@ -26,9 +26,11 @@ def mend(store: Store) -> list[str]:
         ValueError: the table of trials or that of decisions is damaged, or damaged parts of the epochs hold rows that
             no checkpoint has. The record is as it was then.
     """
-    trials = _whole(store, "trials", TRIALS, _TRIALS_ADVICE)
-    _whole(store, "decisions", DECISIONS, _DECISIONS_ADVICE)
-    good, damaged = _parts(store)
+    trials = _whole(store, "trials", _TRIALS_ADVICE)
+    _whole(store, "decisions", _DECISIONS_ADVICE)
+    parts = store.each_part(lambda name: (name, *read_rows(store, name, "epochs")))
+    damaged = {name: faults[0] for name, _, faults in parts if faults}
+    good = [table for _, table, faults in parts if not faults]
     epochs = each_once(pa.concat_tables([*good, EPOCHS.empty_table()]))
     missing = missing_epochs(trials, epochs)
     if not missing and not damaged:
@@ -72,21 +74,11 @@ _TRIALS_ADVICE = (
 _DECISIONS_ADVICE = "put it back from a copy, or move it elsewhere: early stopping then forgets what it decided"
 
 
-def _whole(store: Store, kind: str, schema: pa.Schema, advice: str) -> pa.Table:
-    try:
-        table, faults = read_rows(store, f"{kind}.parquet", kind)
-    except FileNotFoundError:
-        return schema.empty_table()
+def _whole(store: Store, kind: str, advice: str) -> pa.Table:
+    table, faults = read_rows(store, f"{kind}.parquet", kind)
     if faults:
         raise ValueError(f"{faults[0]} A run goes on from a whole one only; {advice}.")
     return table
-
-
-def _parts(store: Store) -> tuple[list[pa.Table], dict[str, str]]:
-    """Return the whole parts, and why each other one is none, by its name."""
-    parts = store.each_part(lambda name: (name, *read_rows(store, name, "epochs")))
-    good = [table for _, table, faults in parts if not faults]
-    return good, {name: faults[0] for name, _, faults in parts if faults}
 
 
 def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
