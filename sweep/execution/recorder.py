@@ -98,6 +98,11 @@ class Recorder(Callback):  # type: ignore[misc]
         """The rows of `trials` so far."""
         return list(self._rows.values())
 
+    @property
+    def decisions(self) -> list[DecisionRow]:
+        """The rows of `decisions` so far, in the order in which they were made."""
+        return list(self._decisions.values())
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Add the trial's row, or take up that of an interrupted one."""
         self._begin(trial)
@@ -246,7 +251,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._store.merge_epochs()
             self._parts = 1
         if not self._decisions_are_written:
-            self._store.write_decisions(list(self._decisions.values()))
+            self._store.write_decisions(self.decisions)
             self._decisions_are_written = True
         self._store.write_trials(self.rows)
         self._on_flush()

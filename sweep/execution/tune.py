@@ -126,8 +126,7 @@ def run_trials(
                 search.decided(decision)
                 recorder.decided(decision)
 
-            decisions = store.decision_rows() if rows else []
-            scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
+            scheduler = make_scheduler(study, recorded=rows, decisions=recorder.decisions, tell=tell)
         stop = StopWhen(is_interrupted, ends)
         losses = LossScheduler(scheduler, searcher, stop.cut_off)
         with metrics.kept_shown():

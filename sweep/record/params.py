@@ -30,6 +30,15 @@ def read_params(text: str) -> Mapping[str, Scalar]:
     return MappingProxyType(params)
 
 
+def is_params(text: str) -> bool:
+    """Return whether a text is one that `write_params` could have written."""
+    try:
+        values = read_params(text).values()
+    except (ValueError, RecursionError):
+        return False
+    return all(value is None or isinstance(value, str | int | float) for value in values)
+
+
 def column_name(name: str) -> str:
     """Return the name of the column that holds a hyperparameter in trials.parquet, which no other column has."""
     plain = name.replace(".", "_")

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar, final
 
 import filelock
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -37,7 +38,6 @@ from trainables.common.files import check_path, filesystem_of, holds_password, i
 from trainables.common.validation import line, shown
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
-_KEYS = ["trial_id", "epoch"]
 _READ_ATTEMPTS = 5
 _LOCK = ".lock"
 TRIAL_ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"
@@ -244,9 +244,7 @@ class Store:
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
-        if not self._info("trials.parquet").is_file:
-            return TRIALS.empty_table()
-        return self._read("trials.parquet", TRIALS).sort_by("trial_id")
+        return self.read_table("trials.parquet", TRIALS).sort_by("trial_id")
 
     def trial_rows(self) -> list[TrialRow]:
         """Return the rows of `read_trials`."""
@@ -262,9 +260,26 @@ class Store:
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
-        if not self._info("decisions.parquet").is_file:
-            return DECISIONS.empty_table()
-        return self._read("decisions.parquet", DECISIONS)
+        return self.read_table("decisions.parquet", DECISIONS)
+
+    def read_table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the table of a file in the run's folder, an empty one where there is no such file.
+
+        Args:
+            name: the file's.
+            schema: the columns and types that it must have.
+            columns: those to return; None for all.
+
+        Raises:
+            FileNotFoundError: there is no such part of the epochs.
+            ValueError: the file is damaged, or cannot be read.
+        """
+        try:
+            return decode(self.read_file(name), schema, self.folder(name), columns)
+        except FileNotFoundError:
+            if name.startswith("epochs/"):  # it was listed, and is part of another one by now
+                raise
+            return schema.empty_table()
 
     def decision_rows(self) -> list[DecisionRow]:
         """Return the rows of `read_decisions`."""
@@ -290,7 +305,7 @@ class Store:
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
-        return _each_once(self.each_part(self.read_part))
+        return each_once(pa.concat_tables([EPOCHS.empty_table(), *self.each_part(self._read_part)]))
 
     def merge_epochs(self, drop: Collection[str] = ()) -> None:
         """Turn all parts into one, without the trials `drop`.
@@ -298,12 +313,12 @@ class Store:
         A reader sees the old parts, the old ones and the new one, or the new one. A damaged part stays as it is: its
         rows are put back when the run goes on, see `sweep.resume.repair`.
         """
-        parts, tables = [], []
+        parts, tables = [], [EPOCHS.empty_table()]
         for number in self._parts():
             with suppress(ValueError):
-                tables.append(self._read(part_name(number), EPOCHS))
+                tables.append(self._read_part(part_name(number)))
                 parts.append(number)
-        table = _each_once(tables)
+        table = each_once(pa.concat_tables(tables))
         if drop:
             table = table.filter(pc.invert(pc.is_in(table["trial_id"], pa.array(sorted(drop), pa.string()))))
         self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
@@ -321,13 +336,8 @@ class Store:
                     raise
         raise AssertionError("the last attempt has returned or raised")
 
-    def read_part(self, name: str) -> pa.Table:
-        """Return a part of the epochs, given its name in the run's folder.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        return self._read(name, EPOCHS)
+    def _read_part(self, name: str) -> pa.Table:
+        return self.read_table(name, EPOCHS)
 
     def read_file(self, name: str) -> bytes:
         """Return the bytes of a file in the run's folder.
@@ -394,9 +404,6 @@ class Store:
         with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
             return stream.read()  # type: ignore[no-any-return]
 
-    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
-        return decode(self.read_file(name), schema, f"{self._root}/{name}")
-
 
 def part_name(number: int) -> str:
     """Return the name of a part of the epochs in a run's folder."""
@@ -417,12 +424,17 @@ def check_trial_id(trial_id: str) -> str:
     return trial_id
 
 
-def _each_once(tables: list[pa.Table]) -> pa.Table:
-    """Return the rows of all parts, of two rows for one epoch the later, in order of trial and epoch."""
-    table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
-    table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
-    last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
-    return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+def each_once(epochs: pa.Table) -> pa.Table:
+    """Return the last row of each trial and epoch, in order of trial and epoch."""
+    names = epochs["trial_id"].dictionary_encode().combine_chunks()
+    trial = pc.rank(names.dictionary).take(names.indices).to_numpy(zero_copy_only=False)
+    epoch = epochs["epoch"].to_numpy()
+    order = np.lexsort((epoch, trial))  # rows of one trial and epoch stay in their order
+    is_last = np.ones(len(order), bool)
+    is_last[:-1] = (np.diff(trial[order]) != 0) | (np.diff(epoch[order]) != 0)
+    rows = order[is_last]
+    # Most often they are so already: a second table of millions of rows is not made then.
+    return epochs if np.array_equal(rows, np.arange(len(epochs))) else epochs.take(pa.array(rows))
 
 
 def runs_in(folder: Store) -> list[Store]:

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, final
 
 from search_spaces import Scalar
@@ -46,14 +47,19 @@ class Recorded:
     only: Sequence[str] | None = None
     """Variants whose trials run; None runs all."""
 
+    @cached_property
+    def _recorded(self) -> dict[str, TrialRow]:
+        cells = {cell.cell: cell for cell in self.study.cells()}
+        rows = (self._with_all_params(row, cells[cell_of(row)]) for row in self.store.trial_rows())
+        return {row["trial_id"]: row for row in rows}
+
     def trials(self) -> dict[str, TrialRow]:
         """Return the rows of `trials` by trial_id.
 
         Trials of the search that are to have more epochs are pending, and failed ones that are to be retried. Rows of
         variants that do not run stay as they are.
         """
-        cells = {cell.cell: cell for cell in self.study.cells()}
-        rows = {row["trial_id"]: self._with_all_params(row, cells[cell_of(row)]) for row in self.store.trial_rows()}
+        rows = self._recorded
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
             running |= _begun_again(running)

