@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol, final
 
-import cyclopts
+from sweep.cli.app import new_app, run_app
 
-DRAINED, NOT_DRAINED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DRAINED, NOT_DRAINED = 0, 1
 
 TIMEOUT_S = 5.0
 """How long a metadata service, which is a machine's neighbour, may take to answer."""
@@ -257,47 +257,42 @@ def drain_node(notice: Notice, *, address: str, node_id: str | None, clock: Call
     return done.returncode == 0
 
 
+app = new_app(name="python -m sweep.spot", help=__doc__)
+
+
+@app.default
+def command(
+    *,
+    provider: str | None = None,
+    address: str | None = None,
+    node_id: str | None = None,
+    endpoint: str | None = None,
+) -> int:
+    """Watch for the cloud's notice, and drain this node when it comes.
+
+    Args:
+        provider: whose notice to watch for: aws or gcp.
+        address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
+        node_id: the node to drain, 56 hexadecimal digits; default: the one that runs here.
+        endpoint: where the metadata service answers; default: where it does in this cloud.
+    """
+    if provider is None or provider not in ENDPOINTS:
+        raise ValueError(f"provider must be aws or gcp, got {'none' if provider is None else repr(provider)}.")
+    if node_id is not None and not re.fullmatch(r"[0-9a-f]{56}", node_id):
+        raise ValueError(f"node_id must be the 56 hexadecimal digits of a Ray node, got {node_id!r}.")
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
+        raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
+    fetch = fetch_from(endpoint if endpoint is not None else ENDPOINTS[provider])
+    cloud = Aws(fetch) if provider == "aws" else Gcp(fetch)
+    where = address
+    done = watch(cloud, lambda notice: drain_node(notice, address=where, node_id=node_id), say=_say)
+    return DRAINED if done else NOT_DRAINED
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    app = cyclopts.App(name="python -m sweep.spot", help=__doc__, version_flags=(), result_action="return_value")
-
-    @app.default
-    def run(
-        *,
-        provider: str | None = None,
-        address: str | None = None,
-        node_id: str | None = None,
-        endpoint: str | None = None,
-    ) -> int:
-        """Watch for the cloud's notice, and drain this node when it comes.
-
-        Args:
-            provider: whose notice to watch for: aws or gcp.
-            address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
-            node_id: the node to drain, 56 hexadecimal digits; default: the one that runs here.
-            endpoint: where the metadata service answers; default: where it does in this cloud.
-        """
-        if provider is None or provider not in ENDPOINTS:
-            raise ValueError(f"provider must be aws or gcp, got {'none' if provider is None else repr(provider)}.")
-        if node_id is not None and not re.fullmatch(r"[0-9a-f]{56}", node_id):
-            raise ValueError(f"node_id must be the 56 hexadecimal digits of a Ray node, got {node_id!r}.")
-        address = address or os.environ.get("RAY_ADDRESS") or "auto"
-        if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
-            raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
-        fetch = fetch_from(endpoint if endpoint is not None else ENDPOINTS[provider])
-        cloud = Aws(fetch) if provider == "aws" else Gcp(fetch)
-        where = address
-        done = watch(cloud, lambda notice: drain_node(notice, address=where, node_id=node_id), say=_say)
-        return DRAINED if done else NOT_DRAINED
-
-    try:
-        status = app(list(sys.argv[1:] if arguments is None else arguments), exit_on_error=False, print_error=False)
-        return DRAINED if status is None else int(status)  # None: help was asked for
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    """Run the command line and return its exit status: 0, 1, 2 as above, or 130 after Ctrl-C."""
+    return run_app(app, arguments)
 
 
 def _wait_for_notice(cloud: Cloud, sleep: Callable[[float], object], say: Callable[[str], object]) -> Notice:
