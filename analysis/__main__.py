@@ -1,14 +1,10 @@
 """`python -m analysis table | report | figures | reproduction | published | shift | features`."""
 
-import atexit
-import gc
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-import cyclopts
 import pyarrow as pa
 from cyclopts import Parameter
 
@@ -32,18 +28,17 @@ from analysis.tables import (
     reported_rows,
     table_rows,
 )
+from sweep.cli.app import OK, exit_with, new_app, run_app
 from sweep.record.store import Store, runs_in
 
-OK, DAMAGED, BAD_INPUT = 0, 1, 2
+DAMAGED = 1
+"""Exit status where what is printed is of a record's good rows alone."""
 
 Format = Literal["markdown", "latex", "csv", "html"]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
 
-app = cyclopts.App(
-    name="python -m analysis",
-    help="Comparison tables from the record of a run, and pictures from its networks.",
-    version_flags=(),
-    result_action="return_value",
+app = new_app(
+    name="python -m analysis", help="Comparison tables from the record of a run, and pictures from its networks."
 )
 
 
@@ -276,31 +271,16 @@ def _said(damages: Sequence[str]) -> int:
     return DAMAGED if damages else OK
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    That is 0, 1 where a record is damaged and what is printed is of its good rows alone, 2 for bad input, 130 after
-    Ctrl-C.
+    That is 0, 1 where a record is damaged, 2 for bad input, 130 after Ctrl-C.
     """
     # A record is read once, by one thread: Arrow's own pool gains nothing by keeping what it has freed, and takes its
     # pages from the system anew, which made a quarter of the time of a large table.
     pa.set_memory_pool(pa.system_memory_pool())
-    status: int | None = OK
-    try:
-        status = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough; without this Python would complain once more as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return status or OK
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":
-    # As Python ends it would look for garbage among all that was loaded, a fifth of a small table's time.
-    atexit.register(gc.freeze)
-    sys.exit(main())
+    exit_with(main)

@@ -93,9 +93,9 @@ def _costs(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, st
     found = []
     for kind, total in sorted(seconds.items()):
         asked = document.placement.gpus_per_trial if kind == "GPU" else None
-        each = float(workers if asked is None else asked)
-        hours = total / 3600 * each
-        how = f"durations of all trials x {each:g} {kind}{'' if each == 1 else 's'} of each"
+        per_trial = float(workers if asked is None else asked)
+        hours = total / 3600 * per_trial
+        how = f"durations of all trials x {per_trial:g} {kind}{'' if per_trial == 1 else 's'} of each"
         found.append((f"{kind}-hours", f"{hours:.2f}" if hours < 100 else f"{hours:,.0f}", how))
     return found
 

@@ -1,4 +1,4 @@
-"""The arguments of `python -m sweep.run`: a study's name and `RunOptions`."""
+"""The arguments of `sweep run`: a study's name and `RunOptions`."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,9 +6,9 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
+from sweep.cli.app import misunderstood, new_app
 from sweep.cli.help import HELP, HELP_ALL, Formatter
 from sweep.study.options import RunOptions
-from trainables.common.validation import line, shown
 
 
 def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
@@ -20,14 +20,25 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     app = command_line(everything=HELP_ALL in arguments)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False)
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        raise ValueError(
-            f"The command line must hold one study and then options, got {shown(extra)[1:-1]} besides."
-        ) from error
     except cyclopts.CycloptsError as error:
-        raise ValueError(line(error)) from error
+        raise ValueError(misunderstood(error)) from error
     return result  # type: ignore[no-any-return]
+
+
+def collect(
+    study: Annotated[str | None, Parameter(group="Parameters")] = None,
+    /,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> tuple[str | None, RunOptions]:
+    """Run a study.
+
+    Args:
+        study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
+            cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, recipe; the file may be followed by
+            :NAME; default: cifar10 where there is a GPU, else quickstart.
+        options: what differs from the study.
+    """
+    return study, options
 
 
 def command_line(*, everything: bool = False) -> cyclopts.App:
@@ -36,12 +47,10 @@ def command_line(*, everything: bool = False) -> cyclopts.App:
     Args:
         everything: whether its help tells every option, by topic.
     """
-    app = cyclopts.App(
+    app = new_app(
         name="python -m sweep.run",
         usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
         help=_HELP,
-        version_flags=(),
-        result_action="return_value",
         help_format="plaintext",
         help_flags=(*HELP, HELP_ALL),
         help_formatter=Formatter(everything=everything),
@@ -49,22 +58,7 @@ def command_line(*, everything: bool = False) -> cyclopts.App:
 
     app["--help"].group = "Parameters"
 
-    @app.default
-    def collect(
-        study: Annotated[str | None, Parameter(group="Parameters")] = None,
-        /,
-        options: RunOptions = RunOptions(),  # noqa: B008 - frozen
-    ) -> tuple[str | None, RunOptions]:
-        """Run a study.
-
-        Args:
-            study: A study's name, or a file of your own such as my_study.py; the names: quickstart, cifar10,
-                cifar10-augmented, cifar10-large, cifar100, imagenet, pooling, recipe; the file may be followed by
-                :NAME; default: cifar10 where there is a GPU, else quickstart.
-            options: what differs from the study.
-        """
-        return study, options
-
+    app.default(collect)
     return app
 
 

@@ -21,10 +21,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Literal, NamedTuple, final
 
-import cyclopts
 import tenacity
 
-DRAINED, NOT_DRAINED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from sweep.cli.app import new_app, run_app
+
+DRAINED, NOT_DRAINED = 0, 1
 
 HOST = "169.254.169.254"
 """Where a machine's metadata service answers, in both clouds; by address, since a name could be spoofed."""
@@ -222,31 +223,26 @@ def run(cloud: Aws | Gcp, address: str, node_id: str | None = None) -> int:
     return DRAINED if drained else NOT_DRAINED
 
 
+app = new_app(name="python -m sweep.spot", help=__doc__)
+
+
+@app.default
+def command(*, provider: Literal["aws", "gcp"], address: str | None = None) -> int:
+    """Watch for the cloud's notice, and drain this node when it comes.
+
+    Args:
+        provider: whose notice to watch for.
+        address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
+        raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
+    return run(Aws() if provider == "aws" else Gcp(), address)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    app = cyclopts.App(name="python -m sweep.spot", help=__doc__, version_flags=(), result_action="return_value")
-
-    @app.default
-    def command(*, provider: Literal["aws", "gcp"], address: str | None = None) -> int:
-        """Watch for the cloud's notice, and drain this node when it comes.
-
-        Args:
-            provider: whose notice to watch for.
-            address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
-        """
-        address = address or os.environ.get("RAY_ADDRESS") or "auto"
-        if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
-            raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
-        return run(Aws() if provider == "aws" else Gcp(), address)
-
-    try:
-        status = app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
-        return DRAINED if status is None else int(status)  # None: --help
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    """Run the command line and return its exit status: 0, 1, 2 as above, or 130 after Ctrl-C."""
+    return run_app(app, arguments)
 
 
 def _check(status: int, what: str) -> None:

@@ -9,19 +9,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
-import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweep.monitor.console import note, say
+from sweep.cli.app import new_app, run_app
+from sweep.monitor.console import PipeSafeConsole, note, say
 from sweep.monitor.grid import Facts, draw, printable
 from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
 from sweep.record.document import RunDocument
@@ -44,13 +44,7 @@ LINE_EVERY_S = 60.0
 
 Flag = Parameter(negative=())
 
-app = cyclopts.App(
-    name="python -m sweep.status",
-    help="Show the runs in a folder, or how one of them stands.",
-    version_flags=(),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
+app = new_app(name="python -m sweep.status", help="Show the runs in a folder, or how one of them stands.")
 
 
 @final
@@ -266,7 +260,8 @@ def status(
     if follow and format == "json":
         raise ValueError("format must be text where a run is followed, got 'json'; leave --follow out.")
     store = Store(os.path.expanduser(where) if "://" not in where else where)  # noqa: PTH111 - as run_location
-    console = Console()
+    # Whoever follows a run ends with the reader of its output.
+    console = Console() if follow else PipeSafeConsole()
     if store.exists():
         if follow:
             _follow(store, console, threading.Event().wait, plain=plain)
@@ -301,22 +296,6 @@ def status(
 _follow = follow
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
-    try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        print(f"error: The command line must hold one DIR and then options, got {extra} besides.", file=sys.stderr)
-        return 2
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run_app(app, arguments)

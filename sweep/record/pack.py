@@ -6,19 +6,19 @@ trials only if asked for. Exit status 0, 2 for bad input, 130 after Ctrl-C.
 
 import gzip
 import os
-import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, cast, final
 
-import cyclopts
 import pyarrow as pa
 import pyarrow.compute as pc
 from cyclopts import Parameter
 
+from sweep.cli.app import new_app, run_app
 from sweep.record.damage import salvage_record
 from sweep.record.document import RunDocument
 from sweep.record.schema import EPOCHS, FINAL_STATES
@@ -31,12 +31,9 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _MTIME = 315_532_800
 """1980-01-01 UTC: the same run gives the same bytes. GNU tar warns of 1970."""
 
-app = cyclopts.App(
+app = new_app(
     name="python -m sweep.pack",
     help="Write a run's results as one small archive or folder, from which another machine resumes it.",
-    version_flags=(),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
 )
 
 
@@ -209,13 +206,6 @@ def command(run: str, to: str, /, *, checkpoints: Annotated[bool, Parameter(nega
         )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
-        return 130
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run_app(app, arguments)

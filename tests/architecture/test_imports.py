@@ -1,5 +1,8 @@
 """The direction of imports: search_spaces and trainables are leaves, sweep knows both, analysis knows the record.
 
+How a command runs, and the garbage collector at its start and end, are the same for sweep and analysis: both may import
+`sweep.cli.app` and `sweep.cli.garbage`, which know nothing of sweep.
+
 `analysis.networks` looks into networks and knows trainables too, docs/decisions/0008.
 """
 
@@ -67,13 +70,27 @@ def test_only_the_worker_and_the_stream_of_trainables_know_ray() -> None:
     assert knowing == {"trainables/worker.py", "trainables/data/stream.py"}
 
 
-def test_analysis_knows_the_record_only() -> None:
+COMMON = ("sweep.cli.app", "sweep.cli.garbage")
+
+
+def test_analysis_knows_the_record_and_how_a_command_runs() -> None:
+    allowed = ("sweep.record", *COMMON)
     for file in modules("analysis"):
         ours = {name for name in imports(file) if top(name) in ("sweep", "trainables", "search_spaces")}
-        wrong = {name for name in ours if not name.startswith("sweep.record.") and name != "sweep.record"}
+        wrong = {name for name in ours if not any(name == one or name.startswith(f"{one}.") for one in allowed)}
         if file.parent.name == "networks":
             wrong = {name for name in wrong if top(name) != "trainables"}
         assert not wrong, f"{file}: {wrong}"
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_how_a_command_runs_knows_nothing_of_sweep(name: str) -> None:
+    ours = {each for each in imports(ROOT / f"{name.replace('.', '/')}.py") if top(each) in PACKAGES}
+    assert all(each.startswith((*COMMON, "trainables.common.")) for each in ours), ours
+
+
+def test_options_do_not_know_the_command_line() -> None:
+    assert not {name for name in imports(ROOT / "sweep/study/options.py") if name.startswith("sweep.cli")}
 
 
 def test_tables_need_neither_torch_nor_matplotlib() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sweep.cli.run import OUT_OF_TIME
 from sweep.record.store import Store
-from sweep.run import OUT_OF_TIME
 from tests.dashboard import check_shown
 from tests.e2e.conftest import command, environment, without_times
 

@@ -103,7 +103,7 @@ def parquet_data(tmp_path: Path) -> Path:
         (["cifar10", "--augmentations", "heavy"], "preprocessing must be standardise for the augmentation heavy"),
         (["cifar10-large", "--max-scale", "0.5"], "max_scale must be at least min_scale, 0.7, and at most 16, got 0.5"),
         (["quickstart", "--workers-per-trial", "AUTO"], "it must be auto or a whole number, got 'AUTO'"),
-        (["quickstart", "once", "more"], "must hold one study and then options, got 'once' 'more' besides"),
+        (["quickstart", "once", "more"], "must hold one STUDY and then options, got 'once' 'more' besides"),
         (["cifar10", "--data", ""], "data must be a folder or a URI, got ''"),
         (["cifar10", "--data", "s3://key:secret@bucket/x"], "The data location must hold no password"),
         (

@@ -197,7 +197,7 @@ def test_markup_in_a_name_is_shown_as_text(tmp_path: Path, capsys: pytest.Captur
     [
         (["{folder}/none"], "There is no folder '{folder}/none': name an existing folder or URI."),
         ([" "], "DIR must be a folder or a URI, got ' '."),
-        (["{folder}", "more"], "The command line must hold one DIR and then options, got 'more' besides."),
+        (["{folder}", "more"], "The command line must hold one WHERE and then options, got 'more' besides."),
         (
             ["{folder}", "--follow"],
             "DIR must be one run's folder or URI where a run is followed, got '{folder}', which holds no run.",
