@@ -13,6 +13,7 @@ from sweep._gc import leave_to_the_system, loading
 from sweep.study.diff import StudyDiffers
 from sweep.study.file import StudyFile, check_named
 from sweep.study.options import parse
+from trainables.common.validation import line
 
 OK, SOME_FAILED, BAD_INPUT, OUT_OF_TIME, INTERRUPTED = 0, 1, 2, 75, 130
 """75 is EX_TEMPFAIL of sysexits.h: the same command, given again, will do more."""
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
                     deadline.end_within(options.time_limit - (time.monotonic() - started))
                 prepared = session.prepare(study_name, options, arguments, deadline, stack)
             except ValueError as error:
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                print(f"error: {line(error, longest=None)}", file=sys.stderr)
                 if isinstance(error, StudyDiffers):
                     print(*error.lines, sep="\n", file=sys.stderr)
                 return BAD_INPUT

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cyclopts
 
+from trainables.common.validation import line
+
 OK, BAD_INPUT = 0, 2
 
 
@@ -44,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         result = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         faults = result if isinstance(result, list) else []
     except cyclopts.CycloptsError as error:
-        faults = [" ".join(str(error).split())]
+        faults = [line(error, longest=None)]
     except ValueError as error:
-        faults = [" ".join(str(error).split())]
+        faults = [line(error, longest=None)]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return BAD_INPUT if faults else OK

@@ -25,6 +25,8 @@ from typing import Protocol, final
 
 import cyclopts
 
+from trainables.common.validation import line
+
 DRAINED, NOT_DRAINED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 TIMEOUT_S = 5.0
@@ -294,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(list(sys.argv[1:] if arguments is None else arguments), exit_on_error=False, print_error=False)
         return DRAINED if status is None else int(status)  # None: help was asked for
     except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {line(error, longest=None)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.clusterfile.yaml_file import read_description
+from trainables.common.validation import line
 
 
 def instance_type_faults(file: Path) -> list[str]:
@@ -39,7 +40,7 @@ def _offered(region: str) -> set[str]:
         )
         return {offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"]}
     except (BotoCoreError, ClientError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = line(error).rstrip(".")
         raise ValueError(
             f"--instance-types must find AWS credentials that may list instance types, got {reason}; set "
             "AWS_PROFILE, or leave the option out."

@@ -14,6 +14,7 @@ from sweep.search.searcher import rehearse
 from sweep.study import recipes as _recipes  # noqa: F401 - registers its study
 from sweep.study.study import STUDIES, Study
 from trainables.architectures import VARIANTS, build, count_parameters
+from trainables.common.validation import line
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
 from trainables.data.batches import check_share
@@ -186,7 +187,7 @@ def _why_not(model: nn.Module, side: int) -> str:
     try:
         model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
     except RuntimeError as error:
-        return " ".join(str(error).split())
+        return line(error)
     except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
         return ""
     return ""
@@ -198,7 +199,7 @@ def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Mo
     except ValueError:
         raise
     except Exception as error:  # a user's own builder may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = line(f"{type(error).__name__}: {error}")
         raise ValueError(f"The variant {variant} must build a network, got {reason}.") from error
     if not count_parameters(model):
         raise ValueError(f"The variant {variant} must have parameters to train, got none.")
@@ -224,7 +225,7 @@ def _opened(name: str, study: Study) -> Dataset | StreamedDataset:
     except (ValueError, OSError):
         raise
     except Exception as error:  # a user's own source may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = line(f"{type(error).__name__}: {error}")
         raise ValueError(f"The data set {name} must be readable by its source, got {reason}.") from error
 
 

@@ -35,6 +35,7 @@ from sweep.record.progress import (
 from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store, runs_in
 from trainables.common.files import why
+from trainables.common.validation import line
 
 READ_EVERY_S = 3.0
 LINE_EVERY_S = 60.0
@@ -292,7 +293,7 @@ def status(
         try:
             runs.append(read_run(found))
         except ValueError as error:
-            print(f"{found.location} cannot be read: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{found.location} cannot be read: {line(error, longest=None)}", file=sys.stderr)
     if format == "json":
         print(json.dumps({"runs": [as_json(run) for run in runs]}, indent=2))
     elif runs:
@@ -316,7 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: The command line must hold one DIR and then options, got {extra} besides.", file=sys.stderr)
         return 2
     except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {line(error, longest=None)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader, `head` say, has seen enough.

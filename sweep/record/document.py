@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.common.validation import shown
+from trainables.common.validation import line, shown
 
 _NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
@@ -120,7 +120,7 @@ def read_json(raw: bytes, path: str) -> Any:
         json.dumps(document, ensure_ascii=False).encode()
     # A file of brackets alone nests deeper than Python goes.
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got a broken file ({' '.join(str(error).split())[:200]}).") from error
+        raise ValueError(f"{path} must be JSON, got a broken file ({line(error, longest=200)}).") from error
     return document
 
 

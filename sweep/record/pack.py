@@ -25,6 +25,7 @@ from sweep.record.document import check_document
 from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, check_name
 from trainables.common.files import why
+from trainables.common.validation import line
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 """Endings of TO that make it an archive."""
@@ -218,6 +219,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {line(error, longest=None)}", file=sys.stderr)
         return 2
     return 0

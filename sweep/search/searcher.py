@@ -18,6 +18,7 @@ from sweep.search.halving import Decision
 from sweep.study.prior_trials import EarlierPoint
 from sweep.study.samplers import SEQUENCE, make_sampler
 from sweep.study.study import DIMENSIONS, Study
+from trainables.common.validation import line
 from trainables.config import TrialConfig
 
 METRIC = "error"
@@ -363,7 +364,7 @@ def rehearse(study: Study) -> None:
             f"add it with pip install {error.name}."
         ) from error
     except Exception as error:  # a sampler refuses a space in its own ways
-        reason = " ".join(str(error).split())
+        reason = line(error)
         raise ValueError(f"search must be a sampler that takes this space, got {study.search!r} ({reason}).") from error
 
 
