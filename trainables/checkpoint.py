@@ -16,7 +16,7 @@ from torch import nn
 from trainables.architectures import build_network
 from trainables.common.files import filesystem_of, retried, write_whole
 from trainables.common.validation import line, shown
-from trainables.config import TrialConfig, same_until
+from trainables.config import TrialConfig, is_prefix_of
 from trainables.state import TrainingState
 
 FORMAT = 1
@@ -139,13 +139,13 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
         try:
             found = Checkpoint._load(filesystem, place, place)
             held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
-            if not same_until(held, config) or found.num_classes != num_classes:
+            if not is_prefix_of(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
             found.network()
         except ValueError as error:
             warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
         else:
-            return found if held == config else replace(found, config=config, training=found.training.unended())
+            return found if held == config else replace(found, config=config, training=found.training.reopened())
     return None
 
 

@@ -269,8 +269,8 @@ def learning_rate(config: TrialConfig, progress: float) -> float:
     return config.lr * config.drop_factor**drops * warmup
 
 
-def same_until(shorter: TrialConfig, longer: TrialConfig) -> bool:
-    """Return whether a trial of `shorter` is the beginning of one of `longer`, bit for bit: only `epochs` may differ.
+def is_prefix_of(shorter: TrialConfig, longer: TrialConfig) -> bool:
+    """Return whether `shorter` trains the first epochs of `longer`, bit for bit: only `epochs` may differ.
 
     Drops are shares of the epochs, so two trials of different length mostly part at the first drop of either.
     """

@@ -21,7 +21,7 @@ class TrainingState:
     reports: tuple[EpochReport, ...]
     """What every epoch so far did: the last of them may not have reached anybody."""
     unlearned_steps: int
-    """See `trainables.loop.why_diverged`."""
+    """See `trainables.evaluation.why_diverged`."""
     optimiser: Mapping[str, Any]
     """The optimiser's `state_dict`, on the CPU."""
     feed: Mapping[str, Any]
@@ -36,13 +36,8 @@ class TrainingState:
         """Epochs done."""
         return len(self.reports)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the trial is completed or diverged: there is nothing to train any more."""
-        return self.reports[-1].state != "running"
-
-    def unended(self) -> Self:
-        """Return the state of a trial that was completed and is to have more epochs; a diverged one stays ended."""
+    def reopened(self) -> Self:
+        """Return the state of a completed trial that is to train more epochs; a diverged one stays ended."""
         *earlier, last = self.reports
         return replace(self, reports=(*earlier, replace(last, state="running"))) if last.state == "completed" else self
 

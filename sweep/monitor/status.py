@@ -38,6 +38,7 @@ from sweep.record.progress import (
 from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, runs_in
 from trainables.common.files import why
+from trainables.common.validation import line
 
 READ_EVERY_S = 3.0
 LINE_EVERY_S = 60.0
@@ -284,7 +285,7 @@ def status(
         try:
             runs.append(read_run(found))
         except ValueError as error:
-            print(f"{found.location} cannot be read: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{found.location} cannot be read: {line(error, longest=None)}", file=sys.stderr)
     if format == "json":
         print(json.dumps({"runs": [as_json(run) for run in runs]}, indent=2))
     elif runs:

@@ -24,6 +24,7 @@ from sweep.record.document import RunDocument
 from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, check_name
 from trainables.common.files import why
+from trainables.common.validation import line
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 """Endings of TO that make it an archive."""

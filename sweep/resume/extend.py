@@ -7,7 +7,7 @@ from typing import Any
 from search_spaces import Choice, Dimension, Scalar, Space
 from sweep.study.diff import Difference, StudyDiffers, seeds_of
 from sweep.study.study import Study
-from trainables.config import same_until
+from trainables.config import is_prefix_of
 from trainables.hyperparameters import value_of
 
 EXTENDABLE = ("variants", "trials_per_cell", "seeds", "confirm_top", "epochs")
@@ -86,7 +86,7 @@ def _why_not_epochs(recorded: Study, given: Study) -> str:
         return f"the epochs at which {recorded.early_stopping} has judged trials are shares of them"
     if now.iterations is not None:
         return "a streamed trial's steps are cut into them, so that each would become shorter"
-    if not same_until(was, now):
+    if not is_prefix_of(was, now):
         before, after = (_listed(tuple(map(str, config.drop_epochs))) for config in (was, now))
         return (
             f"the learning rate falls at shares of them, after {before} of {was.epochs} and after {after} of "

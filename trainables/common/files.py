@@ -118,7 +118,7 @@ def check_path(what: str, location: str) -> str:
 
 def why(error: Exception) -> str:
     """Return in one line why a file system refused something, and what to do where it was for want of credentials."""
-    reason = " ".join(str(error).split())
+    reason = line(error, longest=None)
     if re.search(r"ACCESS_DENIED|INVALID_ACCESS_KEY|credential|SIGNATURE|\b40[13]\b", reason, re.IGNORECASE):
         reason += (
             "; this takes credentials: set the store's own variables, such as AWS_ACCESS_KEY_ID and "

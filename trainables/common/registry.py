@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, final
 
-from trainables.common.validation import shown
+from trainables.common.validation import line, shown
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins m
             registry._things = things
         if isinstance(error, KeyboardInterrupt):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        reason = line(f"{type(error).__name__}: {error}").removesuffix(".")
         raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
 
 

@@ -186,7 +186,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def line(error: Exception) -> str:
-    """Return an error's text on one line that is not too long."""
+def line(error: object, longest: int | None = 300) -> str:
+    """Return an error's text on one line, or its kind where it has none, cut to `longest` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."
