@@ -40,7 +40,7 @@ from sweep.execution.plan import Plan, check_study, place
 from sweep.execution.tune import run_trials
 from sweep.record.store import Store
 from sweep.study.study import MAX_TRIALS, Study
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.epoch_report import EpochReport
 
@@ -345,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = _settings(options)
     except ValueError as error:
-        print(f"error: {line(error, longest=None)}", file=sys.stderr)
+        print(f"error: {one_line(error, longest=None)}", file=sys.stderr)
         return 2
     rows = []
     for setting in settings:

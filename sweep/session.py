@@ -58,7 +58,7 @@ from sweep.signals import Interruption
 from sweep.study.file import StudyFile
 from sweep.study.options import RunOptions
 from sweep.study.study import Study, params_of
-from trainables.common.files import why
+from trainables.common.files import explain_os_error
 from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
 
@@ -288,7 +288,7 @@ def execute(prepared: Prepared) -> Outcome:
         else:
             say(
                 console,
-                f"The record could not be written ({why(error)}). Make room, or mend the way to it, and go on with: "
+                f"The record could not be written ({explain_os_error(error)}). Make room, or mend the way to it, and go on with: "
                 f"{_resume_command(prepared)}",
             )
         return "some failed"
@@ -452,7 +452,9 @@ def _write_study(store: Store, document: RunDocument, options: RunOptions) -> No
     try:
         store.write_run(document)
     except OSError as error:
-        raise ValueError(f"output must be where this user can write, got {options.output!r} ({why(error)}).") from error
+        raise ValueError(
+            f"output must be where this user can write, got {options.output!r} ({explain_os_error(error)})."
+        ) from error
 
 
 def _resume_command(prepared: Prepared) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from trainables.architectures import build_network
-from trainables.common.files import filesystem_of, retried, write_whole
-from trainables.common.validation import line, shown
+from trainables.common.files import filesystem_of, with_retries, write_whole
+from trainables.common.validation import one_line, quote
 from trainables.config import TrialConfig, is_prefix_of
 from trainables.state import TrainingState
 
@@ -62,7 +62,7 @@ class Checkpoint:
         if wrong:
             raise ValueError(
                 f"The checkpoint must hold the weights of a {self.config.variant} of width "
-                f"{self.config.architecture.width:g}, got those of another network ({shown(wrong[0])} differs)."
+                f"{self.config.architecture.width:g}, got those of another network ({quote(wrong[0])} differs)."
             )
         model = build_network(self.config, self.num_classes)
         model.load_state_dict(dict(self.weights))
@@ -88,10 +88,10 @@ class Checkpoint:
             buffer,
         )
         filesystem, path = filesystem_of(location)
-        if keep_previous and retried(lambda: filesystem.get_file_info(path).is_file):
+        if keep_previous and with_retries(lambda: filesystem.get_file_info(path).is_file):
             # An object store has no renaming, and shows the old file until the new one is whole.
             keep = filesystem.move if isinstance(filesystem, pafs.LocalFileSystem) else filesystem.copy_file
-            retried(lambda: keep(path, _previous(path)))
+            with_retries(lambda: keep(path, _previous(path)))
         write_whole(filesystem, path, buffer.getvalue())
 
     @classmethod
@@ -107,11 +107,11 @@ class Checkpoint:
     @classmethod
     def _load(cls, filesystem: pafs.FileSystem, path: str, location: str) -> Self:
         try:
-            raw = retried(lambda: _read_file(filesystem, path))
+            raw = with_retries(lambda: _read_file(filesystem, path))
         except FileNotFoundError as error:
             raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
         except OSError as error:
-            raise ValueError(f"{location} must be a file that can be read, got {line(error)}.") from error
+            raise ValueError(f"{location} must be a file that can be read, got {one_line(error)}.") from error
         held = _read(raw, location)
         try:
             return cls(
@@ -122,7 +122,9 @@ class Checkpoint:
                 training=TrainingState.unpack(held["training"]),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{location} must hold a trial's configuration and weights, got {line(error)}.") from error
+            raise ValueError(
+                f"{location} must hold a trial's configuration and weights, got {one_line(error)}."
+            ) from error
 
 
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
@@ -134,7 +136,7 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
     """
     filesystem, path = filesystem_of(location)
     for place in (path, _previous(path)):
-        if not retried(partial(_is_file, filesystem, place)):
+        if not with_retries(partial(_is_file, filesystem, place)):
             continue
         try:
             found = Checkpoint._load(filesystem, place, place)
@@ -195,7 +197,7 @@ def _read(raw: bytes, location: str) -> dict[str, Any]:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
     if not isinstance(held, dict) or type(held.get("format")) is not int or held["format"] != FORMAT:
         got = held.get("format") if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {shown(got)}.")
+        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {quote(got)}.")
     return held
 
 
@@ -208,7 +210,7 @@ def _alike(expected: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor
 
 def _count(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
-        raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}, got {shown(value)}")
+        raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}, got {quote(value)}")
     return value
 
 
@@ -216,5 +218,5 @@ def _tensors(held: object) -> dict[str, torch.Tensor]:
     if not isinstance(held, Mapping) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in held.items()
     ):
-        raise ValueError(f"weights must be tensors by name, got {shown(type(held).__name__)}")
+        raise ValueError(f"weights must be tensors by name, got {quote(type(held).__name__)}")
     return dict(held)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from trainables.common.validation import LOG, Scalar, configuration, from_plain, shown
+from trainables.common.validation import LOG, Scalar, configuration, from_plain, quote
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal", "pytorch"]
 MomentumForm = Literal["pytorch", "caffe"]
@@ -283,4 +283,4 @@ def is_prefix_of(shorter: TrialConfig, longer: TrialConfig) -> bool:
 
 def _check(name: str, value: object, holds: bool, must: str) -> None:
     if not holds:
-        raise ValueError(f"{name} must be {must}, got {shown(value)}.")
+        raise ValueError(f"{name} must be {must}, got {quote(value)}.")

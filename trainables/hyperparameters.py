@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
-from trainables.common.validation import LOG, Scalar, field_kinds, in_words, shown
+from trainables.common.validation import LOG, Scalar, field_kinds, in_words, quote
 from trainables.config import ArchitectureConfig, HeavyConfig, TrialConfig
 
 PARTS: Mapping[str, type] = {"architecture": ArchitectureConfig, "heavy": HeavyConfig}
@@ -92,7 +92,7 @@ def resolve(name: str, known: Collection[str], others: Iterable[str] = ()) -> st
     if elsewhere is not None:
         raise ValueError(f"{plain} must be given by {elsewhere}, got it as a hyperparameter.")
     raise ValueError(
-        f"{shown(name)[1:-1]} must be the name of a hyperparameter, got none that is known"
+        f"{quote(name)[1:-1]} must be the name of a hyperparameter, got none that is known"
         f"{near(plain, [*known, *others])}."
     )
 
@@ -153,7 +153,7 @@ def parse_value(name: str, text: str, kind: Any) -> Scalar:
                 return each(text)  # type: ignore[no-any-return]
             except ValueError:
                 continue
-    raise ValueError(f"{name} must be {in_words(kind)}, got {shown(text)}.")
+    raise ValueError(f"{name} must be {in_words(kind)}, got {quote(text)}.")
 
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

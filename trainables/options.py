@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from trainables.common.validation import Scalar, explain, shown
+from trainables.common.validation import Scalar, explain, quote
 
 OPTIONS: dict[str, type] = {}
 """The dataclass of each variant that has one, by the variant's name."""
@@ -19,7 +19,7 @@ def register_options(variant: str, options: type) -> None:
         ValueError: it is no dataclass, or a field has no default.
     """
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
-        raise ValueError(f"options of the variant {variant} must be a dataclass, got {shown(options)}.")
+        raise ValueError(f"options of the variant {variant} must be a dataclass, got {quote(options)}.")
     for item in dataclasses.fields(options):
         if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise ValueError(f"options of the variant {variant} must have a default each, got none for {item.name}.")
@@ -46,7 +46,7 @@ def make_options(variant: str, values: Mapping[str, Scalar]) -> Any:
     names = [item.name for item in dataclasses.fields(kind)]
     unknown = [name for name in values if name not in names]
     if unknown:
-        raise ValueError(f"options of {variant} must be among {', '.join(names)}, got {shown(unknown[0])}.")
+        raise ValueError(f"options of {variant} must be among {', '.join(names)}, got {quote(unknown[0])}.")
     try:
         # The annotations of a plain dataclass are checked nowhere else.
         checked: Any = pydantic.TypeAdapter(kind).validate_python(dict(values), strict=False)

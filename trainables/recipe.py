@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Self, final
 
 from trainables.common.registry import check_name
-from trainables.common.validation import Scalar, configuration, from_plain, shown
+from trainables.common.validation import Scalar, configuration, from_plain, quote
 from trainables.config import TrialConfig
 from trainables.hyperparameters import PATHS, near, with_values
 
@@ -43,7 +43,7 @@ class Recipe:
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ValueError(
-                f"settings of the recipe {self.name} must be values of one trial, got {shown(unknown[0])}"
+                f"settings of the recipe {self.name} must be values of one trial, got {quote(unknown[0])}"
                 f"{near(unknown[0], known)}."
             )
 
@@ -93,7 +93,7 @@ def with_recipe(config: TrialConfig, recipes: Sequence[Recipe]) -> TrialConfig:
             return recipe.applied_to(config)
     known = ", ".join(recipe.name for recipe in recipes)
     raise ValueError(
-        f"The variant {shown(config.variant)[1:-1]} must name one of the study's recipes, "
+        f"The variant {quote(config.variant)[1:-1]} must name one of the study's recipes, "
         + (f"{known}." if recipes else "got it in a study that has none; leave the part after the dot out.")
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Self, final
 
 import torch
 
-from trainables.common.validation import check_names, from_plain, shown
+from trainables.common.validation import check_names, from_plain, quote
 from trainables.data.batches import Feed
 from trainables.ema import WeightAverage
 from trainables.epoch_report import EpochReport
@@ -105,7 +105,7 @@ def _check_state(held: Mapping[str, Any]) -> None:
     }
     wrong = [name for name, is_good in good.items() if not is_good]
     if wrong:
-        raise ValueError(f"{wrong[0]} must be what a training state holds, got {shown(held[wrong[0]])}")
+        raise ValueError(f"{wrong[0]} must be what a training state holds, got {quote(held[wrong[0]])}")
 
 
 def _is_tensor(value: object) -> bool:

@@ -89,7 +89,7 @@ def _costs(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, st
     for trial in trials:
         kind = "CPU" if (trial["device"] or "cpu") == "cpu" else "GPU"
         seconds[kind] += trial["duration_s"] or 0
-    workers = document.workers or 1  # 0: each trial trains in its own process
+    workers: float = document.workers or 1  # 0: each trial trains in its own process
     found = []
     for kind, total in sorted(seconds.items()):
         asked = document.placement.gpus_per_trial if kind == "GPU" else None

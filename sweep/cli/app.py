@@ -14,7 +14,7 @@ from typing import Never
 import cyclopts
 
 from sweep.cli.garbage import skip_last_collection
-from trainables.common.validation import line, shown
+from trainables.common.validation import one_line, quote
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
@@ -56,11 +56,11 @@ def refuse(message: str) -> int:
 def misunderstood(error: cyclopts.CycloptsError) -> str:
     """Return what is wrong with a command line, as a sentence."""
     if not isinstance(error, cyclopts.UnusedCliTokensError) or error.target is None:
-        return line(error)
+        return one_line(error)
     parameters = inspect.signature(error.target).parameters.values()
     names = [f"one {each.name.upper()}" for each in parameters if each.kind is each.POSITIONAL_ONLY]
     takes = f"{', '.join(names)} and then options" if names else "options alone"
-    extra = shown(" ".join(map(repr, error.unused_tokens or ())))[1:-1]
+    extra = quote(" ".join(map(repr, error.unused_tokens or ())))[1:-1]
     return f"The command line must hold {takes}, got {extra} besides."
 
 

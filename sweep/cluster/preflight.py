@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.common.files import filesystem_of, why, write_whole
+from trainables.common.files import explain_os_error, filesystem_of, write_whole
 
 TIMEOUT_S = 180.0
 """How long all nodes together may take to answer: the first task on a node waits for the code to arrive."""
@@ -64,7 +64,9 @@ def check_nodes(location: str, data: str | None) -> None:
     try:
         write_whole(filesystem, marker, text.encode())
     except OSError as error:
-        raise ValueError(f"output must be where this user can write, got {location!r} ({why(error)}).") from error
+        raise ValueError(
+            f"output must be where this user can write, got {location!r} ({explain_os_error(error)})."
+        ) from error
     try:
         answers = _ask(nodes, location, marker, text, data)
     finally:
@@ -166,13 +168,13 @@ def _why_no_storage(location: str, marker: str, text: str) -> str:
     except FileNotFoundError:
         return "does not share: what is written here is not there"
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({why(error)})"
+        return f"cannot read ({explain_os_error(error)})"
     own = f"{marker}-{ray.get_runtime_context().get_node_id()[:12]}-{os.getpid()}"
     try:
         write_whole(filesystem, own, b"")
         filesystem.delete_file(own)
     except (pa.ArrowException, OSError) as error:
-        return f"cannot write to ({why(error)})"
+        return f"cannot write to ({explain_os_error(error)})"
     return ""
 
 
@@ -183,5 +185,5 @@ def _why_no_data(data: str | None) -> str:
         filesystem, path = filesystem_of(data)
         kind = filesystem.get_file_info(path).type
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({why(error)})"
+        return f"cannot read ({explain_os_error(error)})"
     return "" if kind == pafs.FileType.Directory else "does not have"

@@ -12,7 +12,7 @@ from sweep.clusterfile.clouds import aws_faults, gcp_faults, is_spot, local_faul
 from sweep.clusterfile.schemas import ray_cluster, schema_faults
 from sweep.clusterfile.versions import pin_faults
 from sweep.clusterfile.yaml_file import shown, within
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -54,7 +54,7 @@ def _prepare(description: dict[str, Any]) -> dict[str, Any] | str:
             prepared: dict[str, Any] = prepare_config(copy.deepcopy(description))
             validate_config(prepared)
     except Exception as error:  # Ray raises of every kind here, assertions among them
-        reason = line(error)
+        reason = one_line(error)
         return f"The file must be one that `ray up` takes, got from Ray: {reason[:300]}"
     return prepared
 

@@ -6,7 +6,7 @@ from typing import Any, final
 
 import yaml
 
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 
 MARK = "FILL_IN"
 """Stands in the shipped files where only the user knows the value."""
@@ -43,7 +43,7 @@ def read_description(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"FILE must be a file that can be read, got {str(file)!r} ({error.strerror}).") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = line(error)
+        reason = one_line(error)
         raise ValueError(f"FILE must be YAML, got {str(file)!r} ({reason}).") from error
     except RecursionError:
         raise ValueError(f"FILE must be YAML that is not nested without end, got {str(file)!r}.") from None

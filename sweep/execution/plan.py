@@ -15,7 +15,7 @@ from sweep.search.searcher import rehearse
 from sweep.study.catalog import STUDIES
 from sweep.study.study import Study
 from trainables.architectures import VARIANTS, build_network, count_parameters
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.config import TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
 from trainables.data.batches import check_share
@@ -191,7 +191,7 @@ def _why_not(model: nn.Module, side: int) -> str:
     try:
         model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
     except RuntimeError as error:
-        return line(error)
+        return one_line(error)
     except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
         return ""
     return ""
@@ -204,7 +204,7 @@ def _built(cell: TrialConfig, num_classes: int) -> nn.Module:
     except ValueError:
         raise
     except Exception as error:  # a user's own builder may raise anything
-        reason = line(f"{type(error).__name__}: {error}")
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(f"The variant {variant} must build a network, got {reason}.") from error
     if not count_parameters(model):
         raise ValueError(f"The variant {variant} must have parameters to train, got none.")
@@ -230,7 +230,7 @@ def _opened(name: str, study: Study) -> Dataset | StreamedDataset:
     except (ValueError, OSError):
         raise
     except Exception as error:  # a user's own source may raise anything
-        reason = line(f"{type(error).__name__}: {error}")
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(f"The data set {name} must be readable by its source, got {reason}.") from error
 
 

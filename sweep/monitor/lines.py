@@ -14,7 +14,7 @@ from sweep.record.params import describe, label
 from sweep.record.progress import duration
 from sweep.record.schema import TrialRow
 from sweep.study.study import FIRST_FRESH_SEED, Study
-from trainables.common.files import why
+from trainables.common.files import explain_os_error
 from trainables.config import TrialConfig
 from trainables.recipe import recipe_of
 
@@ -125,7 +125,9 @@ class Progress:
 
     def record_troubled(self, error: OSError | None) -> None:
         """Say that the record cannot be written, or that it can be again."""
-        said = "is written again" if error is None else f"cannot be written and is tried again: {why(error)}"
+        said = (
+            "is written again" if error is None else f"cannot be written and is tried again: {explain_os_error(error)}"
+        )
         note(self._console, "record", said)
 
     def trials_wait(self, waiting: int, running: int) -> None:

@@ -37,8 +37,8 @@ from sweep.record.progress import (
 )
 from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, runs_in
-from trainables.common.files import why
-from trainables.common.validation import line
+from trainables.common.files import explain_os_error
+from trainables.common.validation import one_line
 
 READ_EVERY_S = 3.0
 LINE_EVERY_S = 60.0
@@ -227,7 +227,7 @@ def _read_again(run: Run, console: Console) -> Run:
         return read_run(run.store)
     except (OSError, ValueError) as error:
         # A network that fails for a moment is no reason to stop looking.
-        reason = why(error) if isinstance(error, OSError) else error
+        reason = explain_os_error(error) if isinstance(error, OSError) else error
         say(console, printable(f"the record cannot be read: {reason}"))
         return run
 
@@ -285,7 +285,7 @@ def status(
         try:
             runs.append(read_run(found))
         except ValueError as error:
-            print(f"{found.location} cannot be read: {line(error, longest=None)}", file=sys.stderr)
+            print(f"{found.location} cannot be read: {one_line(error, longest=None)}", file=sys.stderr)
     if format == "json":
         print(json.dumps({"runs": [as_json(run) for run in runs]}, indent=2))
     elif runs:

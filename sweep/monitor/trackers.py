@@ -18,7 +18,7 @@ from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store
 from sweep.study.study import Study
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 
 Row = Mapping[str, Any]
 
@@ -144,7 +144,7 @@ class _Thread:
                     tracker = self._make()
                 getattr(tracker, what)(*rows)
             except Exception as error:  # another tool's library may raise anything
-                self._trouble(line(f"{type(error).__name__}: {error}"))
+                self._trouble(one_line(f"{type(error).__name__}: {error}"))
 
     def _trouble(self, reason: str) -> None:
         if not self._has_said:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.common.validation import line, shown
+from trainables.common.validation import one_line, quote
 
 _CHECKSUM_BYTES = 4
 
@@ -57,9 +57,9 @@ def decode(raw: bytes, schema: pa.Schema, path: str, columns: Sequence[str] | No
         if held.equals(schema):
             return parquet.read(columns=columns, use_threads=False).select(columns or schema.names)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read: it is no Parquet file ({line(error)}).") from error
+        raise ValueError(f"{path} cannot be read: it is no Parquet file ({one_line(error)}).") from error
     names = ", ".join(sorted({field.name for field in set(held) ^ set(schema)})) or "the order of its columns"
-    raise ValueError(f"{path} cannot be read: it holds another table, which differs in {shown(names)}.")
+    raise ValueError(f"{path} cannot be read: it holds another table, which differs in {quote(names)}.")
 
 
 def _checksum(before: bytes, footer: bytes) -> bytes:

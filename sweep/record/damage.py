@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sweep.record.params import is_params
 from sweep.record.schema import DECISIONS, EPOCHS, STATES, TRIALS
 from sweep.record.store import TRIAL_ID, Store, each_once
-from trainables.common.validation import shown
+from trainables.common.validation import quote
 
 _SCHEMAS = {"trials": TRIALS, "epochs": EPOCHS, "decisions": DECISIONS}
 
@@ -202,7 +202,7 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
         if wrong.any():
             place, count = int(wrong.argmax()), int(wrong.sum())
             damages.append(
-                f"{path} must hold rows whose {column} is {must}, got {shown(values[place].as_py())} in row {place}; "
+                f"{path} must hold rows whose {column} is {must}, got {quote(values[place].as_py())} in row {place}; "
                 f"{count} of its {len(table)} rows {'is' if count == 1 else 'are'} left out for it."
             )
             good &= fits

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from sweep.record.schema import SCHEMA_VERSION
 from sweep.study.plugins import Plugin
 from sweep.study.study import Study
-from trainables.common.validation import configuration, from_plain, line, shown
+from trainables.common.validation import configuration, from_plain, one_line, quote
 
 Count = Annotated[int, Ge(0), Le(2**53)]
 
@@ -119,7 +119,7 @@ class RunDocument:
     def __post_init__(self) -> None:
         unknown = [name for name in self.study.datasets if name not in self.data]
         if unknown:
-            raise ValueError(f"data must describe each data set, got none of {shown(unknown[0])}.")
+            raise ValueError(f"data must describe each data set, got none of {quote(unknown[0])}.")
         if not self.executions:
             raise ValueError("executions must hold at least the one that began the run, got none.")
 
@@ -148,7 +148,7 @@ class RunDocument:
         version = plain.pop("schema_version", None) if isinstance(plain, dict) else None
         if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
             raise ValueError(
-                f"{path} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with the "
+                f"{path} must hold a record of version {SCHEMA_VERSION}, got {quote(version)}; read it with the "
                 "version of this project that wrote it."
             )
         try:
@@ -161,12 +161,12 @@ class RunDocument:
             ]
             return from_plain(cls, plain | {"study": study, "extended": extended, **maps}, "A run")
         except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} must hold what a run writes, got something else ({line(error)}).") from error
+            raise ValueError(f"{path} must hold what a run writes, got something else ({one_line(error)}).") from error
 
 
 def _by_name(kind: type, plain: object, name: str) -> dict[str, Any]:
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{name} must be values by name, got {shown(plain)}.")
+        raise ValueError(f"{name} must be values by name, got {quote(plain)}.")
     return {str(key): from_plain(kind, value, name) for key, value in plain.items()}
 
 
@@ -176,5 +176,5 @@ def _read_json(raw: bytes, path: str) -> Any:
         json.dumps(document, ensure_ascii=False).encode()
     # A file of brackets alone nests deeper than Python goes.
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got a broken file ({line(error)[:200]}).") from error
+        raise ValueError(f"{path} must be JSON, got a broken file ({one_line(error)[:200]}).") from error
     return document

@@ -23,8 +23,7 @@ from sweep.record.damage import salvage_record
 from sweep.record.document import RunDocument
 from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, check_name
-from trainables.common.files import why
-from trainables.common.validation import line
+from trainables.common.files import explain_os_error
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 """Endings of TO that make it an archive."""
@@ -86,7 +85,7 @@ def pack(run: str, to: str, *, checkpoints: bool = False) -> Contents:
         else:
             _write_local(contents, source, Path(target.location), check_name(name), checkpoints=checkpoints)
     except OSError as error:
-        raise ValueError(f"TO must be where this user can write, got {to!r} ({why(error)}).") from error
+        raise ValueError(f"TO must be where this user can write, got {to!r} ({explain_os_error(error)}).") from error
     return contents
 
 

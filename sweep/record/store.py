@@ -34,8 +34,16 @@ from sweep.record.document import RunDocument
 from sweep.record.lease import LEASE, Lease
 from sweep.record.params import with_param_columns
 from sweep.record.schema import DECISIONS, EPOCHS, TRIALS, DecisionRow, EpochRow, TrialRow
-from trainables.common.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
-from trainables.common.validation import line, shown
+from trainables.common.files import (
+    check_path,
+    explain_os_error,
+    filesystem_of,
+    holds_password,
+    is_temporary,
+    with_retries,
+    write_whole,
+)
+from trainables.common.validation import one_line, quote
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _READ_ATTEMPTS = 5
@@ -218,7 +226,9 @@ class Store:
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
         try:
-            found = retried(lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)))
+            found = with_retries(
+                lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+            )
         except OSError as error:
             raise _unreadable(self.location, error) from error
         # What a process left that was killed before it had begun a run here.
@@ -348,11 +358,13 @@ class Store:
         """
         path = f"{self._root}/{name}"
         try:
-            return retried(lambda: self._read_bytes(name))
+            return with_retries(lambda: self._read_bytes(name))
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise ValueError(f"{path} must be a file that can be read, got one that cannot ({why(error)}).") from error
+            raise ValueError(
+                f"{path} must be a file that can be read, got one that cannot ({explain_os_error(error)})."
+            ) from error
 
     def holds(self, name: str) -> bool:
         """Return whether there is a file of this name in the run's folder."""
@@ -361,7 +373,7 @@ class Store:
     def put_aside(self, name: str) -> str:
         """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
         place = f"damaged/{PurePosixPath(name).name}"
-        retried(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
+        with_retries(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
         number = 1
         while self.holds(place):
             number += 1
@@ -381,12 +393,12 @@ class Store:
 
     def _files(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        listing = retried(lambda: self._filesystem.get_file_info(selector))
+        listing = with_retries(lambda: self._filesystem.get_file_info(selector))
         return sorted(info.base_name for info in listing if info.type != pafs.FileType.Directory)
 
     def _info(self, name: str) -> pafs.FileInfo:
         try:
-            return retried(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
+            return with_retries(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
         except OSError as error:
             raise _unreadable(self.location, error) from error
 
@@ -398,7 +410,7 @@ class Store:
     def _delete(self, name: str) -> None:
         # An answer that was lost on its way makes a second attempt find nothing.
         with suppress(FileNotFoundError):
-            retried(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
+            with_retries(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
 
     def _read_bytes(self, name: str) -> bytes:
         with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
@@ -419,7 +431,7 @@ def check_trial_id(trial_id: str) -> str:
     if not re.fullmatch(TRIAL_ID, trial_id):
         raise ValueError(
             "trial_id must be at most 250 letters, digits, dots, hyphens and underscores and start with a letter, "
-            f"digit or underscore, got {shown(trial_id)}."
+            f"digit or underscore, got {quote(trial_id)}."
         )
     return trial_id
 
@@ -449,7 +461,7 @@ def runs_in(folder: Store) -> list[Store]:
     except FileNotFoundError:
         raise ValueError(f"There is no folder {folder.location!r}: name an existing folder or URI.") from None
     except OSError as error:
-        raise ValueError(f"The folder {folder.location!r} cannot be read: {why(error)}.") from error
+        raise ValueError(f"The folder {folder.location!r} cannot be read: {explain_os_error(error)}.") from error
     names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
     stores = (Store(_inside(folder.location, name)) for name in names)
     return [store for store in stores if store.exists()]
@@ -472,9 +484,11 @@ def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, root = pafs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"A run's location must be a folder or a URI, got {shown(uri)} ({line(error)}).") from error
+        raise ValueError(
+            f"A run's location must be a folder or a URI, got {quote(uri)} ({one_line(error)})."
+        ) from error
     return filesystem, check_path("A run's location", root.rstrip("/"))
 
 
 def _unreadable(location: str, error: OSError) -> ValueError:
-    return ValueError(f"A run's location must be one that can be read, got {location!r} ({why(error)}).")
+    return ValueError(f"A run's location must be one that can be read, got {location!r} ({explain_os_error(error)}).")

@@ -22,7 +22,7 @@ from sweep.study.diff import Difference, StudyDiffers, plugin_differences, study
 from sweep.study.options import RunOptions
 from sweep.study.study import Study
 from trainables.common.registry import load_plugins
-from trainables.common.validation import shown
+from trainables.common.validation import quote
 from trainables.config import TrialConfig
 from trainables.hyperparameters import value_of
 
@@ -149,7 +149,7 @@ def check_only(names: Sequence[str] | None, study: Study) -> None:
     """
     unknown = [name for name in names or () if name not in study.variants]
     if names is not None and (unknown or not names):
-        got = shown(unknown[0]) if unknown else "none"
+        got = quote(unknown[0]) if unknown else "none"
         raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import optuna
 
-from trainables.common.validation import shown
+from trainables.common.validation import quote
 
 ALIASES = {"tpe": "TPESampler", "random": "RandomSampler"}
 """Short names of the two samplers that are used most."""
@@ -44,7 +44,7 @@ def check_search(search: str) -> None:
         ValueError: there is none.
     """
     if search not in SEARCHES:
-        raise ValueError(f"search must be one of {', '.join(SEARCHES)}, got {shown(search)}.")
+        raise ValueError(f"search must be one of {', '.join(SEARCHES)}, got {quote(search)}.")
 
 
 def make_sampler(search: str, seed: int, first_seed: int) -> optuna.samplers.BaseSampler:

@@ -20,7 +20,7 @@ from sweep.search.halving import Decision
 from sweep.search.samplers import SEQUENCE, check_search, make_sampler
 from sweep.study.prior_trials import PriorTrial
 from sweep.study.study import Study, params_of
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.config import TrialConfig
 from trainables.hyperparameters import with_values
 
@@ -355,7 +355,7 @@ def _rehearse_cell(study: Study, of_cell: TrialConfig) -> None:
             f"add it with pip install {error.name}."
         ) from error
     except Exception as error:  # a sampler refuses a space in its own ways
-        reason = line(error)
+        reason = one_line(error)
         raise ValueError(f"search must be a sampler that takes this space, got {study.search!r} ({reason}).") from error
 
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from search_spaces import Dimension, Scalar, Space
 from sweep.study.prior_trials import WarmStart
 from sweep.study.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
-from trainables.common.validation import check_names, check_value, configuration, from_plain, shown
+from trainables.common.validation import check_names, check_value, configuration, from_plain, quote
 from trainables.config import SEED_LIMIT, Augmentation, TrialConfig
 from trainables.hyperparameters import NOT_SEARCHED, OWN, PATHS, kind_of, resolve, value_of, with_values
 from trainables.options import OPTIONS, complete_options
@@ -112,7 +112,7 @@ class Study:
             if not values:
                 raise ValueError(f"{name} must hold at least one name, got none.")
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ from each other, got {shown(', '.join(values))[1:-1]}.")
+                raise ValueError(f"{name} must differ from each other, got {quote(', '.join(values))[1:-1]}.")
         self._check_spaces()
         for variant in self.variants:
             space = self.space_of(variant)
@@ -138,7 +138,7 @@ class Study:
             if not meant:
                 raise ValueError(
                     f"spaces must name variants that are compared, {', '.join(self.variants)}, "
-                    f"got {shown(variant)[1:-1]}."
+                    f"got {quote(variant)[1:-1]}."
                 )
             spaces[variant] = self._named(space, meant)
         object.__setattr__(self, "spaces", spaces)
@@ -339,7 +339,7 @@ class Study:
         plain = dict(check_names(cls, values, "A study"))
         plain["space"] = Space.from_dict(plain["space"])
         if not isinstance(plain["spaces"], Mapping):
-            raise ValueError(f"spaces must be spaces by variant, got {shown(plain['spaces'])}.")
+            raise ValueError(f"spaces must be spaces by variant, got {quote(plain['spaces'])}.")
         plain["spaces"] = {variant: Space.from_dict(space) for variant, space in plain["spaces"].items()}
         return from_plain(cls, plain, "A study")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from search_spaces import Choice, Dimension, IntUniform, LogUniform, Uniform
 from sweep.study.study import SETTINGS, Study, own_names
-from trainables.common.validation import Scalar, field_kinds, line, shown
+from trainables.common.validation import Scalar, field_kinds, one_line, quote
 from trainables.hyperparameters import OWN, PATHS, is_logarithmic, is_number, is_whole, kind_of, parse_value, resolve
 from trainables.options import OPTIONS
 from trainables.recipe import network_of
@@ -34,7 +34,7 @@ def parse_dimension(text: str, variants: Sequence[str]) -> tuple[str | None, str
     """
     match = _DIMENSION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"vary must be written as {SYNTAX}, got {shown(text)}.")
+        raise ValueError(f"vary must be written as {SYNTAX}, got {quote(text)}.")
     variant = match["variant"]
     meant = [each for each in variants if variant in (None, each, network_of(each))]
     if not meant:
@@ -46,7 +46,7 @@ def parse_dimension(text: str, variants: Sequence[str]) -> tuple[str | None, str
             other, its_kind = named(match["other"], meant)
             dimension = dimension.when(other, *(parse_value(other, case, its_kind) for case in _split(match["cases"])))
     except ValueError as error:
-        raise ValueError(f"vary: {line(error)}") from error
+        raise ValueError(f"vary: {one_line(error)}") from error
     return variant, name, dimension
 
 
@@ -62,7 +62,7 @@ def parse_setting(text: str, variants: Sequence[str]) -> tuple[str, Scalar]:
     """
     written, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
-        raise ValueError(f"set must be written as NAME=VALUE, such as momentum=0.8, got {shown(text)}.")
+        raise ValueError(f"set must be written as NAME=VALUE, such as momentum=0.8, got {quote(text)}.")
     if (setting := written.replace("-", "_")) in SETTINGS:
         return setting, parse_value(setting, value, field_kinds(Study)[setting])
     name, kind = named(written, variants, SETTINGS)
@@ -90,12 +90,12 @@ def _dimension(name: str, values: str, kind: object) -> Dimension:
     if match is None:
         return Choice(tuple(parse_value(name, value, kind) for value in _split(values)))
     if not is_number(kind):
-        raise ValueError(f"{name} must be listed values, since it is no number, got {shown(values)}.")
+        raise ValueError(f"{name} must be listed values, since it is no number, got {quote(values)}.")
     numbers = [match[each] and parse_value(name, match[each], int if is_whole(kind) else float) for each in _BOUNDS]
     low, high, step = numbers
     if match["scale"] == "log" or (match["scale"] is None and step is None and is_logarithmic(kind)):
         if step is not None:
-            raise ValueError(f"{name} must have no step in a logarithmic range, got {shown(values)}.")
+            raise ValueError(f"{name} must have no step in a logarithmic range, got {quote(values)}.")
         return LogUniform(low, high)  # type: ignore[arg-type]
     if is_whole(kind):
         return IntUniform(low, high, *([step] if step is not None else []))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, final
 
-from trainables.common.validation import line, shown
+from trainables.common.validation import one_line, quote
 
 T = TypeVar("T")
 
@@ -78,16 +78,16 @@ def load_plugins(paths: Iterable[str], must: str = "plugins must be Python files
     paths = [paths] if isinstance(paths, str) or not isinstance(paths, Iterable) else list(paths)
     for path in paths:
         if not isinstance(path, str) or not path.isprintable():
-            raise ValueError(f"plugins must be paths of Python files, got {shown(path)}.")
+            raise ValueError(f"plugins must be paths of Python files, got {quote(path)}.")
         file = Path(path)
         name = module_name(path)
         if name in sys.modules:
             continue
         if file.suffix != ".py" or not file.is_file():
-            raise ValueError(f"plugins must be existing Python files, got {shown(path)}.")
+            raise ValueError(f"plugins must be existing Python files, got {quote(path)}.")
         spec = importlib.util.spec_from_file_location(name, file.resolve())
         if spec is None or spec.loader is None:
-            raise ValueError(f"plugins must be importable Python files, got {shown(path)}.")
+            raise ValueError(f"plugins must be importable Python files, got {quote(path)}.")
         _run(spec, path, must)
 
 
@@ -146,7 +146,7 @@ def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins m
             registry._things = things
         if isinstance(error, KeyboardInterrupt):
             raise
-        reason = line(f"{type(error).__name__}: {error}").removesuffix(".")
+        reason = one_line(f"{type(error).__name__}: {error}").removesuffix(".")
         raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
 
 

@@ -39,7 +39,7 @@ def configuration(cls: type[T]) -> type[T]:
     def __init__(self: T, *arguments: Any, **values: Any) -> None:  # noqa: N807 - it is one
         for name, value in values.items():
             if not _is_unicode(value):
-                raise ValueError(f"{name} must be text, got {shown(value)}.")
+                raise ValueError(f"{name} must be text, got {quote(value)}.")
         try:
             check(self, *arguments, **values)
         except pydantic.ValidationError as error:
@@ -73,11 +73,11 @@ def check_names(cls: type, values: object, what: str) -> Mapping[str, Any]:
         ValueError: they are none, a name is unknown, or one is missing.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{what} must be made of values by name, got {shown(values)}.")
+        raise ValueError(f"{what} must be made of values by name, got {quote(values)}.")
     known = [item.name for item in dataclasses.fields(cls)]
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
-        raise ValueError(f"{what} must hold known fields only, got {shown(unknown[0])}.")
+        raise ValueError(f"{what} must hold known fields only, got {quote(unknown[0])}.")
     missing = [name for name in known if name not in values]
     if missing:
         raise ValueError(f"{what} must hold {missing[0]}, got none.")
@@ -113,7 +113,7 @@ def explain(error: pydantic.ValidationError, cls: type) -> str:
         must = "be left out, there is no such field" if first["type"].startswith("unexpected") else "be given"
         return f"{cls.__name__}: {name} must {must}."
     kind = field_kinds(cls).get(name)
-    return f"{name} must be {in_words(kind)}, got {shown(first['input'])}."
+    return f"{name} must be {in_words(kind)}, got {quote(first['input'])}."
 
 
 def check_value(name: str, value: object, kind: Any) -> None:
@@ -125,7 +125,7 @@ def check_value(name: str, value: object, kind: Any) -> None:
     try:
         pydantic.TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except pydantic.ValidationError as error:
-        raise ValueError(f"{name} must be {in_words(kind)}, got {shown(value)}.") from error
+        raise ValueError(f"{name} must be {in_words(kind)}, got {quote(value)}.") from error
 
 
 @cache
@@ -176,7 +176,7 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value of unknown origin as a short text on one line."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
@@ -186,7 +186,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def line(error: object, longest: int | None = 300) -> str:
+def one_line(error: object, longest: int | None = 300) -> str:
     """Return an error's text on one line, or its kind where it has none, cut to `longest` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."

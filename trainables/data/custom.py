@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.data.parquet import file_identity, find_split, open_location, read_images
 from trainables.data.source import IMAGE_SHAPE, Source, Split, register_dataset
 
@@ -46,7 +46,7 @@ class ArraySource(Source):
         try:
             made = self._make()
         except Exception as error:  # a user's own function may raise anything
-            reason = line(f"{type(error).__name__}: {error}")
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise ValueError(f"The data set {self.name} must be made by its function, got {reason}.") from error
         try:
             (train_images, train_labels), (test_images, test_labels) = made

@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image
 
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.data.parquet import find_split, list_folder, open_location
 from trainables.data.source import ImageIndex, StreamedDataset, StreamSource
 
@@ -206,7 +206,7 @@ def _read_labels(filesystem: pafs.FileSystem, path: str) -> tuple[np.ndarray[Any
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
         raise ValueError(
-            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
+            f"{path} must be a whole Parquet file, got one that cannot be read ({one_line(error)})."
         ) from error
     if not len(column):
         raise ValueError(f"{path} must hold at least one image, got none.")

@@ -13,8 +13,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image
 
-from trainables.common.files import check_path, holds_password, why
-from trainables.common.validation import line, shown
+from trainables.common.files import check_path, explain_os_error, holds_password
+from trainables.common.validation import one_line, quote
 from trainables.data.source import Split
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
@@ -39,7 +39,7 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
             return filesystem, check_path("The data location", path)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(
-                f"The data location must be a folder or a URI, got {shown(location)} ({line(error)})."
+                f"The data location must be a folder or a URI, got {quote(location)} ({one_line(error)})."
             ) from error
     try:
         is_folder = Path(location).is_dir()
@@ -82,7 +82,7 @@ def list_folder(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]
         return list(filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
     except OSError as error:
         raise ValueError(
-            f"The data location must hold folders that can be read, got {folder!r} ({why(error)})."
+            f"The data location must hold folders that can be read, got {folder!r} ({explain_os_error(error)})."
         ) from error
 
 
@@ -131,7 +131,7 @@ def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa
         table = file.read(columns=["img", label_column])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
         raise ValueError(
-            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
+            f"{path} must be a whole Parquet file, got one that cannot be read ({one_line(error)})."
         ) from error
     if not table.num_rows:
         raise ValueError(f"{path} must hold at least one image, got none.")
