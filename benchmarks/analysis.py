@@ -28,7 +28,7 @@ from benchmarks import claims
 from benchmarks.claims import Claim
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 
 VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 LARGE = 10_000

@@ -12,7 +12,7 @@ from typing import Any
 
 from sweep.cluster.connect import connect
 from sweep.monitor.prometheus import REFRESH_S, RunMetrics
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import VARIANTS
 
 

@@ -259,7 +259,7 @@ def by_script(script: str, **variables: str) -> Callable[[Path, int, argparse.Na
 def configs(trials: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what ours trains, a configuration for each trial."""
     from sweep.cli.parse import parse
-    from sweep.study.study import STUDIES
+    from sweep.study.catalog import STUDIES
 
     parsed = parse(study_words(trials, options))
     assert parsed is not None

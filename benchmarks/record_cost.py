@@ -18,7 +18,7 @@ from typing import Any
 import sweep.execution.recorder
 from benchmarks import claims
 from benchmarks.claims import Claim
-from search_spaces import LogUniform
+from search_spaces import LogUniform, Space
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.record.schema import TRIALS as COLUMNS
@@ -32,7 +32,7 @@ STUDY = Study(
     name="cost",
     datasets=("shapes",),
     variants=("all-cnn-c",),
-    learning_rates=LogUniform(0.001, 0.1),
+    space=Space(lr=LogUniform(0.001, 0.1)),
     search="random",
     trials_per_cell=10_000,
     protocol="paper",

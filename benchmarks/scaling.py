@@ -34,7 +34,7 @@ import ray.tune
 from ray.cluster_utils import Cluster as SimulatedCluster
 from tabulate import tabulate
 
-from search_spaces import LogUniform
+from search_spaces import LogUniform, Space
 from sweep.cluster.connect import connect, ensure_token
 from sweep.execution.plan import Plan, check_study, place
 from sweep.execution.tune import run_trials
@@ -106,7 +106,7 @@ class Setting:
             name="scaling",
             datasets=("shapes",),
             variants=VARIANTS,
-            learning_rates=LogUniform(0.001, 0.1),
+            space=Space(lr=LogUniform(0.001, 0.1)),
             search=self.search,
             trials_per_cell=self.trials // len(VARIANTS),
             early_stopping=self.early_stopping,  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import torch
 
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.standings import EXECUTION
 from tests.trained import checkpoint
 from trainables.architectures import build

@@ -85,11 +85,11 @@ def _facts(series: Series) -> list[tuple[str, str]]:
 
 def _costs(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
     """Return what was paid for, how much of it, and how that was reckoned."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for trial in trials:
         kind = "CPU" if (trial["device"] or "cpu") == "cpu" else "GPU"
-        seconds[kind] += trial["duration_s"] or 0
-    workers: float = document.workers or 1  # 0: each trial trains in its own process
+        seconds[kind] = seconds.get(kind, 0.0) + (trial["duration_s"] or 0)
+    workers = document.workers or 1  # 0: each trial trains in its own process
     found = []
     for kind, total in sorted(seconds.items()):
         asked = document.placement.gpus_per_trial if kind == "GPU" else None

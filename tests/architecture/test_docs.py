@@ -15,7 +15,7 @@ from analysis.__main__ import app as analysis
 from analysis.__main__ import main
 from analysis.reproduction import BEGIN, END
 from sweep.cli.parse import parse
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.reported import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

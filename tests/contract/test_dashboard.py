@@ -6,7 +6,7 @@ from typing import Any
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.dashboard import STATES, check_shown, studies_shown
 
 STUDY = STUDIES["quickstart"]()

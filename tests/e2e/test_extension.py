@@ -119,7 +119,7 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_
 CONSTANT = """
 from dataclasses import replace
 
-from sweep.study.study import STUDIES, register_study
+from sweep.study.catalog import STUDIES, register_study
 
 
 @register_study("constant")

@@ -15,8 +15,8 @@ from trainables.loop import stream_seed
 RECIPES = """
 from dataclasses import replace
 
-from search_spaces import Choice
-from sweep.study.study import STUDIES
+from search_spaces import Choice, Space
+from sweep.study.catalog import STUDIES
 from trainables.recipe import Recipe
 
 shipped = STUDIES["quickstart"]()
@@ -27,7 +27,7 @@ study = replace(
     name="two-recipes",
     protocol="paper",
     variants=("strided-cnn-a.plain", "strided-cnn-a.clipped"),
-    learning_rates=Choice((0.01,)),
+    space=Space(lr=Choice((0.01,))),
     recipes=(
         Recipe(name="plain", settings={"warmup_epochs": 0.0}),
         Recipe(name="clipped", settings={"max_grad_norm": 0.001, "warmup_epochs": 0.0}),

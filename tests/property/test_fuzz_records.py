@@ -17,7 +17,7 @@ from sweep.record.codec import decode, encode, serialise
 from sweep.record.damage import Salvaged, salvage_record
 from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.fuzzing import ODD, counted, damaged, examples, refused, seeds
 from tests.standings import EXECUTION
 

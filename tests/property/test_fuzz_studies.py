@@ -17,8 +17,9 @@ from sweep.cli.parse import parse
 from sweep.execution.plan import check_study
 from sweep.record.schema import SCHEMA_VERSION
 from sweep.record.store import Store
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES, Study
+from sweep.study.study import Study
 from tests.fuzzing import ODD, altered, counted, damaged, examples, refused, seeds
 from tests.standings import EXECUTION
 from trainables.common.registry import load_plugins

@@ -13,9 +13,10 @@ from ray.tune.search import Searcher
 from search_spaces import Choice, Dimension, LogUniform
 from sweep.resume.extend import extended
 from sweep.search.searcher import StudySearcher
+from sweep.study.catalog import STUDIES
 from sweep.study.diff import study_differences
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES, Study
+from sweep.study.study import Study
 from trainables.config import TrialConfig
 
 calm = settings(deadline=None, derandomize=True, max_examples=25)

@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from sweep.record.schema import EPOCHS, SCHEMA_VERSION, TRIALS
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.looked_at import make_run, write_rows
 from tests.standings import EXECUTION
 

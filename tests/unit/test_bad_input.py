@@ -12,8 +12,8 @@ from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.resume.provenance import describe_run
 from sweep.run import main
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.image_sets import class_folders, tiny_cifar10
 from tests.refusals import TINY, refused
 

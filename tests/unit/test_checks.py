@@ -9,8 +9,8 @@ import pytest
 from analysis import Evidence, findings
 from analysis.checks import CHECKS
 from sweep.record.schema import TRIALS
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.standings import EXECUTION
 
 NUMBERS = count()

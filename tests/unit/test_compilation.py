@@ -11,7 +11,7 @@ from torch import nn
 
 from sweep.record.schema import TRIALS
 from sweep.resume.recorded import with_recorded_arithmetic
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import VARIANTS
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.compilation import Network, compiled

@@ -8,7 +8,8 @@ from ray.tune.search import Searcher
 
 from sweep.record.schema import TRIALS
 from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
 
 
 def study(**changes: Any) -> Study:

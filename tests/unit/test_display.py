@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import Plan, check_study
 from sweep.execution.trial import Placement
 from sweep.monitor.lines import Progress, show_plan
-from sweep.study.study import STUDIES, EarlierPoint, WarmStart
+from sweep.study.catalog import STUDIES
+from sweep.study.study import EarlierPoint, WarmStart
 from trainables.data import Dataset, Split
 from trainables.recipe import Recipe
 
@@ -80,7 +81,7 @@ def test_what_is_searched_stands_on_lines_of_its_own(plan: Plan) -> None:
         search="tpe",
         seeds=1,
         trials_per_cell=3,
-        learning_rates=LogUniform(0.01, 0.1),
+        space=Space(lr=LogUniform(0.01, 0.1)),
         weight_decays=LogUniform(1e-4, 1e-2),
         batch_sizes=Choice((32, 64)),
         warm_start=WarmStart(run="/runs/earlier", points=(earlier, earlier), skipped=1),

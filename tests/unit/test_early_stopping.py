@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.execution.recorder import Recorder
 from sweep.record.store import Store
 from sweep.search.halving import Decision
@@ -24,7 +24,7 @@ STUDY = Study(
     name="test",
     datasets=("shapes",),
     variants=("model-a", "all-cnn-a"),
-    learning_rates=Choice((0.1, 0.01)),
+    space=Space(lr=Choice((0.1, 0.01))),
     # Drops after epochs 4, 5 and 6: rungs at 5 and 6.
     base=TrialConfig(dataset="shapes", variant="model-a", lr=0.1, epochs=7),
     early_stopping="asha",
@@ -219,7 +219,7 @@ HALVING = replace(
     early_stopping="halving",
     first_rung=2,
     reduction_factor=4,
-    learning_rates=Choice((0.1, 0.05, 0.02, 0.01)),
+    space=Space(lr=Choice((0.1, 0.05, 0.02, 0.01))),
 )
 
 

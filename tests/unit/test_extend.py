@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import check_study, make_plan, open_data
 from sweep.execution.tune import run_trials
 from sweep.record.store import Store
 from sweep.resume.recorded import recorded_run
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.begun import (
     LEAVE_EXTEND_OR_NEW,
     LEAVE_OR_NEW,
@@ -171,7 +171,7 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
 ) -> None:
     quickstart = STUDIES["quickstart"]()
     base = replace(quickstart.base, drops=(), train_size=100, epochs=3)
-    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), learning_rates=Choice((0.01,))))
+    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), space=Space(lr=Choice((0.01,)))))
     rows = searched(study, duration_s=1.0)
     for variant in study.variants:
         rows += [

@@ -11,17 +11,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from sweep.monitor.optuna_journal import Journal
 from sweep.record.schema import TRIALS
 from sweep.search.searcher import StudySearcher, sampler_seed
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 
 STUDY = replace(
     STUDIES["quickstart"](),
     protocol="paper",
     variants=("model-c", "all-cnn-c"),
-    learning_rates=LogUniform(0.01, 0.1),
+    space=Space(lr=LogUniform(0.01, 0.1)),
     batch_sizes=Choice((32, 64)),
     search="tpe",
     trials_per_cell=5,

@@ -12,7 +12,7 @@ from ray.exceptions import ActorUnavailableError
 from sweep.execution.recorder import Recorder
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]

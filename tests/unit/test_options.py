@@ -9,8 +9,9 @@ from search_spaces import Choice, LogUniform
 from search_spaces.paper import LEARNING_RATE_RANGE
 from sweep.cli.help import COMMON, EXAMPLES, TOPICS
 from sweep.cli.parse import parse
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES, Study
+from sweep.study.study import Study
 from trainables.config import HeavyConfig
 
 

@@ -10,7 +10,7 @@ from search_spaces import Choice
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import Plan, check_study, make_plan, open_data, place
 from sweep.execution.trial import HEAD, Placement
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
 from trainables.recipe import Recipe

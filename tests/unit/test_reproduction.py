@@ -15,8 +15,8 @@ from analysis.inference import binomial_half_width
 from analysis.reproduction import BEGIN, END, state_of
 from analysis.tables import LARGE_NOTE
 from sweep.record.store import Store
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.looked_at import write_rows
 from tests.reported import seeds, trial
 from tests.standings import EXECUTION

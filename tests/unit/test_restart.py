@@ -11,8 +11,8 @@ from sweep.execution.restart import restarted, without_checkpoint
 from sweep.execution.tune import run_trials
 from sweep.record.damage import salvage_record
 from sweep.record.store import Store
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.standings import row
 
 KEPT = {"preemptions": 1, "retries": 2, "retry_reasons": "a; b", "duration_s": 8.0}

@@ -10,8 +10,8 @@ from sweep.record.store import Store
 from sweep.resume.recorded import recorded_run
 from sweep.run import main
 from sweep.search.warm_start import warm_started
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.begun import LEAVE_EXTEND_OR_NEW, LEAVE_OR_NEW, SAME, Begin, confirmed, contents, refused, run, searched
 from tests.image_sets import tiny_cifar10
 from tests.looked_at import write_rows

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from sweep.search.samplers import SEARCHES
 from sweep.search.searcher import CellSearch, StudySearcher, rehearse
-from sweep.study.study import STUDIES, EarlierPoint, Study, WarmStart
+from sweep.study.catalog import STUDIES
+from sweep.study.study import EarlierPoint, Study, WarmStart
 
 RATES = (0.1, 0.05, 0.01)
 
 
 def study(**changes: Any) -> Study:
-    two = replace(STUDIES["quickstart"](), variants=("model-a", "all-cnn-a"), learning_rates=Choice(RATES))
+    two = replace(STUDIES["quickstart"](), variants=("model-a", "all-cnn-a"), space=Space(lr=Choice(RATES)))
     return replace(two, **changes)
 
 
@@ -80,7 +81,7 @@ def test_only_the_named_variants_are_dealt_and_the_others_keep_their_trials_for_
 
 
 def test_a_search_of_named_variants_waits_for_its_own_trials_alone() -> None:
-    searcher = StudySearcher(study(learning_rates=Choice((0.1,))), only=("model-a",))
+    searcher = StudySearcher(study(space=Space(lr=Choice((0.1,)))), only=("model-a",))
     assert isinstance(searcher.suggest("0"), dict)
     assert searcher.suggest("1") is None
     searcher.on_trial_complete("0", {"error": 0.5, "state": "completed", "epoch": 5})
@@ -106,7 +107,7 @@ def test_the_grid_is_walked_once_also_when_no_trial_has_ended_yet() -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random"])
 def test_samplers_draw_as_many_points_as_asked_within_bounds(search: str) -> None:
-    asked = study(search=search, trials_per_cell=5, learning_rates=LogUniform(0.01, 0.1))
+    asked = study(search=search, trials_per_cell=5, space=Space(lr=LogUniform(0.01, 0.1)))
     first, second = walk(StudySearcher(asked)), walk(StudySearcher(asked))
     assert first == second
     assert len({lr for _, lr, _ in first}) == 10
@@ -130,7 +131,7 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random", "QMCSampler"])
 def test_more_trials_per_cell_are_those_of_a_search_that_had_them_from_the_start(search: str) -> None:
-    asked = study(search=search, trials_per_cell=12, learning_rates=LogUniform(0.01, 0.1))
+    asked = study(search=search, trials_per_cell=12, space=Space(lr=LogUniform(0.01, 0.1)))
     needs_packages(asked)
     whole = walk(StudySearcher(asked))
     begun = walk(StudySearcher(replace(asked, trials_per_cell=9)))
@@ -142,7 +143,7 @@ def test_more_trials_per_cell_are_those_of_a_search_that_had_them_from_the_start
 def test_points_of_a_grid_keep_their_numbers_when_it_grows() -> None:
     one = study(variants=("model-a",))
     begun = walk(StudySearcher(one))
-    larger = replace(one, learning_rates=Choice((*RATES, 0.2, 0.02)), protocol="paper", seeds=2)
+    larger = replace(one, space=Space(lr=Choice((*RATES, 0.2, 0.02))), protocol="paper", seeds=2)
     assert walk(StudySearcher(larger))[:3] != begun, "the larger grid has another order"
     recorded = {name: recorded_row(one, name, lr=lr, seed=seed) for name, lr, seed in begun[:2]}
     rest = walk(StudySearcher(larger, recorded))
@@ -224,7 +225,7 @@ def test_a_sampler_draws_every_dimension_within_its_bounds() -> None:
     asked = study(
         search="tpe",
         trials_per_cell=15,
-        learning_rates=LogUniform(0.01, 0.1),
+        space=Space(lr=LogUniform(0.01, 0.1)),
         weight_decays=LogUniform(1e-4, 1e-2),
         batch_sizes=Choice((64, 128)),
     )
@@ -240,7 +241,7 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
         search=search,
         variants=("model-a",),
         trials_per_cell=13,
-        learning_rates=LogUniform(0.01, 0.1),
+        space=Space(lr=LogUniform(0.01, 0.1)),
         weight_decays=LogUniform(1e-4, 1e-2),
     )
     needs_packages(asked)
@@ -250,7 +251,7 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
 
 
 QUASI_RANDOM = study(
-    search="QMCSampler", trials_per_cell=9, learning_rates=LogUniform(0.001, 0.1), weight_decays=LogUniform(1e-4, 1e-2)
+    search="QMCSampler", trials_per_cell=9, space=Space(lr=LogUniform(0.001, 0.1)), weight_decays=LogUniform(1e-4, 1e-2)
 )
 
 
@@ -289,7 +290,7 @@ def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
 
 
 def test_a_point_that_comes_again_gets_the_next_seed() -> None:
-    asked = study(search="random", trials_per_cell=7, learning_rates=Choice((0.1, 0.2)), variants=("model-a",))
+    asked = study(search="random", trials_per_cell=7, space=Space(lr=Choice((0.1, 0.2))), variants=("model-a",))
     asked = replace(asked, base=replace(asked.base, seed=5))
     seen = [(lr, seed) for lr, _, _, seed in points(StudySearcher(asked))]
     for rate in (0.1, 0.2):
@@ -306,7 +307,7 @@ def test_a_brute_force_search_goes_on_with_seeds_when_its_points_are_used_up() -
 
 
 def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> None:
-    asked = study(search="random", trials_per_cell=3, learning_rates=Choice((0.1,)), variants=("model-a",))
+    asked = study(search="random", trials_per_cell=3, space=Space(lr=Choice((0.1,))), variants=("model-a",))
     name = "shapes_none_model-a_0001"
     recorded = {name: recorded_row(asked, name, lr=0.1, seed=0)}
     assert [(trial_id, seed) for trial_id, _, seed in walk(StudySearcher(asked, recorded))] == [
@@ -316,7 +317,7 @@ def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> Non
 
 
 def test_an_earlier_run_moves_the_first_points() -> None:
-    asked = study(search="tpe", trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1))
+    asked = study(search="tpe", trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)))
     told = tuple(
         EarlierPoint(
             cell="shapes/none/model-a",
@@ -338,7 +339,7 @@ def test_an_earlier_run_moves_the_first_points() -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random"])
 def test_a_search_after_an_earlier_run_repeats_none_of_its_points(search: str) -> None:
-    asked = study(search=search, trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1), variants=("model-a",))
+    asked = study(search=search, trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)), variants=("model-a",))
     tried: list[float] = []
     for _ in range(3):
         told = tuple(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.record.store import Store
 from sweep.run import main
 from sweep.search.selected_rates import with_selected_rates
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.reported import document, trial
 
 STUDY = STUDIES["cifar100"]()
@@ -42,7 +42,7 @@ def test_under_paper_the_rate_with_the_lowest_test_error_is_taken(tmp_path: Path
         row(3, 0.01, 0.1, state="failed"),
         row(4, 0.25, 0.1, variant="model-c"),
     )
-    assert with_selected_rates(STUDY, location) == replace(STUDY, learning_rates=Choice((0.05,)))
+    assert with_selected_rates(STUDY, location) == replace(STUDY, space=Space(lr=Choice((0.05,))))
 
 
 def test_the_mean_over_all_of_a_rate_s_seeds_selects(tmp_path: Path) -> None:

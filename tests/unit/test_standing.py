@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from search_spaces import Space
 from sweep.record.progress import (
     Left,
     Scope,
@@ -173,9 +174,9 @@ def test_the_document_of_these_tests_is_what_a_run_writes() -> None:
     from dataclasses import replace
 
     from search_spaces import Choice
-    from sweep.study.study import STUDIES
+    from sweep.study.catalog import STUDIES
 
-    study = replace(STUDIES["quickstart"](), learning_rates=Choice(RATES))
+    study = replace(STUDIES["quickstart"](), space=Space(lr=Choice(RATES)))
     found = Scope.from_document({"study": study.to_dict(), "planned_trials": 28}, "mine")
     assert (found.study, found.points, found.confirming, found.epochs) == ("quickstart", 4, 3, 5)
     assert set(document()["study"]) <= set(study.to_dict())

@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from search_spaces.paper import VARIANTS
 from sweep.record.selection import points_per_cell
-from sweep.study.study import STUDIES, EarlierPoint, Study, WarmStart
+from sweep.study.catalog import STUDIES
+from sweep.study.study import EarlierPoint, Study, WarmStart
 from trainables.config import TrialConfig
 
 GOOD = Study(
     name="test",
     datasets=("shapes",),
     variants=("model-c", "all-cnn-c"),
-    learning_rates=Choice((0.1, 0.01)),
+    space=Space(lr=Choice((0.1, 0.01))),
     base=TrialConfig(dataset="shapes", variant="all-cnn-c", lr=0.05),
 )
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 from search_spaces import Choice
-from sweep.study.study import STUDIES, Study, register_study
+from sweep.study.catalog import STUDIES, register_study
+from sweep.study.study import Study
 from trainables.architectures import register_variant
 from trainables.data.custom import register_arrays, register_parquet
 SHIPPED = STUDIES["quickstart"]()

@@ -10,8 +10,8 @@ import pytest
 from analysis import FORMATS, VariantResult, compare, render
 from analysis.results import By
 from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from trainables.data import DATASETS
 
 STATES = {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0, "running": 0, "pending": 0}

@@ -12,7 +12,7 @@ from sweep.monitor import trackers
 from sweep.monitor.trackers import Tracker, Trackers, check_logs, make_trackers
 from sweep.record.store import Store
 from sweep.run import main
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 
 TRIAL = {
     "trial_id": "shapes_none_model-c_search_0_0",

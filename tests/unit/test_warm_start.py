@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.run import main
 from sweep.search.warm_start import warm_started
-from sweep.study.study import STUDIES, EarlierPoint, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.study import EarlierPoint, Study
 from trainables.recipe import Recipe
 
 STUDY = replace(
     STUDIES["quickstart"](),
     protocol="paper",
     variants=("model-c", "all-cnn-c"),
-    learning_rates=LogUniform(0.01, 0.1),
+    space=Space(lr=LogUniform(0.01, 0.1)),
     search="tpe",
     trials_per_cell=3,
 )
@@ -127,7 +128,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_refused(tmp_path: Path) -> None:
-    grid = replace(STUDY, search="grid", learning_rates=Choice((0.05,)), trials_per_cell=None)
+    grid = replace(STUDY, search="grid", space=Space(lr=Choice((0.05,))), trials_per_cell=None)
     with pytest.raises(ValueError, match=r"^warm_start must be left out for the grid search, which learns nothing"):
         warm_started(grid, earlier(tmp_path, row("a")))
 
