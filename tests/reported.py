@@ -67,12 +67,8 @@ def document(*variants: str, generated: bool = False, **changes: Any) -> RunDocu
     began = execution(
         command=("python", "-m", "sweep.run", "cifar10", "--name", "a b"), code=code, packages={"torch": "2.14.1"}
     )
-    return run_document(
-        replace(study, base=base, **changes),
-        {"cifar10": data(generated=generated)},
-        planned_trials=8,
-        executions=(began,),
-    )
+    images = {"cifar10": data(generated=generated)}
+    return run_document(replace(study, base=base, **changes), images, planned_trials=8, executions=(began,))
 
 
 def seeds(first: int, variant: str, *errors: float, **values: Any) -> list[Any]:

@@ -54,11 +54,12 @@ def decode(raw: bytes, schema: pa.Schema, path: str, columns: Sequence[str] | No
         # still waiting when Python ended has aborted a process that had said all it had to say.
         parquet = pq.ParquetFile(pa.BufferReader(raw))
         held = parquet.schema_arrow
-        if held.equals(schema):
+        # Of trials further columns follow, one for each hyperparameter, for other readers.
+        if pa.schema(list(held)[: len(schema)]).equals(schema):
             return parquet.read(columns=columns, use_threads=False).select(columns or schema.names)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read: it is no Parquet file ({one_line(error)}).") from error
-    names = ", ".join(sorted({field.name for field in set(held) ^ set(schema)})) or "the order of its columns"
+    names = ", ".join(sorted({field.name for field in set(schema) - set(held)})) or "the order of its columns"
     raise ValueError(f"{path} cannot be read: it holds another table, which differs in {quote(names)}.")
 
 

@@ -382,6 +382,7 @@ def test_decisions_outlive_a_resume_once_each(tmp_path: Path) -> None:
     first.complete(ended)
     first.recorder.close()
     second = Bench(tmp_path / "run", recorded=first.written())
+    assert second.recorder.decisions == first.store.read_decisions().to_pylist()
     second.start(cut)
     second.report(cut, 1)
     second.recorder.decided(decision("t1", epoch=1))
