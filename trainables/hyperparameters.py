@@ -56,6 +56,11 @@ def settable(options: type | None = None) -> list[str]:
     return [*PATHS, *own]
 
 
+def is_structural(name: str) -> bool:
+    """Return whether a value decides what network is built, or what it is given."""
+    return name.startswith(OWN) or PATHS[name][0] in ("architecture", "canvas", "preprocessing", "iterations")
+
+
 def kind_of(name: str, options: type | None = None) -> Any:
     """Return the annotation of a value, bounds included.
 

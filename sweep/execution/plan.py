@@ -22,6 +22,7 @@ from trainables.data.batches import check_share
 from trainables.data.images import CROP
 from trainables.data.source import IMAGE_SHAPE
 from trainables.hardware import COMPILED_FROM_STEPS
+from trainables.hyperparameters import is_structural, with_values
 from trainables.recipe import network_of
 
 MAX_WORKERS = 10_000
@@ -104,16 +105,25 @@ def check_study(study: Study) -> dict[str, int]:
     """
     counts = {}
     for cell in study.cells():
-        _check_source(cell)
         VARIANTS[network_of(cell.variant)]
-        num_classes = count_classes(cell.dataset, cell.data)
-        with torch.device("meta"):
-            model = _built(cell, num_classes)
-            _check_canvas(model, cell, num_classes)
-            _check_logits(model, cell, num_classes)
-        counts[cell.cell] = count_parameters(model)
+        counts[cell.cell] = _check_cell(cell)
+        for name, dimension in study.space_of(cell.variant).items():
+            # Values that change no network need no building of one.
+            for value in dimension.ends if is_structural(name) else ():
+                _check_cell(with_values(cell, {name: value}))
     rehearse(study)
     return counts
+
+
+def _check_cell(cell: TrialConfig) -> int:
+    """Return the parameter count of a trial's network."""
+    _check_source(cell)
+    num_classes = count_classes(cell.dataset, cell.data)
+    with torch.device("meta"):
+        model = _built(cell, num_classes)
+        _check_canvas(model, cell, num_classes)
+        _check_logits(model, cell, num_classes)
+    return count_parameters(model)
 
 
 def _batch_sizes(study: Study) -> set[int]:
