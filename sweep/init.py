@@ -3,7 +3,5 @@
 from sweep.cli.app import exit_with
 from sweep.cli.init import main
 
-__all__ = ["main"]
-
 if __name__ == "__main__":
     exit_with(main)

@@ -4,7 +4,7 @@ import sys
 
 from sweep.cli.run import command, main
 
-__all__ = ["command", "main"]
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(command())

@@ -3,7 +3,5 @@
 from sweep.cli.app import exit_with
 from sweep.cluster.spot import main
 
-__all__ = ["main"]
-
 if __name__ == "__main__":
     exit_with(main)

@@ -5,6 +5,7 @@ Exit status 0 when it was written, 2 when it was not.
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,5 @@ def write(files: Sequence[str]) -> Path:
     return file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return run_app(app, arguments)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""

@@ -17,7 +17,16 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     Raises:
         ValueError: the arguments cannot be understood.
     """
-    app = command_line(everything=HELP_ALL in arguments)
+    app = new_app(
+        name="python -m sweep.run",
+        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
+        help=_HELP,
+        help_format="plaintext",
+        help_flags=(*HELP, HELP_ALL),
+        help_formatter=Formatter(everything=HELP_ALL in arguments),
+    )
+    app["--help"].group = "Parameters"
+    app.default(collect)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
@@ -39,27 +48,6 @@ def collect(
         options: what differs from the study.
     """
     return study, options
-
-
-def command_line(*, everything: bool = False) -> cyclopts.App:
-    """Return what reads the arguments of `python -m sweep.run`.
-
-    Args:
-        everything: whether its help tells every option, by topic.
-    """
-    app = new_app(
-        name="python -m sweep.run",
-        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
-        help=_HELP,
-        help_format="plaintext",
-        help_flags=(*HELP, HELP_ALL),
-        help_formatter=Formatter(everything=everything),
-    )
-
-    app["--help"].group = "Parameters"
-
-    app.default(collect)
-    return app
 
 
 _HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.

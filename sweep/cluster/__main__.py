@@ -4,7 +4,7 @@ Exit status 0 when the file is good, 2 when it is not, with a sentence for each 
 """
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sweep.cli.app import BAD_INPUT, OK, exit_with, new_app, refuse, run_app
@@ -36,9 +36,8 @@ def check(file: Path, /) -> int:
     return OK
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return run_app(app, arguments)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""
 
 
 if __name__ == "__main__":

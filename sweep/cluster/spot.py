@@ -15,9 +15,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Literal, NamedTuple, final
 
@@ -240,9 +241,8 @@ def command(*, provider: Literal["aws", "gcp"], address: str | None = None) -> i
     return run(Aws() if provider == "aws" else Gcp(), address)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1, 2 as above, or 130 after Ctrl-C."""
-    return run_app(app, arguments)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""
 
 
 def _check(status: int, what: str) -> None:

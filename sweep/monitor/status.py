@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
@@ -297,6 +298,5 @@ def status(
 _follow = follow
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return run_app(app, arguments)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""

@@ -8,9 +8,9 @@ import gzip
 import os
 import tarfile
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, cast, final
 
@@ -206,6 +206,5 @@ def command(run: str, to: str, /, *, checkpoints: Annotated[bool, Parameter(nega
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return run_app(app, arguments)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sweep.init import main as init
+from sweep.cli.init import main as init
 from sweep.record.store import Store
 from tests.e2e.conftest import Sweep
 from tests.e2e.test_interrupt import go_on, interrupted, run

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweep.init import main as init
+from sweep.cli.init import main as init
 from sweep.run import main
 from sweep.study.file import StudyFile
 
