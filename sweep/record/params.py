@@ -41,6 +41,8 @@ def is_params(text: str) -> bool:
 
 def column_name(name: str) -> str:
     """Return the name of the column that holds a hyperparameter in trials.parquet, which no other column has."""
+    if name == "lr":
+        return name
     plain = name.replace(".", "_")
     return f"param_{plain}" if plain in TRIALS.names else plain
 
