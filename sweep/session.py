@@ -3,243 +3,35 @@
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, final
 
-from rich.console import Console
-
-from sweep.cluster.connect import Cluster, connect, end_own_cluster, find_cluster, this_machine
+from sweep.cluster.connect import end_own_cluster
 from sweep.cluster.liveness import ClusterLostError, cluster_watched
-from sweep.cluster.preflight import check_nodes
-from sweep.cluster.runtime_env import check_output
 from sweep.cluster.sharing import mps_on_nodes
 from sweep.cluster.tunnel import tunnel_command
-from sweep.execution.deadline import Deadline
-from sweep.execution.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
-from sweep.execution.restart import without_checkpoint
+from sweep.execution.plan import Plan
 from sweep.execution.tune import run_trials
-from sweep.monitor.console import PipeSafeConsole, note, say
-from sweep.monitor.lines import Progress, show_notes, show_plan
+from sweep.monitor.console import note, say
+from sweep.monitor.lines import Progress
 from sweep.monitor.prometheus import run_name
 from sweep.monitor.screen import Look, Trials, View, shown
-from sweep.monitor.trackers import check_logs, make_trackers
-from sweep.record.damage import salvage_record
-from sweep.record.document import RunDocument
+from sweep.monitor.trackers import make_trackers
+from sweep.preparation import Outcome, Prepared, count_ended, show_table
 from sweep.record.params import describe, write_params
 from sweep.record.progress import Scope
 from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES, TrialRow
-from sweep.record.store import Store, run_location
-from sweep.resume.provenance import changes, describe_resumption, describe_run, with_gpu_sharing
-from sweep.resume.recorded import (
-    Recorded,
-    check_only,
-    check_same,
-    recorded_placement,
-    recorded_run,
-    what_ended,
-    with_recorded_arithmetic,
-)
-from sweep.resume.remaining import left_to_run
-from sweep.resume.repair import mend
+from sweep.record.schema import FINAL_STATES
+from sweep.record.store import Store
+from sweep.resume.provenance import with_gpu_sharing
 from sweep.search.confirm import planned_trials
-from sweep.search.selected_rates import with_selected_rates
-from sweep.search.warm_start import warm_started
-from sweep.signals import Interruption
-from sweep.study.file import StudyFile
-from sweep.study.options import RunOptions
-from sweep.study.study import Study, params_of
+from sweep.study.study import params_of
 from trainables.common.files import explain_os_error
-from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
-
-Outcome = Literal["all ended", "some failed", "interrupted", "out of time"]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """All that is needed to run: checked, connected, and its folder held by this process."""
-
-    plan: Plan
-    store: Store
-    recorded: Mapping[str, TrialRow]
-    """Rows of `trials` by trial_id, of a run that goes on."""
-    options: RunOptions
-    """With the name that was given or made up."""
-    console: Console
-    interruption: Interruption
-    deadline: Deadline
-    leave_cluster: Callable[[], None]
-    """Lets go of the cluster: the Ray that was started here ends."""
-
-
-def prepare(
-    study_name: str | None, options: RunOptions, arguments: list[str], deadline: Deadline, stack: ExitStack
-) -> Prepared | Outcome:
-    """Check everything, print the plan and begin the record; how it ended where nothing is to be run.
-
-    Args:
-        study_name: what was named on the command line.
-        options: the rest of it.
-        arguments: the command line as it was typed.
-        deadline: when all has to have ended.
-        stack: what must be given back at the end: the cluster and the run's folder.
-
-    Raises:
-        ValueError: something cannot be done; nothing was written then.
-    """
-    console = PipeSafeConsole(soft_wrap=True)
-    if options.plugins == ():
-        raise ValueError("plugins must name at least one Python file, got none.")
-    if options.extend and not options.resume:
-        raise ValueError("extend must be given with --resume --name NAME, the run that it adds to, got it alone.")
-    if options.retry_failed and not options.resume:
-        raise ValueError(
-            "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
-        )
-    if options.rates_from is not None and "lr" in options.typed:
-        raise ValueError(f"rates_from must be left out where learning rates are given, got {options.rates_from}.")
-    if options.only is not None and not options.resume:
-        raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")
-    file = StudyFile.named_by(study_name)
-    if not options.resume or file is not None:
-        load_plugins(options.plugins or ())
-    named: Study | str | None = study_name
-    if file is not None:
-        named = file.read()
-        if options.plugins is not None:
-            options = replace(options, plugins=(*options.plugins, file.path))
-    run = recorded_run(named, options) if options.resume else None
-    if run is not None:
-        check_only(options.only, run.study)
-    if run is not None and run.is_done():
-        if not options.dry_run and salvage_record(run.store).damages:
-            # An ended run is left alone, except for what its checkpoints can put back.
-            with run.store.locked(partial(say, console)):
-                _mend(run.store, console)
-        return _say_ended(run, options, console)
-    found = find_cluster(options.address)
-    address = None
-    if found is not None:
-        address = found.address
-        say(console, f"Joining the Ray cluster at {address}, named by {found.by}.")
-    # A cluster is asked at once what it has; Ray starts here only after this machine was found to be enough.
-    joined = stack.enter_context(ExitStack())
-    cluster = this_machine() if address is None else joined.enter_context(connect(address))
-    recorded: dict[str, TrialRow] = {}
-    if run is not None:
-        store = run.store
-        if not options.dry_run:
-            # Before the record is read for good: another process may just have extended it, or written the last rows.
-            stack.enter_context(store.locked(partial(say, console)))
-            _mend(store, console)
-            run = recorded_run(named, options)
-        options = recorded_placement(options, run.document)
-        recorded = run.trials()
-        study = with_recorded_arithmetic(run.study, recorded.values())
-    else:
-        study = _choose_study(named, options, cluster, console)
-        options, store = _new_run(study, options)
-        if options.rates_from is not None:
-            study = with_selected_rates(study, options.rates_from)
-        if options.warm_start is not None:
-            study = warm_started(study, options.warm_start)
-    placement: dict[str, Any] = {
-        "workers": options.workers_per_trial,
-        "gpus": options.gpus_per_trial,
-        "max_concurrent": options.max_concurrent,
-    }
-    if options.log is not None:
-        check_logs(options.log, store.location)
-    parameters = check_study(study)
-    place(cluster, **placement)  # before data are read or downloaded
-    plan_on = partial(make_plan, study, parameters=parameters, datasets=open_data(study), **placement)
-    plan = plan_on(cluster=cluster)
-    if run is not None:
-        check_same(plan, run.document)
-    if address is None and not options.dry_run:
-        plan = plan_on(cluster=joined.enter_context(connect(None)))
-    show_plan(plan, store.location, console, ended=_count_ended(recorded.values()))
-    if options.time_limit is not None:
-        show_notes([("time limit", f"trials stop after their epoch, by {deadline.training_ends_at:%H:%M:%S}")], console)
-    if run is not None:
-        show_notes(_notes(run, plan, recorded, options), console)
-    if options.dry_run:
-        return "all ended"
-    interruption = Interruption(deadline)
-    stack.callback(interruption.stop_listening)
-    if run is None:
-        stack.enter_context(store.locked(partial(say, console)))
-        check_nodes(store.location, data_location(study))
-        interruption.listen()
-        _begin(store, plan, options, arguments)
-    else:
-        check_nodes(store.location, data_location(study))
-        interruption.listen()
-        document = describe_resumption(
-            run.document,
-            plan,
-            arguments,
-            study=run.study,
-            changed=run.changed,
-            planned_trials=planned_trials(study, list(recorded.values())),
-        )
-        _write_study(store, document, options)
-    return Prepared(
-        plan=plan,
-        store=store,
-        recorded=recorded,
-        options=options,
-        console=console,
-        interruption=interruption,
-        deadline=deadline,
-        leave_cluster=joined.close,
-    )
-
-
-def _count_ended(rows: Iterable[Mapping[str, Any]]) -> int:
-    return sum(row["state"] in FINAL_STATES for row in rows)
-
-
-def _mend(store: Store, console: Console) -> None:
-    for sentence in mend(store):
-        note(console, "mended", sentence)
-
-
-def _say_ended(run: Recorded, options: RunOptions, console: Console) -> Outcome:
-    rows = run.trials().values()
-    say(console, what_ended(rows, options))
-    if not options.dry_run:
-        _show_table(run.store, console)
-    return "some failed" if any(row["state"] == "failed" for row in rows) else "all ended"
-
-
-def _notes(
-    run: Recorded, plan: Plan, recorded: Mapping[str, TrialRow], options: RunOptions
-) -> Iterator[tuple[str, str]]:
-    """Yield what is to be said of a run that goes on, each line under its heading."""
-    for difference in run.changed:
-        yield "extended", str(difference)
-    for change in changes(run.document, plan):
-        yield "note", change
-    lost = without_checkpoint(run.store, recorded, options.only)
-    again = sum(bool(recorded[trial_id]["epochs_run"]) for trial_id in lost)
-    if again:
-        count = "1 unfinished trial has" if again == 1 else f"{again} unfinished trials have"
-        yield "note", f"{count} no checkpoint: training starts again from epoch 1"
-    if options.dry_run:
-        for line in left_to_run(plan.study, recorded, run.wanted(recorded), options.only):
-            yield "left to run", line
 
 
 def execute(prepared: Prepared) -> Outcome:
@@ -248,10 +40,10 @@ def execute(prepared: Prepared) -> Outcome:
     console = prepared.console
     interruption = prepared.interruption
     rows_before = list(prepared.recorded.values())
-    progress = Progress(plan, console, done=_count_ended(rows_before))
+    progress = Progress(plan, console, done=count_ended(rows_before))
     progress.planned = planned_trials(plan.study, rows_before)
     note(console, "dashboard", plan.cluster.dashboard or "not known")
-    if plan.cluster.dashboard and plan.cluster.address != "this machine":
+    if plan.cluster.dashboard and not plan.cluster.is_this_machine:
         note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
     trackers = make_trackers(prepared.options.log or (), store, plan.study, partial(say, console))
     try:
@@ -288,8 +80,8 @@ def execute(prepared: Prepared) -> Outcome:
         else:
             say(
                 console,
-                f"The record could not be written ({explain_os_error(error)}). Make room, or mend the way to it, and go on with: "
-                f"{_resume_command(prepared)}",
+                f"The run could not be written ({explain_os_error(error)}). Make room, or repair the storage, then "
+                f"resume with: {_resume_command(prepared)}",
             )
         return "some failed"
     except KeyboardInterrupt:
@@ -301,7 +93,7 @@ def execute(prepared: Prepared) -> Outcome:
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
     missing = progress.planned - states.total()
     if interruption() and missing:
-        say(console, f"Interrupted; the record is whole. Go on with: {_resume_command(prepared)}")
+        say(console, f"Interrupted. Everything is saved. Resume with: {_resume_command(prepared)}")
         return "interrupted"
     if prepared.deadline.is_near and missing:
         return _out_of_time(prepared, missing)
@@ -309,7 +101,7 @@ def execute(prepared: Prepared) -> Outcome:
         left = _left(missing, "other trial")
         say(console, f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
         return "some failed" if states["failed"] else "all ended"
-    _show_table(store, console, prepared.leave_cluster)
+    show_table(store, console, prepared.leave_cluster)
     if states["failed"]:
         say(console, f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
@@ -340,7 +132,7 @@ def _left(count: int, what: str = "trial") -> str:
 
 
 def _lost(prepared: Prepared, reason: str) -> str:
-    return f"The Ray cluster was lost: {reason}. The record is whole. Go on with: {_resume_command(prepared)}"
+    return f"The Ray cluster was lost: {reason}. Everything is saved. Resume with: {_resume_command(prepared)}"
 
 
 def _give_up(prepared: Prepared, reason: str) -> None:
@@ -391,7 +183,7 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
     only = prepared.options.only
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
     before = {key: rows[key] for key in dealt if key in rows}
-    progress.done -= _count_ended(before.values()) - _count_ended(reopened(before, study.epochs).values())
+    progress.done -= count_ended(before.values()) - count_ended(reopened(before, study.epochs).values())
     view.trials.plan(progress.planned)
     prepared.store.write_run(replace(prepared.store.read_run(), planned_trials=progress.planned))
     chosen: dict[str, list[str]] = {}
@@ -403,60 +195,6 @@ def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, want
         note(prepared.console, "confirming", f"{cell}: {'; '.join(configurations)}")
 
 
-def _choose_study(name: Study | str | None, options: RunOptions, cluster: Cluster, console: Console) -> Study:
-    if name is None:
-        name = "cifar10" if cluster.gpus else "quickstart"
-        has = "has a GPU" if cluster.gpus else "has no GPU"
-        say(console, f"No study was named: running {name}, since {cluster.address} {has}.")
-    if options.data is None:
-        # A run that goes on keeps the location that it recorded.
-        options = replace(options, data=os.environ.get("SWEEP_DATA") or None)
-    return options.apply(name if isinstance(name, Study) else named_study(name))
-
-
-def _new_run(study: Study, options: RunOptions) -> tuple[RunOptions, Store]:
-    """Return the options with a name, and the store of a run that is not there yet."""
-    name = f"{study.name}-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
-    check_output(options.output)
-    store = Store(run_location(options.output, name))
-    if "://" not in store.location:
-        _check_writable(Path(store.location), options.output)
-    if store.exists():
-        go_on = shlex.join(["--resume", "--output", options.output, "--name", name])
-        raise ValueError(
-            f"name must be that of a new run, got {name!r}, which is there already; go on with it by {go_on}."
-        )
-    if not store.is_empty():
-        raise ValueError(f"name must be that of a new run, got {name!r}, whose folder {store.location} is not empty.")
-    return replace(options, name=name), store
-
-
-def _check_writable(folder: Path, output: str) -> None:
-    try:
-        nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    except OSError as error:
-        raise ValueError(f"output must be a folder that can be made, got {output!r} ({error.strerror}).") from error
-    if not nearest.is_dir():
-        raise ValueError(f"output and name must lead to a folder, got {str(folder)!r}: {nearest} is a file.")
-    if not os.access(nearest, os.W_OK):
-        raise ValueError(f"output must be a folder that can be written to, got {output!r}.")
-
-
-def _begin(store: Store, plan: Plan, options: RunOptions, arguments: list[str]) -> None:
-    if store.exists():  # another process was faster
-        raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
-    _write_study(store, describe_run(plan, arguments), options)
-
-
-def _write_study(store: Store, document: RunDocument, options: RunOptions) -> None:
-    try:
-        store.write_run(document)
-    except OSError as error:
-        raise ValueError(
-            f"output must be where this user can write, got {options.output!r} ({explain_os_error(error)})."
-        ) from error
-
-
 def _resume_command(prepared: Prepared) -> str:
     options = prepared.options
     python = "python" if shutil.which("python") == sys.executable else sys.executable
@@ -465,23 +203,3 @@ def _resume_command(prepared: Prepared) -> str:
     return shlex.join(
         [python, "-m", "sweep.run", "--resume", "--output", options.output, "--name", options.name, *address]
     )
-
-
-def _show_table(store: Store, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
-    # A process of its own: analysis knows the record, and nothing here knows analysis.
-    console.print()
-    sys.stdout.flush()
-    words = [sys.executable, "-m", "analysis", "table", store.location]
-    # Ctrl-C is for this process alone: the table's would end in a traceback while its modules are loaded.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        table = subprocess.Popen(words)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    with table:
-        try:
-            meanwhile()
-            table.wait()
-        except KeyboardInterrupt:
-            table.kill()
-            raise

@@ -35,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if StudyFile.named_by(study_name) is None:
                     check_named(study_name, may_come=bool(options.plugins) or options.resume)
                 # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
-                from sweep import session
+                from sweep import preparation, session
                 from sweep.execution.deadline import Deadline
 
                 deadline = Deadline()
                 if options.time_limit is not None:
                     deadline.end_within(options.time_limit - (time.monotonic() - started))
-                prepared = session.prepare(study_name, options, words, deadline, stack)
+                prepared = preparation.prepare(study_name, options, words, deadline, stack)
             except ValueError as error:
                 status = refuse(str(error))
                 if isinstance(error, StudyDiffers):

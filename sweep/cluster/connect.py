@@ -29,6 +29,10 @@ CONNECT_TIMEOUT_S = 10.0
 """How long the head of a cluster to join may take to accept a connection."""
 
 
+THIS_MACHINE = "this machine"
+"""The address of what is started here."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
@@ -42,6 +46,11 @@ class Cluster:
     """Where the Ray dashboard answers; empty where it is not known."""
     grown: tuple[tuple[int, int], ...] = ()
     """CPUs and GPUs of each node of the cluster at its largest, where it scales by itself; else empty."""
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether Ray is started here instead of joined."""
+        return self.address == THIS_MACHINE
 
     @property
     def most(self) -> tuple[tuple[int, int], ...]:
@@ -90,7 +99,7 @@ def this_machine() -> Cluster:
     cpus = int(get_num_cpus(override_docker_cpu_warning=True))  # within a container's limit
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cpus = min(cpus, len(os.sched_getaffinity(0)))
-    return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address="this machine")
+    return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address=THIS_MACHINE)
 
 
 @contextmanager
@@ -110,7 +119,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(
             nodes=tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive),
-            address="this machine" if address is None else os.environ["RAY_ADDRESS"],
+            address=THIS_MACHINE if address is None else os.environ["RAY_ADDRESS"],
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
             grown=() if address is None else largest(alive),
         )

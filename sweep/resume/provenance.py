@@ -21,7 +21,7 @@ from sweep.study.study import Study
 PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")
 
 
-def describe_run(plan: Plan, arguments: list[str]) -> RunDocument:
+def describe_run(plan: Plan, arguments: Sequence[str]) -> RunDocument:
     """Return the contents of study.json: the study, its data, the command, the code and the hardware."""
     return RunDocument(
         study=plan.study,
@@ -46,7 +46,7 @@ def describe_run(plan: Plan, arguments: list[str]) -> RunDocument:
 def describe_resumption(
     document: RunDocument,
     plan: Plan,
-    arguments: list[str],
+    arguments: Sequence[str],
     *,
     study: Study,
     changed: Sequence[Difference] = (),
@@ -118,7 +118,7 @@ def changes(document: RunDocument, plan: Plan) -> list[str]:
     ]
 
 
-def _execution(plan: Plan, arguments: list[str]) -> Execution:
+def _execution(plan: Plan, arguments: Sequence[str]) -> Execution:
     return Execution(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=("python", "-m", "sweep.run", *arguments),

@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment())
 
 
-def go_on(said: str, before: str = "Go on with: ") -> list[str]:
+def go_on(said: str, before: str = "Resume with: ") -> list[str]:
     """Return the arguments of the command that an interrupted run names."""
     arguments = shlex.split(said.split(before)[1].splitlines()[0])
     # `python` where that is the environment's own, else its path: the command works as it is printed.
@@ -231,7 +231,7 @@ AT_THE_TABLE = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from sweep.session import _show_table
+from sweep.preparation import show_table
 from sweep.record.store import Store
 
 # Whoever starts tests in a shell's background has it ignored.
@@ -244,7 +244,7 @@ def press_while_it_loads():
     os.killpg(0, signal.SIGINT)
 
 try:
-    _show_table(Store(sys.argv[1]), Console(), press_while_it_loads)
+    show_table(Store(sys.argv[1]), Console(), press_while_it_loads)
 except KeyboardInterrupt:
     sys.exit(130)
 """
