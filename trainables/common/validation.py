@@ -52,7 +52,8 @@ def configuration(cls: type[T]) -> type[T]:
 def from_plain(cls: type[T], values: object, what: str) -> T:
     """Return the configuration that `dataclasses.asdict` made plain values of, also after they went through JSON.
 
-    Every field must be there: what a run has recorded must not change with a default.
+    A field that is not there has its default: what was recorded before there was such a field. So the default of a new
+    field must mean what was done without it.
 
     Raises:
         ValueError: a name is unknown or missing, or a value does not hold.
@@ -78,10 +79,14 @@ def check_names(cls: type, values: object, what: str) -> Mapping[str, Any]:
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
         raise ValueError(f"{what} must hold known fields only, got {quote(unknown[0])}.")
-    missing = [name for name in known if name not in values]
+    missing = [item.name for item in dataclasses.fields(cls) if item.name not in values and not _has_default(item)]
     if missing:
         raise ValueError(f"{what} must hold {missing[0]}, got none.")
     return values
+
+
+def _has_default(item: dataclasses.Field[Any]) -> bool:
+    return item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
 
 
 def _parsed(value: Any, kind: Any, what: str) -> Any:
