@@ -152,6 +152,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 0.001,
     "max_grad_norm": None,
+    "label_smoothing": 0.0,
     "width": 1.0,
     "input_dropout": 0.2,
     "dropout": 0.5,

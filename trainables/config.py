@@ -176,6 +176,10 @@ class TrialConfig:
     bias_weight_decay: bool = True
     """Whether biases decay like weights; in many of Caffe's published configurations they do not."""
 
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of each training label that is spread evenly over all classes; the training loss has it too, errors do
+    not."""
+
     max_grad_norm: Annotated[float, Gt(0), LOG] | None = None
     """Largest norm of the gradient over all parameters together, to which a longer one is scaled down; None scales
     none."""

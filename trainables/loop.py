@@ -80,7 +80,8 @@ def train(
     def forward_backward(network: Network, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with arithmetic.autocast(device):
             logits = network(batch.images.contiguous(memory_format=arithmetic.layout))
-        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
+        smoothing = config.label_smoothing
+        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum", label_smoothing=smoothing)
         trial.optimiser.zero_grad(set_to_none=True)
         # The workers' gradients are averaged: this factor makes the average that of the whole batch.
         torch.autograd.backward(loss * (ranks.size / batch.whole))
