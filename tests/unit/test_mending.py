@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sweep.record.damage import salvage_record
+from sweep.record.params import write_params
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
 from sweep.resume.repair import mend
@@ -41,7 +42,7 @@ def run(tmp_path: Path) -> Store:
     store = Store(str(tmp_path / "run"))
     states = ("completed", "completed", "running")
     known = {"phase": "search", "dataset": "shapes", "augmentation": "none", "variant": "model-c", "lr": 0.01}
-    known |= {"weight_decay": 0.001, "batch_size": 32, "epochs_budget": 4}
+    known |= {"params": write_params({"lr": 0.01, "dropout": 0.5}), "epochs_budget": 4}
     rows = [
         dict.fromkeys(TRIALS.names)
         | known

@@ -1,18 +1,28 @@
 import math
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError
 
+from search_spaces import Choice, Space
 from sweep.execution.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.execution.restart import restarted
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
 from sweep.search.halving import Decision
+from sweep.study.catalog import STUDIES
 from trainables.config import ArchitectureConfig, TrialConfig
+
+
+STUDY = replace(
+    STUDIES["quickstart"](),
+    variants=("all-cnn-c",),
+    space=Space(lr=Choice((0.05,)), width=Choice((0.5, 1.0)), momentum_form=Choice(("pytorch", "caffe"))),
+)
 
 
 class Clock:
@@ -70,6 +80,7 @@ class Bench:
         self.troubles: list[OSError | None] = []
         self.recorder = Recorder(
             self.store,
+            STUDY,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
             on_end=lambda row: self.ended.append(dict(row)),
@@ -110,11 +121,11 @@ def test_a_full_length_trial_is_completed_with_all_its_numbers(bench: Bench) -> 
     row = bench.written()["t0"]
     assert row["state"] == "completed"
     assert (row["epochs_run"], row["epochs_budget"], row["reason"]) == (2, 2, "")
-    assert (row["variant"], row["dataset"], row["lr"], row["width"], row["seed"]) == (
+    assert (row["variant"], row["dataset"], row["lr"], row["params"], row["seed"]) == (
         "all-cnn-c",
         "shapes",
         0.05,
-        0.5,
+        '{"lr":0.05,"momentum_form":"pytorch","width":0.5}',
         0,
     )
     assert row["test_error"] == pytest.approx(0.38)
@@ -420,6 +431,7 @@ def test_a_listener_hears_of_each_change(tmp_path: Path) -> None:
     heard: list[tuple[str, str, int]] = []
     recorder = Recorder(
         Store(str(tmp_path)),
+        STUDY,
         on_change=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"])),
     )
     one, other = StandIn("one", epochs=2), StandIn("other")
