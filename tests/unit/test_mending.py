@@ -137,6 +137,12 @@ def test_a_checkpoint_of_another_trial_gives_no_rows(run: Store) -> None:
     assert mend(run)[-1] == "1 row of epochs is lost, of 1 trial that has ended: t1."
 
 
+def test_a_checkpoint_of_other_hyperparameters_gives_no_rows(run: Store) -> None:
+    keep(run, 1, 3, architecture=replace(CONFIG.architecture, dropout=0.25))
+    part(run, 1).unlink()
+    assert mend(run)[-1] == "1 row of epochs is lost, of 1 trial that has ended: t1."
+
+
 @pytest.mark.parametrize("name", ["trials.parquet", "decisions.parquet"])
 def test_a_damaged_table_beside_the_epochs_is_refused(run: Store, name: str) -> None:
     run.write_decisions([{"trial_id": "t0", "epoch": 1, "error": 0.5, "cut": None, "arrivals": 1, "verdict": "go on"}])
