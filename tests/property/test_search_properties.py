@@ -41,8 +41,8 @@ UNLISTED: Mapping[str, Dimension] = {"lr": LogUniform(0.01, 0.1), "dropout": Uni
 
 @st.composite
 def spaces(draw: st.DrawFn, search: str) -> Space:
-    """Return a space of one to three dimensions, of which one may depend on another."""
-    names = draw(st.sets(st.sampled_from(sorted(LISTED)), min_size=1, max_size=3))
+    """Return a space of one or two dimensions, of which one may depend on the other."""
+    names = draw(st.sets(st.sampled_from(sorted(LISTED)), min_size=1, max_size=2))
     dimensions = {
         name: UNLISTED[name] if search != "grid" and name in UNLISTED and draw(st.booleans()) else draw(values)
         for name, values in LISTED.items()
