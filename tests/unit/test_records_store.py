@@ -11,7 +11,7 @@ import pytest
 
 from sweep.record.codec import decode, encode, serialise, with_checksum
 from sweep.record.document import RunDocument
-from sweep.record.params import read_params, write_params
+from sweep.record.params import is_params, read_params, write_params
 from sweep.record.schema import DECISIONS, EPOCHS, FINAL_STATES, SCHEMA_VERSION, STATES, TRIALS
 from sweep.record.store import Store, check_name, run_location
 from tests.standings import whole_document
@@ -293,7 +293,7 @@ SEARCHED: dict[str, dict[str, Any]] = {
     "b": {"dropout": 0.25, "batch_size": 128, "class_relu": False, "momentum_form": "pytorch", "max_grad_norm": 1.5},
     # Another variant's cell, whose options are its own; the names of others are those of the table's own columns.
     "c": {"options.depth": 3, "options.skip": "é", "precision": "float32", "seed": 7, "width": 1, "mixed": 0.5},
-    "d": {"options.depth": 4, "width": 0.5, "mixed": "auto"},
+    "d": {"options.depth": 4, "width": 0.5, "mixed": "auto", "options.large": 2**70},
 }
 
 
@@ -313,6 +313,7 @@ def test_hyperparameters_come_back_and_stand_in_columns_of_their_own_type(store:
         "mixed": "string",
         "momentum_form": "string",
         "options_depth": "int64",
+        "options_large": "string",
         "options_skip": "string",
         "param_precision": "string",
         "param_seed": "int64",
@@ -343,6 +344,15 @@ def test_equal_hyperparameters_are_equal_texts_whatever_their_order() -> None:
     texts = [write_params({"x": value}) for value in (True, 1, 1.5, "1", "true", None, "", "none")]
     assert len(set(texts)) == len(texts)
     assert [read_params(text)["x"] for text in texts] == [True, 1, 1.5, "1", "true", None, "", "none"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"lr": 0.1}', '{"lr":[1]}', '{"lr":NaN}', '{"lr":1e999}', '{"b":1,"a":2}', '{"a":"\\ud800"}', "[]", "{", "9" * 9999],
+)
+def test_a_text_that_no_run_writes_is_known(text: str) -> None:
+    assert not is_params(text)
+    assert is_params('{"a":"é","b":1}')
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", '"lr"', "null"])
