@@ -169,6 +169,23 @@ def test_a_trial_that_lost_its_node_comes_again_before_any_other() -> None:
     assert second != first
 
 
+def test_a_trial_that_was_isolated_is_so_in_a_resumed_run_too() -> None:
+    one = study(variants=("model-a",))
+    (name, lr, seed), *_ = walk(StudySearcher(one))
+    row = recorded_row(one, name, lr=lr, seed=seed, state="pending", isolated=True)
+    searcher = StudySearcher(one, {name: row})
+    dealt = [searcher.suggest(str(number)) for number in range(3)]
+    assert [(each["trial_id"] == name, each["alone"]) for each in dealt] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    (other,) = (each for each in dealt[1:2])
+    searcher.lost(other["trial_id"], alone=True)
+    searcher.on_trial_complete("1", error=True)
+    assert searcher.suggest("3") == other | {"attempt": 1, "alone": True}
+
+
 def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     searcher = StudySearcher(study(variants=("model-a",)))
     ended = [("running", 3), ("running", 5), ("completed", 5)]

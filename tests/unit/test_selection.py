@@ -59,6 +59,35 @@ def test_configurations_differ_in_weight_decay_and_batch_size_too() -> None:
     assert [group[0].trial_id for group in rank_configurations(found)] == ["2", "1", "0"]
 
 
+def test_configurations_of_any_kind_of_value_are_in_one_order_where_they_tie() -> None:
+    texts = [
+        params(lr=0.1, norm=None),
+        params(lr=0.1, norm=0.5),
+        params(lr=0.1, norm=2),
+        params(lr=0.1, norm=""),
+        params(lr=0.1, norm="a"),
+        # With a dimension more, or another one.
+        params(lr=0.1, norm="a", z=True),
+        params(lr=0.1, zero=False),
+        params(lr=0.1, zero=True),
+        # The learning rate first, whatever the names.
+        params(lr=0.2, a=0),
+    ]
+    tied = [Candidate(trial_id=text, params=text, seed=0, error=0.2) for text in texts]
+    for shift in range(len(tied)):
+        ranked = rank_configurations(tied[shift:] + tied[:shift][::-1])
+        assert [group[0].params for group in ranked] == texts
+    better = Candidate(trial_id="x", params=params(lr=0.9), seed=0, error=0.1)
+    assert rank_configurations([*tied, better])[0] == [better]
+
+
+def test_equal_values_of_other_kinds_are_other_configurations() -> None:
+    found = [
+        Candidate(trial_id=str(value), params=params(x=value), seed=0, error=0.2) for value in (1, True, "1", 1.5, None)
+    ]
+    assert len(rank_configurations(found)) == 5
+
+
 class Row(dict[str, Any]):
     """A row of `trials` that raises where a column is read that is not there."""
 
