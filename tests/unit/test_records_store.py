@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces import Choice, IntUniform, LogUniform, Space, Uniform
 from sweep.record.codec import decode, encode, serialise, with_checksum
 from sweep.record.document import RunDocument
 from sweep.record.params import is_params, read_params, write_params
@@ -49,6 +50,21 @@ def test_a_run_comes_back_with_the_schema_version(store: Store) -> None:
     assert store.exists()
     assert store.read_run() == RUN
     assert json.loads(store.read_file("study.json"))["schema_version"] == SCHEMA_VERSION
+
+
+def test_a_space_comes_back_in_its_order_in_which_it_is_drawn(store: Store) -> None:
+    space = Space(
+        weight_decay=LogUniform(0.001, 0.1),
+        momentum_form=Choice(("pytorch", "caffe")),
+        momentum=Choice((0.9, 0.5)).when("momentum_form", "caffe"),
+        lr=Uniform(0.1, 0.5, 0.1),
+        batch_size=IntUniform(8, 16),
+    )
+    study = replace(RUN.study, space=space, spaces={"model-c": space}, search="random", trials_per_cell=2)
+    study = replace(study, variants=("model-c", "all-cnn-c"))
+    store.write_run(replace(RUN, study=study))
+    assert store.read_run().study == study
+    assert list(store.read_run().study.space) == ["weight_decay", "momentum_form", "momentum", "lr", "batch_size"]
 
 
 @pytest.mark.parametrize("missing", [item.name for item in fields(RunDocument)])
