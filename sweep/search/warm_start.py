@@ -17,7 +17,8 @@ def warm_started(study: Study, location: str) -> Study:
     """Return the study with what the run at `location` tells it.
 
     A completed trial counts where the study has its cell, each hyperparameter that either of both studies searches lies
-    in what is searched or is that cell's own, as do weight decay and batch size always, and it has the error that the study's protocol minimises: under `holdout` never a test error.
+    in what is searched or is that cell's own, as do weight decay and batch size always, and it has the error that the
+    study's protocol minimises: under `holdout` never a test error.
 
     Args:
         study: the study of the run that is about to begin.

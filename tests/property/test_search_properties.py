@@ -14,8 +14,8 @@ from ray.tune.search import Searcher
 from search_spaces import Choice, Dimension, IntUniform, LogUniform, Space, Uniform
 from search_spaces.dimensions import in_words
 from sweep.record.params import write_params
-from sweep.resume.recorded import with_all_params
 from sweep.resume.extend import extended
+from sweep.resume.recorded import with_all_params
 from sweep.search.searcher import StudySearcher
 from sweep.study.catalog import STUDIES
 from sweep.study.diff import study_differences

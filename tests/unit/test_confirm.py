@@ -13,7 +13,6 @@ from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials
 from sweep.study.catalog import STUDIES
 from sweep.study.study import Study
 
-
 SPACE = Space(lr=Choice((0.1, 0.05, 0.01)), weight_decay=Choice((0.001, 0.01)), batch_size=Choice((32, 64)))
 
 

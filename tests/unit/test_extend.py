@@ -41,8 +41,7 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (
             ["--learning-rates", "0.02", "0.005"],
             "lr",
-            "  lr: recorded {0.01, 0.005}, given {0.02, 0.005} (it must hold all that is recorded, and "
-            "lacks 0.01)",
+            "  lr: recorded {0.01, 0.005}, given {0.02, 0.005} (it must hold all that is recorded, and lacks 0.01)",
         ),
         (
             ["--vary", "weight_decay=0.1"],

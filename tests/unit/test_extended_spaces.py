@@ -192,7 +192,9 @@ def test_more_epochs_are_values_where_they_are_searched(store: Store, begin: Beg
     study = begin(replace(options, vary=("epochs=1,2",)).apply(STUDIES["quickstart"]()))
     rows = all_rows(study)
     store.write_trials(rows)
-    assert refusals(store, epochs=4) == ["epochs: recorded {1, 2}, given 4 (it is searched; --vary takes more values of it)"]
+    assert refusals(store, epochs=4) == [
+        "epochs: recorded {1, 2}, given 4 (it is searched; --vary takes more values of it)"
+    ]
     found = extend(store, vary=("epochs=1,2,4",))
     assert {row["trial_id"]: row for row in rows} == found.trials(), "nothing that was completed is reopened"
     assert [each["epochs"] for each in left_of(found)] == [4]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.exceptions import ActorUnavailableError
 
 from search_spaces import Choice, Space
-from sweep.execution.failures import TrialMemoryError
+from sweep.execution.failures import TrialMemoryError, fault_of
 from sweep.execution.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.execution.restart import restarted
 from sweep.record.rows import retried
@@ -19,7 +20,6 @@ from sweep.search.halving import Decision
 from sweep.search.searcher import StudySearcher, isolated_trials
 from sweep.study.catalog import STUDIES
 from trainables.config import ArchitectureConfig, TrialConfig
-
 
 STUDY = replace(
     STUDIES["quickstart"](),
@@ -234,9 +234,7 @@ def fail_by(bench: Bench, trial: StandIn, tmp_path: Path, error: Exception) -> d
     return bench.written()[trial.config["trial_id"]]
 
 
-def test_a_trial_that_may_have_failed_for_its_neighbours_is_isolated_and_stays_so(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_a_trial_that_may_have_failed_for_its_neighbours_is_isolated_and_stays_so(bench: Bench, tmp_path: Path) -> None:
     trial = StandIn("t0", epochs=2)
     bench.start(trial)
     assert (bench.written()["t0"]["fault"], bench.written()["t0"]["isolated"]) == (None, False)
@@ -274,6 +272,13 @@ def test_what_an_error_says_isolates_no_trial(bench: Bench, tmp_path: Path) -> N
     assert isolated_trials(rows) == set()
     suggested = [StudySearcher(STUDY, rows).suggest("x")]
     assert [each["alone"] for each in suggested if isinstance(each, dict)] == [False]
+
+
+@pytest.mark.parametrize(("code", "fault"), [(2, "out of memory"), (719, "code")])
+def test_an_accelerator_s_error_is_told_by_its_code(code: int, fault: str) -> None:
+    error = torch.AcceleratorError("CUDA error: out of memory, or whatever it says")
+    error.error_code = code
+    assert fault_of(error) == fault
 
 
 def test_the_fault_of_a_lost_node_isolates_no_trial(bench: Bench, tmp_path: Path) -> None:

@@ -364,7 +364,17 @@ def test_equal_hyperparameters_are_equal_texts_whatever_their_order() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"lr": 0.1}', '{"lr":[1]}', '{"lr":NaN}', '{"lr":1e999}', '{"b":1,"a":2}', '{"a":"\\ud800"}', "[]", "{", "9" * 9999],
+    [
+        '{"lr": 0.1}',
+        '{"lr":[1]}',
+        '{"lr":NaN}',
+        '{"lr":1e999}',
+        '{"b":1,"a":2}',
+        '{"a":"\\ud800"}',
+        "[]",
+        "{",
+        "9" * 9999,
+    ],
 )
 def test_a_text_that_no_run_writes_is_known(text: str) -> None:
     assert not is_params(text)

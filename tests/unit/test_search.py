@@ -242,9 +242,7 @@ def test_a_sampler_draws_every_dimension_within_its_bounds() -> None:
     asked = study(
         search="tpe",
         trials_per_cell=15,
-        space=Space(
-            lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2), batch_size=Choice((64, 128))
-        ),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2), batch_size=Choice((64, 128))),
     )
     seen = points(StudySearcher(asked))
     assert len({(lr, decay) for lr, decay, _, _ in seen}) == 30

@@ -1,4 +1,4 @@
-"""Searches over hyperparameters of any kind: the order of a grid, dimensions that come and go, a variant's own space."""
+"""Searches over any hyperparameters: the order of a grid, dimensions that come and go, a variant's own space."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -282,7 +282,9 @@ def test_each_trial_of_a_search_over_epochs_has_its_own_budget() -> None:
 
 @pytest.mark.parametrize("early_stopping", ["asha", "halving"])
 def test_epochs_are_not_searched_where_trials_are_stopped_early(early_stopping: str) -> None:
-    with pytest.raises(ValueError, match=r"^epochs must not be searched with early stopping, which compares .*\{2, 5\}"):
+    with pytest.raises(
+        ValueError, match=r"^epochs must not be searched with early stopping, which compares .*\{2, 5\}"
+    ):
         study({"epochs": Choice((2, 5))}, early_stopping=early_stopping)
     with pytest.raises(ValueError, match=r"^epochs must not be searched with early stopping"):
         study({}, spaces={"model-a": Space(epochs=Choice((2, 5)))}, early_stopping=early_stopping)

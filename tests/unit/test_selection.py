@@ -53,7 +53,9 @@ def test_a_rate_that_a_sampler_tried_again_is_not_better_for_it() -> None:
 
 def test_configurations_differ_in_weight_decay_and_batch_size_too() -> None:
     found = [
-        Candidate(trial_id=str(number), params=params(lr=0.1, weight_decay=decay, batch_size=batch), seed=0, error=error)
+        Candidate(
+            trial_id=str(number), params=params(lr=0.1, weight_decay=decay, batch_size=batch), seed=0, error=error
+        )
         for number, (decay, batch, error) in enumerate([(0.001, 128, 0.3), (0.01, 128, 0.2), (0.001, 64, 0.1)])
     ]
     assert [group[0].trial_id for group in rank_configurations(found)] == ["2", "1", "0"]
