@@ -82,8 +82,17 @@ class Space(Mapping[str, Dimension]):
         )
 
     def with_dimensions(self, dimensions: Mapping[str, Dimension]) -> "Space":
-        """Return the space with these dimensions in place of its own of the same names, others behind."""
-        return Space({**self._dimensions, **dimensions})
+        """Return the space with these dimensions in place of its own of the same names, others behind.
+
+        A dimension that depends on another one stands behind it then.
+        """
+        left = {**self._dimensions, **dimensions}
+        ordered: dict[str, Dimension] = {}
+        while left:
+            free = (name for name, each in left.items() if each.condition is None or each.condition.name not in left)
+            name = next(free, next(iter(left)))  # of those that depend on each other none is free
+            ordered[name] = left.pop(name)
+        return Space(ordered)
 
     def without(self, names: Sequence[str]) -> "Space":
         """Return the space without some dimensions, if it has them."""

@@ -1,13 +1,15 @@
 """A run on disk with small networks, for the analysis that looks into networks."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from sweep.record.params import write_params
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
-from tests.standings import EXECUTION
+from tests.standings import data, run_document
 from tests.trained import checkpoint
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
@@ -31,6 +33,7 @@ def row(trial_id: str, trial: TrialConfig, **values: Any) -> dict[str, Any]:
         | {name: getattr(trial, name) for name in ("dataset", "augmentation", "variant", "lr", "seed")}
         | {
             "trial_id": trial_id,
+            "params": write_params({"lr": trial.lr}),
             "phase": "search",
             "state": "completed",
             "epochs_run": 5,
@@ -62,24 +65,10 @@ def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None =
 def make_run(location: str) -> Store:
     """Write a run of two variants, one completed trial of each, and return its store."""
     store = Store(location)
-    study = STUDIES["quickstart"]().to_dict() | {"variants": list(VARIANTS), "protocol": "paper"}
-    data = open_dataset("shapes", None, TRAIN_SIZE)
-    store.write_study(
-        {
-            "study": study,
-            "data": {
-                "shapes": {
-                    "checksum": data.checksum,
-                    "generated": True,
-                    "num_classes": 10,
-                    "train_images": TRAIN_SIZE,
-                    "test_images": 2000,
-                }
-            },
-            "planned_trials": 2,
-            **EXECUTION,
-        }
-    )
+    study = replace(STUDIES["quickstart"](), variants=VARIANTS, protocol="paper")
+    images = open_dataset("shapes", None, TRAIN_SIZE)
+    shapes = data(checksum=images.checksum, generated=True, train_images=TRAIN_SIZE, test_images=2000)
+    store.write_run(run_document(study, {"shapes": shapes}, planned_trials=2))
     for variant in VARIANTS:
         save(store, f"t-{variant}", config(variant))
     write_rows(store, [row(f"t-{variant}", config(variant)) for variant in VARIANTS])

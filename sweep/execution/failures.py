@@ -23,6 +23,9 @@ SHARED_GPU_FAILED = "the GPU failed, which it shared with other trials by MPS"
 _CUDA_FAILED = ("CUDA error", "cuDNN error")
 """What torch says in a RuntimeError when a call of CUDA or of its libraries fails."""
 
+_CUDA_OUT_OF_MEMORY = 2
+"""The code of cudaErrorMemoryAllocation."""
+
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 """What torch says in a plain RuntimeError."""
 
@@ -69,6 +72,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether Python, torch or CUDA says by this error that there is no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, torch.AcceleratorError):
+        return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY
     return type(error) is RuntimeError and any(said in str(error) for said in _NO_MEMORY)
 
 

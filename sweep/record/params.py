@@ -14,7 +14,7 @@ from sweep.record.schema import TRIALS
 
 def write_params(params: Mapping[str, Scalar]) -> str:
     """Return hyperparameters as text that is the same for the same values."""
-    return json.dumps(dict(params), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(dict(params), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @lru_cache(maxsize=100_000)
@@ -33,10 +33,11 @@ def read_params(text: str) -> Mapping[str, Scalar]:
 def is_params(text: str) -> bool:
     """Return whether a text is one that `write_params` could have written."""
     try:
-        values = read_params(text).values()
+        params = read_params(text)
+        is_canonical = write_params(params) == text
     except (ValueError, RecursionError):
         return False
-    return all(value is None or isinstance(value, str | int | float) for value in values)
+    return is_canonical and all(value is None or isinstance(value, str | int | float) for value in params.values())
 
 
 def column_name(name: str) -> str:
@@ -73,7 +74,8 @@ def names_in(texts: Iterable[str]) -> list[str]:
 def with_param_columns(trials: pa.Table) -> pa.Table:
     """Return a table of trials with a column for each hyperparameter that any of them has; `lr` is there already.
 
-    Where a trial has no such hyperparameter the column is null. Values of several kinds become JSON text.
+    Where a trial has no such hyperparameter the column is null. Values of several kinds become JSON text, as do whole
+    numbers that no column holds.
     """
     texts = trials["params"].to_pylist()
     for name in names_in(text for text in texts if text is not None):
@@ -81,9 +83,10 @@ def with_param_columns(trials: pa.Table) -> pa.Table:
             continue
         values = [read_params(text).get(name) if text is not None else None for text in texts]
         kinds = {type(value) for value in values if value is not None}
-        if kinds == {int, float}:
+        is_large = any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values)
+        if kinds == {int, float} and not is_large:
             values = [None if value is None else float(value) for value in values]
-        elif len(kinds) > 1:
+        elif len(kinds) > 1 or is_large:
             values = [None if value is None else json.dumps(value) for value in values]
         trials = trials.append_column(column_name(name), pa.array(values, None if kinds else pa.string()))
     return trials

@@ -50,7 +50,8 @@ def candidates(trials: Iterable[TrialRow], protocol: str) -> list[Candidate]:
     """
     found = []
     for row in trials:
-        seen: Mapping[str, Any] = {name: value for name, value in row.items() if name in visible_columns(protocol)}
+        whole: Mapping[str, Any] = row
+        seen = {name: whole[name] for name in visible_columns(protocol)}
         error = seen[_CRITERION[protocol]]
         if seen["phase"] == "search" and seen["state"] == "completed" and error is not None:
             found.append(
@@ -87,4 +88,6 @@ def rank_of(params: str) -> tuple[Any, ...]:
     values = read_params(params)
     named = sorted(values.items(), key=lambda item: (item[0] != "lr", item[0]))
     # Numbers before texts, and what is none before both: Python compares no two kinds.
-    return tuple((name, value is not None, isinstance(value, str), value or 0) for name, value in named)
+    return tuple(
+        (name, value is not None, isinstance(value, str), 0 if value is None else value) for name, value in named
+    )

@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces import Choice, Dimension, Scalar, Space
+from search_spaces.dimensions import in_words
 from sweep.study.diff import Difference, StudyDiffers, seeds_of
 from sweep.study.study import Study
 from trainables.config import is_prefix_of
 from trainables.hyperparameters import value_of
+from trainables.recipe import network_of
 
 EXTENDABLE = ("variants", "trials_per_cell", "seeds", "confirm_top", "epochs")
 """Settings of which `--extend` takes more, besides the values of hyperparameters."""
@@ -37,22 +39,35 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
         must += _listed(("values of hyperparameters", *EXTENDABLE))
         raise StudyDiffers(must, refused, f"{ADVICE}.")
     changed: dict[str, Any] = {}
-    for name in names:
+    for name in (name for name in names if name not in _dimensions(given)):
         if name == "variants":
             changed[name] = (*recorded.variants, *(new for new in given.variants if new not in recorded.variants))
-        elif name in _dimensions(given):
-            changed |= _with_values(replace(recorded, **changed), name, _merged(recorded, given, name))
         elif name == "epochs":
             changed["base"] = replace(recorded.base, epochs=given.base.epochs)
         else:
             changed[name] = getattr(given, name)
-    return replace(recorded, **changed)
+    return replace(recorded, **changed, **_merged_spaces(recorded, given, names))
+
+
+def _merged_spaces(recorded: Study, given: Study, names: Sequence[str]) -> dict[str, Any]:
+    space, spaces = recorded.space, dict(recorded.spaces)
+    # In the given order: a dimension stands behind the one that it depends on.
+    for setting in (setting for setting in _dimensions(given) if setting in names):
+        variant, _, name = setting.rpartition(":")
+        merged = {name: _merged(recorded, given, setting)}
+        if variant:
+            spaces[variant] = spaces.get(variant, Space()).with_dimensions(merged)
+        else:
+            space = space.with_dimensions(merged)
+    return {"space": space, "spaces": spaces}
 
 
 def _why_not(setting: str, recorded: Study, given: Study) -> str:
     """Return why a setting cannot become what is given, in words, or an empty string where it can."""
     if setting in _dimensions(given):
         return _why_not_values(setting, recorded, given)
+    if setting in _dimensions(recorded):
+        return "it is searched; --vary takes more values of it"
     if setting not in EXTENDABLE:
         return "it decides what the trials that are done have computed"
     checks: dict[str, Callable[[Study, Study], str]] = {
@@ -68,12 +83,15 @@ def _why_not(setting: str, recorded: Study, given: Study) -> str:
 def _why_not_values(setting: str, recorded: Study, given: Study) -> str:
     if given.search != recorded.search:
         return "it goes with the search"
+    if _is_of_a_new_variant(setting, recorded):
+        return ""
     if recorded.search != "grid":
         return (
             f"the search {recorded.search} has drawn from what is recorded; "
             "--extend takes more --trials-per-cell, a new run with --warm-start other values"
         )
-    if _dimensions(given)[setting].condition != getattr(_dimensions(recorded).get(setting), "condition", None):
+    was = _dimensions(recorded).get(setting)
+    if was is not None and _dimensions(given)[setting].condition != was.condition:
         return "it was recorded under another condition"
     return _lacks(_values(recorded, setting), _values(given, setting)) or _blocks(recorded, given)
 
@@ -118,34 +136,35 @@ def _dimensions(study: Study) -> dict[str, Dimension]:
     return {**study.space, **own}
 
 
+def _is_of_a_new_variant(setting: str, recorded: Study) -> bool:
+    variant, _, _ = setting.rpartition(":")
+    return bool(variant) and not any(variant in (each, network_of(each)) for each in recorded.variants)
+
+
 def _values(study: Study, setting: str) -> tuple[Scalar, ...]:
-    """Return what a grid tries of a setting, the study's own value where it searches it not."""
-    dimension = _dimensions(study).get(setting)
+    """Return what a grid tries of a setting; its cells' own values where it does not search it."""
+    variant, _, name = setting.rpartition(":")
+    dimension = _dimensions(study).get(setting) or (study.space.get(name) if variant else None)
     if dimension is not None:
         return dimension.listed() or ()
-    variant, _, name = setting.rpartition(":")
-    shared = study.space.get(name) if variant else None
-    return (shared.listed() or ()) if shared is not None else (value_of(study.base, name),)
+    meant = [cell for cell in study.cells() if variant in ("", cell.variant, network_of(cell.variant))]
+    own = (value_of(cell, name) for cell in meant if name not in study.space_of(cell.variant))
+    return tuple(dict.fromkeys(own))
 
 
 def _merged(recorded: Study, given: Study, setting: str) -> Dimension:
     """Return what a grid tries from now on: what is recorded comes first, in its order."""
+    dimension = _dimensions(given)[setting]
+    if _is_of_a_new_variant(setting, recorded):
+        return dimension
     before = _values(recorded, setting)
     new = tuple(value for value in _values(given, setting) if value not in before)
-    return replace(Choice((*before, *new)), condition=_dimensions(given)[setting].condition)
-
-
-def _with_values(study: Study, setting: str, dimension: Dimension) -> dict[str, Any]:
-    variant, _, name = setting.rpartition(":")
-    if not variant:
-        return {"space": study.space.with_dimensions({name: dimension})}
-    own = study.spaces.get(variant, Space()).with_dimensions({name: dimension})
-    return {"spaces": {**study.spaces, variant: own}}
+    return replace(Choice((*before, *new)), condition=dimension.condition)
 
 
 def _lacks(recorded: tuple[Any, ...], given: tuple[Any, ...]) -> str:
     lost = [value for value in recorded if value not in given]
-    return f"it must hold all that is recorded, and lacks {_listed(tuple(map(str, lost)))}" if lost else ""
+    return f"it must hold all that is recorded, and lacks {_listed(tuple(map(in_words, lost)))}" if lost else ""
 
 
 def _fewer(recorded: int | None, given: int | None) -> str:

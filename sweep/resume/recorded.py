@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
-from search_spaces import Scalar
+from search_spaces import Scalar, Space
 from sweep.execution.plan import Plan, named_study
 from sweep.record.document import RunDocument
 from sweep.record.params import read_params, write_params
@@ -50,7 +50,10 @@ class Recorded:
     @cached_property
     def _recorded(self) -> dict[str, TrialRow]:
         cells = {cell.cell: cell for cell in self.study.cells()}
-        rows = (self._with_all_params(row, cells[cell_of(row)]) for row in self.store.trial_rows())
+        rows = (
+            with_all_params(row, cells[cell_of(row)], self.study.space_of(row["variant"]))
+            for row in self.store.trial_rows()
+        )
         return {row["trial_id"]: row for row in rows}
 
     def trials(self) -> dict[str, TrialRow]:
@@ -66,15 +69,6 @@ class Recorded:
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
         return rows | running | reopened(searched, self.study.epochs)
 
-    def _with_all_params(self, row: TrialRow, cell: TrialConfig) -> TrialRow:
-        """Return a row whose configuration names what is searched only since the run was extended, too."""
-        space = self.study.space_of(row["variant"])
-        params: dict[str, Scalar] = dict(read_params(row["params"]))
-        for name in space:
-            if name not in params and space.is_active(name, params):
-                params[name] = value_of(cell, name)
-        return row | {"params": write_params(params)}
-
     def is_done(self) -> bool:
         """Return whether there is nothing left to run."""
         return is_done(self.study, list(self.trials().values()))
@@ -88,6 +82,21 @@ class Recorded:
         if len(search_ended(trials.values())) < self.study.search_trials:
             return None
         return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
+
+
+def with_all_params(row: TrialRow, cell: TrialConfig, space: Space) -> TrialRow:
+    """Return a trial's row whose configuration names what is searched only since the run was extended, too.
+
+    Args:
+        row: of the record.
+        cell: the trial's, with the values that it has where they are not searched.
+        space: what the cell searches now.
+    """
+    params: dict[str, Scalar] = dict(read_params(row["params"]))
+    for name in space:
+        if name not in params and space.is_active(name, params):
+            params[name] = value_of(cell, name)
+    return row | {"params": write_params(params)}
 
 
 def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:

@@ -11,9 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.record.damage import missing_epochs, read_rows
+from sweep.record.params import read_params
 from sweep.record.schema import EPOCHS, FINAL_STATES, EpochRow, TrialRow
 from sweep.record.store import Store, each_once
 from trainables.checkpoint import Checkpoint
+from trainables.config import TrialConfig
+from trainables.hyperparameters import value_of
 
 
 def mend(store: Store) -> list[str]:
@@ -87,13 +90,21 @@ def _reports(store: Store, trial: TrialRow) -> list[EpochRow]:
         checkpoint = Checkpoint.load(store.checkpoint(trial["trial_id"]))
     except ValueError:  # none, or a damaged one
         return []
-    config = checkpoint.config
-    same = all(getattr(config, name) == trial[name] for name in ("dataset", "augmentation", "variant", "lr", "seed"))
-    if not same:
+    if not _is_of(trial, checkpoint.config):
         return []
     reports = [asdict(report) for report in checkpoint.training.reports if report.epoch <= trial["epochs_run"]]
     rows: Any = [{name: each.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for each in reports]
     return rows  # type: ignore[no-any-return]
+
+
+def _is_of(trial: TrialRow, config: TrialConfig) -> bool:
+    """Return whether a checkpoint's configuration is that of a trial."""
+    searched = read_params(trial["params"])
+    same = all(getattr(config, name) == trial[name] for name in ("dataset", "augmentation", "variant", "lr", "seed"))
+    try:
+        return same and all(value_of(config, name) == value for name, value in searched.items())
+    except KeyError:  # a name that this version does not know
+        return False
 
 
 def _ended(lost: Mapping[str, int]) -> str:

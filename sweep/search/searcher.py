@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -29,6 +29,9 @@ METRIC = "error"
 
 REHEARSED_TRIALS = 12
 """Trials after which every sampler of Optuna has left its first, random ones and loaded the packages that it needs."""
+
+MOST_CORNERS = 1000
+"""Points of a space that are looked at before a search that draws."""
 
 SAME_FAILURES = 3
 """Trials of a cell that fail alike before the others of it are not run any more, where none has trained an epoch."""
@@ -344,6 +347,8 @@ def _rehearse_cell(study: Study, of_cell: TrialConfig) -> None:
         raise ValueError(
             f"CmaEsSampler must have a range LOW..HIGH to search, since it draws listed values at random, got {space}."
         )
+    for params in _corners(space):
+        _check_fit(of_cell, params)
     cell = CellSearch(study, of_cell, {})
     try:
         for number in range(min(REHEARSED_TRIALS, cell.remaining)):
@@ -357,6 +362,12 @@ def _rehearse_cell(study: Study, of_cell: TrialConfig) -> None:
     except Exception as error:  # a sampler refuses a space in its own ways
         reason = one_line(error)
         raise ValueError(f"search must be a sampler that takes this space, got {study.search!r} ({reason}).") from error
+
+
+def _corners(space: Space) -> Iterable[dict[str, Scalar]]:
+    """Return the points of a space whose ranges are at their ends: most that no draw may hit fails there too."""
+    ends = {name: replace(Choice(each.ends), condition=each.condition) for name, each in space.items()}
+    return Space(ends).points() if math.prod(len(each.values) for each in ends.values()) <= MOST_CORNERS else ()
 
 
 def _check_fit(cell: TrialConfig, params: Mapping[str, Scalar]) -> None:

@@ -8,16 +8,17 @@ from sweep.record.schema import TrialRow, cell_of
 from sweep.record.selection import candidates
 from sweep.record.store import Store
 from sweep.study.prior_trials import PriorTrial, WarmStart
-from sweep.study.study import Study
+from sweep.study.study import Study, params_of
 from trainables.config import TrialConfig
-from trainables.hyperparameters import value_of
+from trainables.hyperparameters import value_of, with_values
 
 
 def warm_started(study: Study, location: str) -> Study:
     """Return the study with what the run at `location` tells it.
 
-    A completed trial counts where the study has its cell, each of its hyperparameters lies in what is searched or is
-    that cell's own, and it has the error that the study's protocol minimises: under `holdout` never a test error.
+    A completed trial counts where the study has its cell, each hyperparameter that either of both studies searches lies
+    in what is searched or is that cell's own, as do weight decay and batch size always, and it has the error that the
+    study's protocol minimises: under `holdout` never a test error.
 
     Args:
         study: the study of the run that is about to begin.
@@ -30,7 +31,7 @@ def warm_started(study: Study, location: str) -> Study:
     replace(study, warm_start=WarmStart(run=location, points=(), skipped=0))
     try:
         store = Store(location)
-        store.read_run()
+        earlier = {cell.cell: cell for cell in store.read_run().study.cells()}
         rows = store.trial_rows()
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
@@ -39,10 +40,10 @@ def warm_started(study: Study, location: str) -> Study:
     elsewhere = outside = 0
     for row in rows:
         for candidate in candidates([row], study.protocol):
-            cell = cells.get(cell_of(row))
-            if cell is None:
+            cell, its_cell = cells.get(cell_of(row)), earlier.get(cell_of(row))
+            if cell is None or its_cell is None:
                 elsewhere += 1
-            elif (params := _fitting(study, cell, row)) is None:
+            elif (params := _fitting(study, cell, row, its_cell)) is None:
                 outside += 1
             else:
                 points.append(PriorTrial(cell=cell.cell, error=candidate.error, params=params))
@@ -55,17 +56,26 @@ def warm_started(study: Study, location: str) -> Study:
     return replace(study, warm_start=WarmStart(run=store.location, points=tuple(points), skipped=elsewhere + outside))
 
 
-def _fitting(study: Study, cell: TrialConfig, row: TrialRow) -> dict[str, Scalar] | None:
-    """Return what a trial of an earlier run tells of a cell's space; None where it lies outside it."""
+def _fitting(study: Study, cell: TrialConfig, row: TrialRow, its_cell: TrialConfig) -> dict[str, Scalar] | None:
+    """Return what a trial of an earlier run tells of a cell's space; None where it lies outside it.
+
+    Args:
+        study: what is searched now.
+        cell: of this study.
+        row: of the earlier run.
+        its_cell: the same cell of the earlier study, whose values the trial had where they were not searched.
+    """
     space = study.space_of(cell.variant)
-    had = {"lr": row["lr"], **read_params(row["params"])}
-    if any(value != value_of(cell, name) for name, value in had.items() if name not in space):
+    searched = read_params(row["params"])
+    try:
+        had = with_values(its_cell, {"lr": row["lr"], **searched})
+        if any(value_of(had, name) != value_of(cell, name) for name in {*searched, *_ALWAYS} if name not in space):
+            return None
+        params = params_of(had, space)
+    except (KeyError, ValueError):  # one of the two knows no hyperparameter of that name, or not this value
         return None
-    params: dict[str, Scalar] = {}
-    for name, dimension in space.items():
-        if space.is_active(name, params):
-            value = had.get(name, value_of(cell, name))
-            if value not in dimension:
-                return None
-            params[name] = value
-    return params
+    return params if all(value in space[name] for name, value in params.items()) else None
+
+
+_ALWAYS = ("lr", "weight_decay", "batch_size")
+"""Hyperparameters without which no error can be compared with another."""

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self, final
 
 from annotated_types import Ge, Gt, Le
 
-from search_spaces import Dimension, Scalar, Space
+from search_spaces import Dimension, LogUniform, Scalar, Space, Uniform
 from sweep.study.prior_trials import WarmStart
 from sweep.study.rungs import HALVING_FACTOR, REDUCTION_FACTOR, halving_rungs, rungs_of
 from trainables.common.validation import check_names, check_value, configuration, from_plain, quote
 from trainables.config import SEED_LIMIT, Augmentation, TrialConfig
-from trainables.hyperparameters import NOT_SEARCHED, OWN, PATHS, kind_of, resolve, value_of, with_values
+from trainables.hyperparameters import NOT_SEARCHED, OWN, PATHS, is_whole, kind_of, resolve, value_of, with_values
 from trainables.options import OPTIONS, complete_options
 from trainables.recipe import Recipe, check_recipes, network_of, with_recipe
 
@@ -178,6 +178,7 @@ class Study:
             )
         if name.startswith(OWN):
             return  # checked with the variant's class, when its cells are made
+        _check_whole(name, dimension, kind_of(name))
         for value in dimension.ends:
             check_value(name, value, kind_of(name))
 
@@ -304,8 +305,11 @@ class Study:
         network = network_of(cell.variant)
         given = self.base.options if network in OPTIONS or not any(map(own_names, self.variants)) else {}
         cell = replace(cell, options=complete_options(network, given))
-        for name, dimension in self.space_of(cell.variant).items():
-            for value in dimension.ends if name.startswith(OWN) else ():
+        own = {name: each for name, each in self.space_of(cell.variant).items() if name.startswith(OWN)}
+        for name, dimension in own.items():
+            if network in OPTIONS:
+                _check_whole(name, dimension, kind_of(name, OPTIONS[network]))
+            for value in dimension.ends:
                 complete_options(network, with_values(cell, {name: value}).options)
         return cell
 
@@ -342,6 +346,11 @@ class Study:
             raise ValueError(f"spaces must be spaces by variant, got {quote(plain['spaces'])}.")
         plain["spaces"] = {variant: Space.from_dict(space) for variant, space in plain["spaces"].items()}
         return from_plain(cls, plain, "A study")
+
+
+def _check_whole(name: str, dimension: Dimension, kind: object) -> None:
+    if is_whole(kind) and isinstance(dimension, Uniform | LogUniform):
+        raise ValueError(f"{name} must be listed values or a range of whole numbers, got {dimension}.")
 
 
 def own_names(variant: str) -> list[str]:

@@ -32,7 +32,8 @@ def test_the_same_study_twice_gives_the_same_record(sweep: Sweep, tmp_path: Path
 
 def test_two_workers_count_every_image_once_and_agree_with_one(sweep: Sweep, tmp_path: Path) -> None:
     # 97 images in batches of 32 leave one image for the last batch: one of the two workers has none of it.
-    small = ("--train-size", "97", "--epochs", "2", "--width", "0.05", "--dropout", "0", "--input-dropout", "0")
+    small = ("--train-size", "97", "--epochs", "2", "--width", "0.05", "--set", "dropout=0")
+    small = (*small, "--set", "input_dropout=0")
     small = (*small, "--protocol", "paper")
     chosen = ("--variants", "strided-cnn-a", "--learning-rates", "0.01", "--batch-size", "32")
     for name, workers in (("one", "1"), ("two", "2")):
@@ -165,7 +166,7 @@ def test_real_cifar10_stands_beside_the_paper(sweep: Sweep, real_data: str, tmp_
         table = [sys.executable, "-m", "analysis", "table", str(tmp_path / "real"), "--format", form]
         formats[form] = subprocess.run(table, capture_output=True, text=True, check=True).stdout
     assert all("9.08" in text for text in formats.values())
-    assert "Not comparable with the paper's numbers: learning_rates 0.01 (paper: " in formats["markdown"]
+    assert "Not comparable with the paper's numbers: lr {0.01} (paper: " in formats["markdown"]
     assert "epochs 1 (paper: 350)" in formats["markdown"]
     epochs = Store(str(tmp_path / "real")).read_epochs().to_pylist()
     assert [(row["train_images"], row["test_images"]) for row in epochs] == [(100, 10_000)]

@@ -1,9 +1,9 @@
 """Whatever lies in a run's files: rows of whole files are shown as written, and sentences name the others."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from analysis.__main__ import main
 from analysis.run_data import read_record
 from sweep.record.codec import decode, encode
 from sweep.record.damage import Salvaged, salvage_record
-from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, STATES, TRIALS
+from sweep.record.params import write_params
+from sweep.record.schema import DECISIONS, EPOCHS, STATES, TRIALS
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
 from tests.fuzzing import ODD, counted, damaged, examples, refused, seeds
-from tests.standings import EXECUTION
+from tests.standings import data, run_document
 
 FILES = {
     "trials.parquet": TRIALS,
@@ -45,8 +46,9 @@ def rows() -> dict[str, list[dict[str, Any]]]:
         trials.append(
             dict.fromkeys(TRIALS.names)
             | known
-            | {"trial_id": f"t{number}", "phase": "search", "state": STATES[2 + number % 3], "seed": 0, "width": 0.25}
-            | {"weight_decay": 0.001, "batch_size": 32, "num_parameters": 100, "epochs_run": 2, "epochs_budget": 2}
+            | {"trial_id": f"t{number}", "phase": "search", "state": STATES[2 + number % 3], "seed": 0}
+            | {"params": write_params({"lr": known["lr"], "dropout": 0.5, "max_grad_norm": None})}
+            | {"num_parameters": 100, "epochs_run": 2, "epochs_budget": 2, "isolated": False}
             | {"val_error": 0.5 - number / 10, "test_error": 0.6 - number / 10, "node": "here", "device": "cpu"}
             | {"precision": "float32", "memory_format": "contiguous", "compiled": False, "reason": ""}
             | {"preemptions": 0, "retries": 0, "retry_reasons": ""}
@@ -70,10 +72,9 @@ def whole() -> dict[str, bytes]:
 
 @cache
 def study(protocol: str) -> bytes:
-    base = STUDIES["quickstart"]().to_dict() | {"protocol": protocol, "early_stopping": "asha"}
-    data = {"checksum": "0", "train_images": 50, "test_images": 10, "num_classes": 10, "generated": True}
-    document = {"schema_version": SCHEMA_VERSION, "study": base, "data": {"shapes": data}, "planned_trials": 8}
-    return json.dumps(document | EXECUTION).encode()
+    asked = replace(STUDIES["quickstart"](), protocol=protocol, early_stopping="asha")
+    shapes = data(train_images=50, test_images=10, generated=True)
+    return run_document(asked, {"shapes": shapes}, planned_trials=8).to_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def begin(store: Store) -> Begin:
         plan = make_plan(
             asked, parameters=check_study(asked), datasets=open_data(asked), cluster=machine, workers=workers, gpus=0
         )
-        store.write_study(describe_run(plan, []))
+        store.write_run(describe_run(plan, []))
         return asked
 
     return write

@@ -365,7 +365,7 @@ def test_variants_of_different_speed_and_quality_both_keep_a_row_for_each_trial_
     tmp_path: Path, slots: int, first_rung: int | None
 ) -> None:
     store = Store(str(tmp_path))
-    recorder = Recorder(store)
+    recorder = Recorder(store, STUDY)
     scheduler = PerCellASHA(replace(STUDY, first_rung=first_rung), recorder.decided)
     simulate(scheduler, two_variants(), error_of, seconds_of, slots=slots, recorder=recorder)
     recorder.close()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sweep.record.damage import salvage_record
+from sweep.record.params import write_params
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
 from sweep.resume.repair import mend
@@ -41,7 +42,7 @@ def run(tmp_path: Path) -> Store:
     store = Store(str(tmp_path / "run"))
     states = ("completed", "completed", "running")
     known = {"phase": "search", "dataset": "shapes", "augmentation": "none", "variant": "model-c", "lr": 0.01}
-    known |= {"weight_decay": 0.001, "batch_size": 32, "epochs_budget": 4}
+    known |= {"params": write_params({"lr": 0.01, "dropout": 0.5}), "epochs_budget": 4}
     rows = [
         dict.fromkeys(TRIALS.names)
         | known
@@ -132,6 +133,12 @@ def test_a_trial_that_goes_on_needs_no_checkpoint(run: Store) -> None:
 def test_a_checkpoint_of_another_trial_gives_no_rows(run: Store) -> None:
     keep(run, 0, 4)
     Path(run.checkpoint("t1")).write_bytes(Path(run.checkpoint("t0")).read_bytes())
+    part(run, 1).unlink()
+    assert mend(run)[-1] == "1 row of epochs is lost, of 1 trial that has ended: t1."
+
+
+def test_a_checkpoint_of_other_hyperparameters_gives_no_rows(run: Store) -> None:
+    keep(run, 1, 3, architecture=replace(CONFIG.architecture, dropout=0.25))
     part(run, 1).unlink()
     assert mend(run)[-1] == "1 row of epochs is lost, of 1 trial that has ended: t1."
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sweep.search.halving import CellASHA, CellHalving, Decision, halving_rungs, rungs_of
+from sweep.search.halving import CellASHA, CellHalving, Decision
+from sweep.study.rungs import halving_rungs, rungs_of
 from trainables.config import TrialConfig
 
 NAN = math.nan

@@ -8,10 +8,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces import Choice, LogUniform, Space
+from sweep.record.params import write_params
 from sweep.search.samplers import SEARCHES
 from sweep.search.searcher import CellSearch, StudySearcher, rehearse
 from sweep.study.catalog import STUDIES
-from sweep.study.study import EarlierPoint, Study, WarmStart
+from sweep.study.prior_trials import PriorTrial, WarmStart
+from sweep.study.study import Study
 
 RATES = (0.1, 0.05, 0.01)
 
@@ -33,10 +35,9 @@ def walk(searcher: StudySearcher, error: float | None = 0.5) -> list[tuple[str, 
     return seen
 
 
-def recorded_row(asked: Study, trial_id: str, **values: Any) -> dict[str, Any]:
-    base = asked.base
-    known = {"trial_id": trial_id, "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": base.seed}
-    known |= {"epochs_run": 0, "retry_reasons": ""}
+def recorded_row(asked: Study, trial_id: str, lr: float, **values: Any) -> Any:
+    known = {"trial_id": trial_id, "params": write_params({"lr": lr}), "lr": lr, "seed": asked.base.seed}
+    known |= {"epochs_run": 0, "isolated": False}
     return known | {"state": "completed", "val_error": None, "test_error": 0.5} | values
 
 
@@ -168,6 +169,23 @@ def test_a_trial_that_lost_its_node_comes_again_before_any_other() -> None:
     assert second != first
 
 
+def test_a_trial_that_was_isolated_is_so_in_a_resumed_run_too() -> None:
+    one = study(variants=("model-a",))
+    (name, lr, seed), *_ = walk(StudySearcher(one))
+    row = recorded_row(one, name, lr=lr, seed=seed, state="pending", isolated=True)
+    searcher = StudySearcher(one, {name: row})
+    dealt = [searcher.suggest(str(number)) for number in range(3)]
+    assert [(each["trial_id"] == name, each["alone"]) for each in dealt] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    (other,) = (each for each in dealt[1:2])
+    searcher.lost(other["trial_id"], alone=True)
+    searcher.on_trial_complete("1", error=True)
+    assert searcher.suggest("3") == other | {"attempt": 1, "alone": True}
+
+
 def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     searcher = StudySearcher(study(variants=("model-a",)))
     ended = [("running", 3), ("running", 5), ("completed", 5)]
@@ -209,11 +227,10 @@ def test_a_grid_spans_learning_rates_weight_decays_batch_sizes_and_seeds() -> No
     asked = study(
         protocol="paper",
         variants=("model-a",),
-        weight_decays=Choice((0.001, 0.0005)),
-        batch_sizes=Choice((64, 128)),
+        space=Space(lr=Choice(RATES), weight_decay=Choice((0.001, 0.0005)), batch_size=Choice((64, 128))),
         seeds=2,
     )
-    assert asked.points_per_cell == 24
+    assert asked.points_of("model-a") == 24
     seen = points(StudySearcher(asked))
     assert sorted(seen) == sorted(
         (lr, decay, size, seed) for lr in RATES for decay in (0.001, 0.0005) for size in (64, 128) for seed in (0, 1)
@@ -225,9 +242,7 @@ def test_a_sampler_draws_every_dimension_within_its_bounds() -> None:
     asked = study(
         search="tpe",
         trials_per_cell=15,
-        space=Space(lr=LogUniform(0.01, 0.1)),
-        weight_decays=LogUniform(1e-4, 1e-2),
-        batch_sizes=Choice((64, 128)),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2), batch_size=Choice((64, 128))),
     )
     seen = points(StudySearcher(asked))
     assert len({(lr, decay) for lr, decay, _, _ in seen}) == 30
@@ -241,8 +256,7 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
         search=search,
         variants=("model-a",),
         trials_per_cell=13,
-        space=Space(lr=LogUniform(0.01, 0.1)),
-        weight_decays=LogUniform(1e-4, 1e-2),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2)),
     )
     needs_packages(asked)
     first = points(StudySearcher(asked))
@@ -251,7 +265,9 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
 
 
 QUASI_RANDOM = study(
-    search="QMCSampler", trials_per_cell=9, space=Space(lr=LogUniform(0.001, 0.1)), weight_decays=LogUniform(1e-4, 1e-2)
+    search="QMCSampler",
+    trials_per_cell=9,
+    space=Space(lr=LogUniform(0.001, 0.1), weight_decay=LogUniform(1e-4, 1e-2)),
 )
 
 
@@ -281,7 +297,7 @@ def test_quasi_random_points_fill_each_dimension_evenly() -> None:
 
 
 def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
-    asked = replace(QUASI_RANDOM, weight_decays=None)
+    asked = replace(QUASI_RANDOM, space=QUASI_RANDOM.space.without(["weight_decay"]))
     needs_packages(asked)
     whole = walk(StudySearcher(asked))
     for count in (1, 5):
@@ -319,13 +335,7 @@ def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> Non
 def test_an_earlier_run_moves_the_first_points() -> None:
     asked = study(search="tpe", trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)))
     told = tuple(
-        EarlierPoint(
-            cell="shapes/none/model-a",
-            lr=0.001 * 1.2**number,
-            weight_decay=asked.base.weight_decay,
-            batch_size=asked.base.batch_size,
-            error=0.9 - 0.03 * number,
-        )
+        PriorTrial(cell="shapes/none/model-a", params={"lr": 0.001 * 1.2**number}, error=0.9 - 0.03 * number)
         for number in range(20)
     )
     warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
@@ -342,20 +352,17 @@ def test_a_search_after_an_earlier_run_repeats_none_of_its_points(search: str) -
     asked = study(search=search, trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)), variants=("model-a",))
     tried: list[float] = []
     for _ in range(3):
-        told = tuple(
-            EarlierPoint(cell="shapes/none/model-a", lr=lr, weight_decay=0.001, batch_size=32, error=0.5)
-            for lr in tried
-        )
+        told = tuple(PriorTrial(cell="shapes/none/model-a", params={"lr": lr}, error=0.5) for lr in tried)
         warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
         tried = [lr for _, lr, _ in walk(StudySearcher(warm))]
-        assert not {point.lr for point in told} & set(tried)
+        assert not {point.params["lr"] for point in told} & set(tried)
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         (
-            {"search": "BruteForceSampler", "learning_rates": LogUniform(0.01, 0.1)},
+            {"search": "BruteForceSampler", "space": Space(lr=LogUniform(0.01, 0.1))},
             "search must be a sampler that takes this space, got 'BruteForceSampler' (FloatDistribution.step must be",
         ),
         ({"search": "CmaEsSampler"}, "CmaEsSampler must have a range LOW..HIGH to search, since it draws listed"),

@@ -97,6 +97,8 @@ def _parsed(value: Any, kind: Any, what: str) -> Any:
         return from_plain(bare, value, what)
     if get_origin(bare) is tuple and isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_parsed(item, get_args(bare)[0], what) for item in value)
+    if get_origin(bare) is Mapping and isinstance(value, Mapping):
+        return {name: _parsed(item, get_args(bare)[1], f"{what}'s {name}") for name, item in value.items()}
     return value
 
 
@@ -152,6 +154,8 @@ def in_words(kind: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is tuple:
         return f"a tuple, each item {in_words(arguments[0])}"
+    if origin is Mapping:
+        return "values by name"
     return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
 
 
