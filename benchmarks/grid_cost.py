@@ -16,7 +16,8 @@ from typing import Annotated
 import cyclopts
 
 from search_spaces.paper import VARIANTS
-from sweep.monitor.screen import Events, Screen, Trials, in_background
+from sweep.monitor.background import in_background
+from sweep.monitor.screen import Events, Screen, Trials
 from sweep.record.progress import Scope
 from sweep.record.schema import TRIALS
 

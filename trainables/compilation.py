@@ -46,7 +46,7 @@ def compiled(model: nn.Module, attempt: Callable[[Network], None], device: torch
             # A run keeps its `compiled`, and a trial that has begun compiled cannot resume without.
             raise ValueError(
                 f"{message}. Resume the run on a machine with gcc and Triton (g++ on a CPU), or begin a new run with "
-                "--compiled no."
+                "--set compiled=no."
             ) from error
         warnings.warn(f"{message}. It is trained without.", RuntimeWarning, stacklevel=2)
         return model

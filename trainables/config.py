@@ -227,7 +227,7 @@ class TrialConfig:
         if self.augmentation == "heavy" and self.preprocessing != "standardise":
             raise ValueError(
                 f"preprocessing must be standardise for the augmentation heavy, whose colour shifts act on pixels, "
-                f"got {self.preprocessing!r}; add --preprocessing standardise."
+                f"got {self.preprocessing!r}; add --set preprocessing=standardise."
             )
 
     @property

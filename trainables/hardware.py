@@ -101,7 +101,7 @@ def is_to_be_compiled(
     if config.compiled == "yes" and not has_compiler:
         raise ValueError(
             f"compiled must be auto or no on a machine without the compiler that torch.compile needs, got 'yes' on "
-            f"{platform.node()}; install gcc and g++ there, or leave out --compiled yes."
+            f"{platform.node()}; install gcc and g++ there, or leave out --set compiled=yes."
         )
     # Counted as without held-out images: the search and the confirmation of one study are then decided alike.
     steps = config.epochs * steps_per_epoch / (1 - config.held_out)

@@ -24,7 +24,7 @@ from sweep.record.progress import (
     count_states,
     epochs_per_s,
     estimate_left,
-    left_in_words,
+    eta_in_words,
 )
 from sweep.record.schema import FINAL_STATES
 
@@ -124,7 +124,7 @@ def _head(scope: Scope, rows: Sequence[Row], counts: Mapping[str, int], facts: F
     title.append(f"  {printable(scope.study)}", style="not bold")
     if facts.title:
         title.append(f"  {printable(facts.title)}", style="not bold")
-    speed, left = epochs_per_s(rows), left_in_words(scope, estimate_left(scope, rows))
+    speed, left = epochs_per_s(rows), eta_in_words(scope, estimate_left(scope, rows))
     progress = f"{ended:,} of {scope.planned:,} trials ended" + (f"   {speed:.3g} epochs/s" if speed else "")
     error = "validation" if scope.column == "val_error" else "test"
     return [
