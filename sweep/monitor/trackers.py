@@ -298,8 +298,11 @@ class WandB(Tracker):
 
 
 def _settings(trial: Row) -> dict[str, Any]:
-    # These tools know no null: MLflow would write None, and TensorBoard refuses it.
-    params = {name: in_words(value) if value is None else value for name, value in read_params(trial["params"]).items()}
+    # As a command line has them: torch writes True as 1 and leaves None out, MLflow has text alone.
+    params = {
+        name: in_words(value) if value is None or isinstance(value, bool) else value
+        for name, value in read_params(trial["params"]).items()
+    }
     return {name: trial[name] for name in SETTINGS} | params
 
 

@@ -186,7 +186,8 @@ def test_a_network_of_the_users_own_code_is_compiled_on_demand_alone() -> None:
     assert attempt(trial) == attempt(trial, replace(COMPILED, compiled=False))
     # Not "leave --set compiled=yes out", which --resume refuses.
     with pytest.raises(
-        ValueError, match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --set compiled=no\.$"
+        ValueError,
+        match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --set compiled=no\.$",
     ):
         attempt(replace(trial, compiled="yes"))
 

@@ -1,5 +1,6 @@
 import io
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from sweep.monitor.grid import Facts, draw, printable, shorten
 from sweep.record.progress import WORDS, Scope
+from sweep.study.catalog import cifar10
 from tests.standings import RATES, TWELVE, row, scope
 
 NOTHING = Facts()
@@ -29,19 +31,19 @@ def many(found: Scope, share: float = 0.8, seed: int = 0) -> list[dict[str, Any]
     chance = random.Random(seed)
     rows = []
     for name in found.cells:
-        for number in range(found.points):
+        for number in range(found.points[0]):
             state = chance.choice(["pending", "running", "completed", "stopped", "diverged", "failed"])
-            lr = found.rates[number % len(found.rates)] if found.rates else chance.uniform(0.001, 0.1)
+            lr = RATES[number % len(RATES)] if found.dimension else chance.uniform(0.001, 0.1)
             rows.append(row(name.split("/")[2], lr, state, number=number, val_error=chance.random()))
     return rows[: int(share * len(rows))]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50)])
 def test_forty_eight_cells_fit(width: int, height: int) -> None:
-    found = scope(variants=TWELVE, base={"epochs": 350})
+    found = scope(variants=TWELVE, base=replace(cifar10().base, epochs=350))
     lines = lines_of(found, many(found), Facts(dashboard="http://127.0.0.1:8265"), width=width, height=height)
     shown = [line.split()[0] for line in lines if line.split() and line.split()[0] in TWELVE]
-    assert shown == TWELVE
+    assert tuple(shown) == TWELVE
     heading = next(line for line in lines if "confirm" in line)
     assert heading.split() == ["0.25", "0.1", "0.05", "0.01", "confirm"]
     assert "dashboard http://127.0.0.1:8265" in "\n".join(lines)
@@ -133,7 +135,7 @@ def test_a_thousand_trials_are_a_row_per_variant(width: int, height: int) -> Non
 
 
 def test_more_cells_than_lines_show_those_that_run_and_count_the_rest() -> None:
-    found = scope(variants=[f"net-{number}" for number in range(60)], protocol="paper")
+    found = scope(variants=tuple(f"net-{number}" for number in range(60)), protocol="paper")
     rows = [row("net-50", 0.1, "running"), *(row("net-3", rate, "completed", test_error=0.5) for rate in RATES)]
     lines = lines_of(found, rows, width=80, height=24)
     assert any(line.startswith("net-50") for line in lines)
@@ -167,7 +169,7 @@ def test_the_last_events_stand_below_and_older_ones_go() -> None:
 
 
 def test_markup_and_escapes_in_names_are_shown_as_text() -> None:
-    names = ["[red]net[/red]", "\x1b[31mnet\x1b[0m\n"]
+    names = ("[red]net[/red]", "\x1b[31mnet\x1b[0m\n")
     found = scope(variants=names)
     text = "\n".join(lines_of(found, [], Facts(events=("[bold]a\x1b[2J",), title="[i]", dashboard="[b]"), width=160))
     assert "[red]net[/red]" in text
@@ -183,7 +185,7 @@ def test_long_names_lose_their_middle() -> None:
     assert shorten("a", 3) == "a  "
     assert [cell_len(shorten("网络网络网络", width)) for width in range(1, 12)] == list(range(1, 12))
     assert printable("a\tb") == "a?b"
-    names = [f"{'very-long-name-' * 8}{end}" for end in "ab"]
+    names = tuple(f"{'very-long-name-' * 8}{end}" for end in "ab")
     lines = lines_of(scope(variants=names), [row(names[1], 0.1, "running", val_error=0.5)], width=80)
     assert sum("…" in line for line in lines) == 2
     assert any("r 50.0*" in line for line in lines)
