@@ -6,7 +6,7 @@ Loads neither torch nor Ray, so that another process can look at a run at once.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Self, final
@@ -49,11 +49,14 @@ class Scope:
     """Headings of a row's places: the values of a grid's first dimension, else the numbers of a cell's points."""
     dimension: str | None
     """The hyperparameter whose values are the headings; None where points are shown in their order."""
+    named: str | None
+    """The hyperparameter whose value is told of a cell's best trial: the learning rate if any cell searches it."""
     points: tuple[int, ...]
     """Trials of each cell's search."""
     places: tuple[tuple[int, ...], ...]
     """By cell, the trials of its search in each place of its row."""
     epochs: int
+    """Of each trial, or of the longest where they are searched."""
     planned: int
     """Trials of both phases."""
     may_stop: bool
@@ -86,9 +89,10 @@ class Scope:
             column=criterion_column(study.protocol),
             heads=heads,
             dimension=dimension,
+            named=dimension or ("lr" if "lr" in study.searched else next(iter(study.searched), None)),
             points=points,
             places=places,
-            epochs=study.base.epochs,
+            epochs=study.epochs or max(_searched_epochs(study)),
             planned=planned,
             may_stop=study.early_stopping != "none",
         )
@@ -97,6 +101,14 @@ class Scope:
     def confirming(self) -> int:
         """Trials of each cell's second phase, the most that any has."""
         return math.ceil(max(0, self.planned - sum(self.points)) / len(self.cells))
+
+
+def _searched_epochs(study: Study) -> Iterator[int]:
+    for variant in study.variants:
+        dimension = study.space_of(variant).get("epochs")
+        if dimension is None or dimension.condition:
+            yield study.base.epochs
+        yield from (int(end) for end in (dimension.ends if dimension else ()) if isinstance(end, int | float))
 
 
 def _columns(study: Study) -> tuple[str | None, tuple[Scalar, ...]]:

@@ -409,9 +409,8 @@ def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
 
 
 def _new_study(sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-    """Return an empty study of Optuna's, which prints nothing: neither that it is new, nor at each point that some of
-    it is drawn by another sampler, as it must be.
-    """
+    """Return an empty study of Optuna's that prints nothing."""
+    # Below ERROR it says that it is new, and at each point that some of it is drawn by another sampler, as it must.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(sampler=sampler)
 

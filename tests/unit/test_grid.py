@@ -7,7 +7,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from search_spaces import Choice, Space, Uniform
 from sweep.monitor.grid import Facts, draw, printable, shorten
+from sweep.record.params import write_params
 from sweep.record.progress import WORDS, Scope
 from sweep.study.catalog import cifar10
 from tests.standings import RATES, TWELVE, row, scope
@@ -45,7 +47,7 @@ def test_forty_eight_cells_fit(width: int, height: int) -> None:
     shown = [line.split()[0] for line in lines if line.split() and line.split()[0] in TWELVE]
     assert tuple(shown) == TWELVE
     heading = next(line for line in lines if "confirm" in line)
-    assert heading.split() == ["0.25", "0.1", "0.05", "0.01", "confirm"]
+    assert heading.split() == ["learning", "rate", "0.25", "0.1", "0.05", "0.01", "confirm"]
     assert "dashboard http://127.0.0.1:8265" in "\n".join(lines)
     assert f"of {12 * 7} trials ended" in lines[1]
 
@@ -117,7 +119,51 @@ def test_the_second_phase_is_a_column_of_its_own() -> None:
 def test_points_of_a_sampler_are_numbered() -> None:
     drawn = scope(search="tpe", trials_per_cell=5)
     lines = lines_of(drawn, many(drawn), width=100)
-    assert next(line for line in lines if "confirm" in line).split() == ["1", "2", "3", "4", "5", "confirm"]
+    assert next(line for line in lines if "confirm" in line).split() == ["point", "1", "2", "3", "4", "5", "confirm"]
+
+
+def test_values_of_any_hyperparameter_are_columns() -> None:
+    found = scope(space=Space(max_grad_norm=Choice((None, 1.0, 2.5)), dropout=Choice((0.0, 0.5))))
+    rows = [
+        row("model-a", 0.1, "completed", number=number, val_error=error, params=write_params(params))
+        for number, (error, params) in enumerate(
+            [
+                (0.4, {"max_grad_norm": None, "dropout": 0.5}),
+                (0.3, {"max_grad_norm": None, "dropout": 0.0}),
+                (0.2, {"max_grad_norm": 2.5, "dropout": 0.0}),
+            ]
+        )
+    ]
+    lines = lines_of(found, rows, width=80)
+    assert next(line for line in lines if "confirm" in line).split() == ["max", "…norm", "none", "1", "2.5", "confirm"]
+    model = next(line for line in lines if line.startswith("model-a"))
+    assert [part for part in ("c 30.0 2/2", "w      0/2", "w 20.0*1/2") if part not in model] == []
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_cell_with_fewer_points_than_others_has_nothing_in_their_places(width: int) -> None:
+    found = scope(space=Space(), spaces={"model-a": Space(momentum=Choice((0.8, 0.9, 0.95)))})
+    rows = [row("all-cnn-a", 0.1, "completed", val_error=0.4, params="{}")]
+    lines = lines_of(found, rows, width=width)
+    assert next(line for line in lines if "confirm" in line).split() == ["point", "1", "2", "3", "confirm"]
+    letters = {
+        line.split()[0]: [word for word in line.split()[1:] if word.isalpha()]
+        for line in lines
+        if line.startswith(("model-a", "all-cnn-a"))
+    }
+    assert letters == {"model-a": ["w"] * 4, "all-cnn-a": ["c", "w"]}
+
+
+def test_a_search_without_a_learning_rate_names_what_it_searches() -> None:
+    found = scope(search="tpe", trials_per_cell=40, space=Space(bias_lr_factor=Uniform(0.5, 2.0)))
+    rows = [row("model-a", 0.1, "completed", val_error=0.4, params=write_params({"bias_lr_factor": 1.2345}))]
+    lines = lines_of(found, rows, width=80)
+    assert next(line for line in lines if "best" in line).split()[:5] == ["best", "at", "bias", "lr", "factor"]
+    assert next(line for line in lines if line.startswith("model-a")).split()[1:3] == ["40.0", "1.23"]
+    found = scope(search="random", trials_per_cell=40, space=Space())
+    nothing = lines_of(found, [row("model-a", 0.1, "completed", val_error=0.4, params="{}")], width=80)
+    assert next(line for line in nothing if "best" in line).split()[:2] == ["best", "ended"]
+    assert next(line for line in nothing if line.startswith("model-a")).split()[1:3] == ["40.0", "1/40"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50)])

@@ -81,6 +81,12 @@ def test_a_row_has_a_place_for_each_value_of_the_first_dimension_else_for_each_p
     assert found.points == tuple(map(sum, places))
 
 
+def test_the_epochs_of_a_trial_are_the_longest_that_is_searched() -> None:
+    assert scope().epochs == 10
+    assert scope(space=Space(epochs=Choice((5, 20)))).epochs == 20
+    assert scope(spaces={"model-a": Space(epochs=Choice((5, 8)))}).epochs == 10
+
+
 def test_a_trial_stands_at_its_value_of_the_first_dimension() -> None:
     found = scope(space=Space(max_grad_norm=Choice((None, 1.0)), dropout=DROPOUT))
     rows = [
