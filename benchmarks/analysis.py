@@ -20,15 +20,19 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks import claims
 from benchmarks.claims import Claim
+from search_spaces import LogUniform, Space
+from sweep.record.document import Code, Data, Execution, Hardware, PlacementOptions, RunDocument
+from sweep.record.params import write_params
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
-from sweep.study.catalog import STUDIES
+from sweep.study.catalog import cifar10
 
 VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 LARGE = 10_000
@@ -67,27 +71,33 @@ Measured = tuple[float, float]
 def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str, float]:
     """Write a record, and beside it Tune's files of the same trials; return each variant's lowest last error."""
     draws, store = random.Random(0), Store(location)  # noqa: S311 - numbers to show, no secret
-    study = STUDIES["cifar10"]().to_dict() | {"protocol": "paper", "search": "random"}
-    study |= {
-        "trials_per_cell": trials // len(VARIANTS),
-        "learning_rates": {"kind": "log-uniform", "low": 1e-3, "high": 1},
-    }
-    study["base"] = dict(study["base"]) | {"epochs": epochs}
-    data = {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": True, "checksum": "0123abcd"}
-    store.write_study(
-        {
-            "study": study,
-            "data": {"cifar10": data},
-            "planned_trials": trials,
-            "created": "2026-01-02T03:04:05+00:00",
-            "command": ["python", "-m", "benchmarks.analysis"],
-            "code": {"commit": "c0ffee", "altered": False},
-            "packages": {},
-            "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
-            "placement": {"workers_per_trial": None, "gpus_per_trial": None, "max_concurrent": None},
-            "workers": 0,
-            "plugins": [],
-        }
+    study = replace(
+        cifar10(),
+        protocol="paper",
+        search="random",
+        trials_per_cell=trials // len(VARIANTS),
+        space=Space(lr=LogUniform(1e-3, 1)),
+        base=replace(cifar10().base, epochs=epochs),
+    )
+    images = Data(checksum="0123abcd", train_images=50_000, test_images=10_000, num_classes=10, generated=True)
+    began = Execution(
+        created="2026-01-02T03:04:05+00:00",
+        command=("python", "-m", "benchmarks.analysis"),
+        code=Code(commit="c0ffee", altered=False),
+        packages={},
+        hardware=Hardware(cpus=2, gpus=0, gpu=None, machine="x86_64", system="linux"),
+    )
+    placement = PlacementOptions(workers_per_trial=None, gpus_per_trial=None, max_concurrent=None)
+    store.write_run(
+        RunDocument(
+            study=study,
+            planned_trials=trials,
+            placement=placement,
+            workers=0,
+            plugins=(),
+            data={"cifar10": images},
+            executions=(began,),
+        )
     )
     rows: list[dict[str, Any]] = []
     part: list[dict[str, Any]] = []
@@ -221,10 +231,8 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
         "dataset": "cifar10",
         "augmentation": "none",
         "variant": variant,
+        "params": write_params({"lr": lr}),
         "lr": lr,
-        "weight_decay": 0.001,
-        "batch_size": 128,
-        "width": 1.0,
         "seed": 0,
         "num_parameters": 1_000_000,
         "state": "completed",
@@ -238,7 +246,12 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
         "device": "GPU",
         "precision": "bfloat16",
         "memory_format": "channels_last",
+        "compiled": False,
         "reason": "",
+        "isolated": False,
+        "preemptions": 0,
+        "retries": 0,
+        "retry_reasons": "",
     }
 
 

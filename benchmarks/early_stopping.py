@@ -31,7 +31,8 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tabulate import tabulate
 
 from benchmarks.curves import BASE, BRANCHES, DECAYS, LEARNING_RATES, Curve, read_curves, record_grid
-from sweep.search.halving import CellASHA, CellHalving, halving_rungs, rungs_of
+from sweep.search.halving import CellASHA, CellHalving
+from sweep.study.rungs import halving_rungs, rungs_of
 
 FILE = Path(__file__).parent / "data" / "early_stopping.jsonl"
 ORDERS = 50

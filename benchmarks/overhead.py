@@ -205,7 +205,7 @@ def study_words(trials: int, options: argparse.Namespace) -> list[str]:
     return [
         *("quickstart", "--variants", "all-cnn-c", "--learning-rates", *map(str, rates(trials))),
         *("--epochs", str(options.epochs), "--train-size", str(options.images), "--width", "0.1", "--batch-size", "32"),
-        *("--protocol", "paper", "--seeds", "1", "--precision", "float32", "--memory-format", "channels_last"),
+        *("--protocol", "paper", "--seeds", "1", "--precision", "float32", "--set", "memory_format=channels_last"),
         *("--max-concurrent", str(options.slots), "--gpus-per-trial", "0"),
     ]
 

@@ -21,6 +21,7 @@ from benchmarks.claims import Claim
 from search_spaces import LogUniform, Space
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
+from sweep.record.params import write_params
 from sweep.record.schema import TRIALS as COLUMNS
 from sweep.record.store import Store
 from sweep.study.study import Study
@@ -70,7 +71,9 @@ def ended(number: int) -> dict[str, Any]:
         "dataset": "shapes",
         "augmentation": "none",
         "variant": "all-cnn-c",
+        "params": write_params({"lr": 0.01 + 1e-6 * number}),
         "lr": 0.01 + 1e-6 * number,
+        "seed": 0,
         "state": "completed",
         "epochs_run": EPOCHS,
         "epochs_budget": EPOCHS,
@@ -79,6 +82,11 @@ def ended(number: int) -> dict[str, Any]:
         "node": "node",
         "device": "cpu",
         "reason": "",
+        "train_s": 1.0,
+        "isolated": False,
+        "preemptions": 0,
+        "retries": 0,
+        "retry_reasons": "",
     }
     return dict.fromkeys(COLUMNS.names) | known
 
@@ -90,7 +98,9 @@ def cost(rows: int, epochs: int = EPOCHS, every_s: float = EVERY_S) -> float:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(f"{folder}/{JOURNAL}", STUDY, recorded.values(), [])
         store = Store(folder)
-        recorder = Recorder(store, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock)
+        recorder = Recorder(
+            store, STUDY, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock
+        )
         started = time.perf_counter()
         for number in range(rows, rows + TRIALS):
             trial: Any = Trial(number)

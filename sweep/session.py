@@ -19,9 +19,9 @@ from sweep.execution.tune import run_trials
 from sweep.monitor.console import note, say
 from sweep.monitor.lines import Progress
 from sweep.monitor.prometheus import run_name
-from sweep.monitor.screen import Look, Trials, View, shown
+from sweep.monitor.screen import Look, Trials, shown
 from sweep.monitor.trackers import make_trackers
-from sweep.preparation import Outcome, Prepared, count_ended, show_table
+from sweep.preparation import Outcome, Prepared, show_table
 from sweep.record.params import describe, write_params
 from sweep.record.progress import Scope
 from sweep.record.rows import reopened
@@ -39,9 +39,9 @@ def execute(prepared: Prepared) -> Outcome:
     plan, store = prepared.plan, prepared.store
     console = prepared.console
     interruption = prepared.interruption
-    rows_before = list(prepared.recorded.values())
-    progress = Progress(plan, console, done=count_ended(rows_before))
-    progress.planned = planned_trials(plan.study, rows_before)
+    planned = planned_trials(plan.study, list(prepared.recorded.values()))
+    trials = Trials(Scope.of(plan.study, run_name(store.location), planned), prepared.recorded)
+    progress = Progress(trials, console)
     note(console, "dashboard", plan.cluster.dashboard or "not known")
     if plan.cluster.dashboard and not plan.cluster.is_this_machine:
         note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
@@ -51,7 +51,7 @@ def execute(prepared: Prepared) -> Outcome:
             closing(trackers),
             cluster_watched(partial(_give_up, prepared)),
             _gpus_shared(plan, store, partial(say, console)),
-            _shown(prepared) as view,
+            _shown(prepared, trials),
         ):
             rows = run_trials(
                 plan,
@@ -61,10 +61,10 @@ def execute(prepared: Prepared) -> Outcome:
                 on_end=progress.trial_ended,
                 on_loss=progress.trial_lost,
                 on_wait=progress.trials_wait,
-                on_confirm=partial(_begin_confirmation, prepared, progress, view),
+                on_confirm=partial(_begin_confirmation, prepared, trials),
                 on_trouble=progress.record_troubled,
                 trackers=trackers,
-                on_row=view.trials.update,
+                on_row=trials.update,
                 deadline=prepared.deadline,
                 only=prepared.options.only,
             )
@@ -91,7 +91,8 @@ def execute(prepared: Prepared) -> Outcome:
     # What was completed with fewer epochs than the study has by now is not done.
     now = reopened({row["trial_id"]: row for row in rows}, plan.study.epochs).values()
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
-    missing = progress.planned - states.total()
+    planned = trials.scope.planned
+    missing = planned - states.total()
     if interruption() and missing:
         say(console, f"Interrupted. Everything is saved. Resume with: {_resume_command(prepared)}")
         return "interrupted"
@@ -105,7 +106,7 @@ def execute(prepared: Prepared) -> Outcome:
     if states["failed"]:
         say(console, f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
-        left = f"{missing} of {progress.planned} trials have not ended"
+        left = f"{missing} of {planned} trials have not ended"
         say(console, f"\n{left}. Go on with: {_resume_command(prepared)}")
     return "some failed" if states["failed"] or missing else "all ended"
 
@@ -162,30 +163,31 @@ def _gpus_shared(plan: Plan, store: Store, say: Callable[[str], object]) -> Iter
 
 
 @contextmanager
-def _shown(prepared: Prepared) -> Iterator[View]:
+def _shown(prepared: Prepared, trials: Trials) -> Iterator[None]:
     """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
-    plan, store = prepared.plan, prepared.store
-    scope = Scope.of(plan.study, run_name(store.location), plan.trials)
-    trials = Trials(scope, prepared.recorded)
-    look = Look(plain=prepared.options.plain, dashboard=plan.cluster.dashboard, is_stopping=prepared.interruption)
-    with shown(store, trials, prepared.console, look) as view:
+    look = Look(
+        plain=prepared.options.plain,
+        dashboard=prepared.plan.cluster.dashboard,
+        is_stopping=prepared.interruption,
+    )
+    with shown(prepared.store, trials, prepared.console, look) as view:
         prepared.interruption.descriptor, prepared.interruption.view = view.errors, view
         try:
-            yield view
+            yield
         finally:
             prepared.interruption.descriptor, prepared.interruption.view = 2, None
 
 
-def _begin_confirmation(prepared: Prepared, progress: Progress, view: View, wanted: Mapping[str, TrialConfig]) -> None:
+def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str, TrialConfig]) -> None:
     """Say what is confirmed, and keep how many trials the run has now that it is known."""
     study, rows = prepared.plan.study, prepared.recorded
-    progress.planned = planned_trials(study, list(rows.values()), wanted)
+    planned = planned_trials(study, list(rows.values()), wanted)
     only = prepared.options.only
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
-    before = {key: rows[key] for key in dealt if key in rows}
-    progress.done -= count_ended(before.values()) - count_ended(reopened(before, study.epochs).values())
-    view.trials.plan(progress.planned)
-    prepared.store.write_run(replace(prepared.store.read_run(), planned_trials=progress.planned))
+    for row in reopened({key: rows[key] for key in dealt if key in rows}, study.epochs).values():
+        trials.update(row)
+    trials.plan(planned)
+    prepared.store.write_run(replace(prepared.store.read_run(), planned_trials=planned))
     chosen: dict[str, list[str]] = {}
     for config in dealt.values():
         said = describe(write_params(params_of(config, study.space_of(config.variant))), ", ", long=True)

@@ -12,7 +12,7 @@ from sweep.record.schema import TRIALS
 from sweep.study.catalog import cifar10, quickstart
 from sweep.study.study import Study
 
-TWELVE = [f"{name}-{letter}" for letter in "abc" for name in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
+TWELVE = tuple(f"{name}-{letter}" for letter in "abc" for name in ("model", "strided-cnn", "convpool-cnn", "all-cnn"))
 RATES = (0.25, 0.1, 0.05, 0.01)
 
 

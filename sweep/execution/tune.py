@@ -20,6 +20,7 @@ from sweep.execution.recorder import Recorder
 from sweep.execution.restart import restarted
 from sweep.execution.retries import LossScheduler
 from sweep.execution.trial import attempt_name, run_trial
+from sweep.monitor.background import in_background
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.monitor.prometheus import RunMetrics, run_name
 from sweep.monitor.trackers import Trackers
@@ -129,7 +130,7 @@ def run_trials(
             scheduler = make_scheduler(study, recorded=rows, decisions=recorder.decisions, tell=tell)
         stop = StopWhen(is_interrupted, ends)
         losses = LossScheduler(scheduler, searcher, stop.cut_off)
-        with metrics.kept_shown():
+        with in_background(metrics.keep_shown, "metrics"):
             _tune(plan, store, searcher, losses, recorder, stop, on_wait, trainable)
         return recorder.rows
 

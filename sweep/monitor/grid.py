@@ -24,7 +24,7 @@ from sweep.record.progress import (
     count_states,
     epochs_per_s,
     estimate_left,
-    left_in_words,
+    eta_in_words,
 )
 from sweep.record.schema import FINAL_STATES
 
@@ -43,6 +43,7 @@ PLAIN_BARS = "  .....##"
 PLAIN_COLUMNS = " ..::||##"
 LONGEST_BAR = 12
 LONGEST_NAME = 28
+LONGEST_VALUE = 18
 SHORTEST_NAME = 8
 ERROR_WIDTH = 7
 """Of a letter, an error such as 100.0 and a mark."""
@@ -124,7 +125,7 @@ def _head(scope: Scope, rows: Sequence[Row], counts: Mapping[str, int], facts: F
     title.append(f"  {printable(scope.study)}", style="not bold")
     if facts.title:
         title.append(f"  {printable(facts.title)}", style="not bold")
-    speed, left = epochs_per_s(rows), left_in_words(scope, estimate_left(scope, rows))
+    speed, left = epochs_per_s(rows), eta_in_words(scope, estimate_left(scope, rows))
     progress = f"{ended:,} of {scope.planned:,} trials ended" + (f"   {speed:.3g} epochs/s" if speed else "")
     error = "validation" if scope.column == "val_error" else "test"
     return [
@@ -180,14 +181,17 @@ def _grid(scope: Scope, rows: Sequence[Row], *, width: int, most: int, unicode: 
     shown, said = _chosen(standings, most)
     if not fits:
         return [*_summary(scope, shown, width=width, unicode=unicode), *said]
-    heading = Text(" " * name, style="bold")
+    heading = Text(shorten(label(scope.dimension) if scope.dimension else "point", name), style="bold")
     for title in [*scope.heads, *["confirm"] * second]:
         heading.append(f" {title[:box]:<{box}}")
     lines = [heading]
     for standing in shown:
         line = Text(shorten(standing.label, name))
-        for place in [*standing.places, *([standing.confirm] if standing.confirm else [])]:
-            line.append(" ").append_text(_box(place, box, epochs, unicode=unicode))
+        for place in standing.places:
+            # A cell with fewer points than others has no trial there.
+            line.append(" ").append_text(_box(place, box, epochs, unicode=unicode) if place.trials else Text(" " * box))
+        if standing.confirm:
+            line.append(" ").append_text(_box(standing.confirm, box, epochs, unicode=unicode))
         lines.append(line)
     return [*lines, *said]
 
@@ -230,12 +234,15 @@ def _box(place: Place, width: int, epochs: int, *, unicode: bool) -> Text:
 
 
 def _at(scope: Scope, params: str) -> str:
-    value = read_params(params).get(scope.dimension or "lr")
+    values = read_params(params)
+    if scope.named is None or scope.named not in values:
+        return ""
+    value = values[scope.named]
     return f"{value:.3g}" if isinstance(value, float) else in_words(value)
 
 
 def _heading_of(scope: Scope) -> str:
-    return "at rate" if scope.dimension in (None, "lr") else f"at {label(scope.dimension)}"
+    return "at rate" if scope.named == "lr" else f"at {label(scope.named)}" if scope.named else ""
 
 
 def _column(share: float, *, unicode: bool) -> str:
@@ -261,10 +268,11 @@ def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, uni
     fixed = 7 + 2 * digits + 2 + (5 + 2 * len(str(scope.confirming)) if scope.confirming else 0)
     name = max(SHORTEST_NAME, min(LONGEST_NAME, max(map(cell_len, scope.labels)), width - fixed - 1))
     room = width - name - fixed
-    with_rate, with_states = room >= 10, room >= 10 + sum(states.values())
-    bar = min(LONGEST_BAR, room - 10 * with_rate - (sum(states.values()) if with_states else 0) - 1)
+    at = max(9, min(LONGEST_VALUE, len(_heading_of(scope))))
+    with_rate, with_states = room > at, room > at + sum(states.values())
+    bar = min(LONGEST_BAR, room - (at + 1) * with_rate - (sum(states.values()) if with_states else 0) - 1)
     heading = Text(f"{'':{name}} {'best':>6}", style="bold")
-    heading.append(f" {_heading_of(scope):>9.9}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
+    heading.append(f" {_heading_of(scope)[:at]:>{at}}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
     heading.append(" " * (bar + 1) if bar > 1 else "")
     if with_states:
         heading.append("".join(f"{word[0]:>{states[word]}}" for word in WORDS))
@@ -274,7 +282,7 @@ def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, uni
         search, best = standing.search, standing.best
         line = Text(f"{shorten(standing.label, name)} {f'{100 * best[0]:.1f}' if best else '-':>6}")
         if with_rate:
-            line.append(f" {_at(scope, best[1]) if best else '':>9.9}")
+            line.append(f" {(_at(scope, best[1]) if best else '')[:at]:>{at}}")
         line.append(f" {f'{search.ended:,}/{search.trials:,}':>{2 * digits + 1}}")
         if bar > 1:
             line.append(

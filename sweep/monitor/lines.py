@@ -1,7 +1,6 @@
 """What a run says in the terminal: the plan, a line for each trial that ended, what comes next."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import final
 
 from rich.console import Console
@@ -10,12 +9,13 @@ from rich.table import Table
 from sweep.execution.plan import Plan
 from sweep.monitor.console import note, say
 from sweep.monitor.optuna_journal import JOURNAL
+from sweep.monitor.screen import Trials
 from sweep.record.params import describe, label
-from sweep.record.progress import duration
-from sweep.record.schema import TrialRow
+from sweep.record.progress import estimate_left, eta_in_words
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.common.files import explain_os_error
-from trainables.config import TrialConfig
+from trainables.config import ArchitectureConfig
 from trainables.recipe import recipe_of
 
 _COMPILED = {"auto": "compiled where a trial is long enough on a GPU", "yes": "compiled", "no": "not compiled"}
@@ -30,7 +30,7 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         console: where to print.
         ended: trials that ended in an earlier execution of the run.
     """
-    study, base, network = plan.study, plan.study.base, plan.study.base.architecture
+    study, base = plan.study, plan.study.base
     table = Table(title=f"Study {study.name}", title_justify="left", box=None, pad_edge=False)
     for heading in ("cell", "parameters", "trials"):
         table.add_column(heading, justify="left" if heading == "cell" else "right", no_wrap=True, overflow="fold")
@@ -42,12 +42,6 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     images = ", ".join(f"{name} {len(data.train):,} + {len(data.test):,}" for name, data in plan.datasets.items())
     size = plan.placement.workers
     each = f"each in {_count(size, 'worker')} of its own" if size else "each in a process of its own"
-    options = [
-        f"width {network.width:g}",
-        f"dropout {network.input_dropout:g} on the input and {network.dropout:g} after downsampling",
-        f"{network.initialisation} initialisation",
-        "ReLU on the class layer" if network.class_relu else "no ReLU on the class layer",
-    ]
     lines = {
         **_space(study),
         **_warm_start(study),
@@ -56,10 +50,8 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "arithmetic": f"{base.precision}, {base.memory_format}"
         + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else "")
         + f", {_COMPILED[base.compiled]}",
-        "training": f"{_count(base.epochs, 'epoch')}, {_schedule(base)}"
-        + ("" if "batch_size" in study.searched else f", batches of {base.batch_size:,}")
-        + ("" if "weight_decay" in study.searched else f", weight decay {base.weight_decay:g}"),
-        "network": ", ".join(options),
+        **_line("training", study, _training(study)),
+        **_line("network", study, _network(base.architecture)),
         **_recipes(study),
         "protocol": f"{_protocol(study)}; early stopping: {_early_stopping(study)}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
@@ -86,23 +78,25 @@ def show_notes(notes: Iterable[tuple[str, str]], console: Console) -> None:
 class Progress:
     """Prints a line for each trial that ended, with the time that the rest may take."""
 
-    def __init__(
-        self, plan: Plan, console: Console, *, done: int = 0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Begin with `done` trials that ended in an earlier execution of the run."""
-        self.done = done
-        """Trials that have ended."""
-        self.planned = plan.trials
-        """Trials of the run: fewer than the plan's once a cell is found to have too few configurations to confirm."""
+    def __init__(self, trials: Trials, console: Console) -> None:
+        """Begin.
+
+        Args:
+            trials: the run's, told of each change before this is.
+            console: where to print.
+        """
+        self._trials = trials
         self._console = console
-        self._clock = clock
-        self._start = clock()
-        self._here = 0
 
     def trial_ended(self, row: TrialRow) -> None:
-        """Print one trial's outcome."""
-        self.done += 1
-        self._here += 1
+        """Print one trial's outcome, how many trials have ended, and when the rest may."""
+        rows, planned = self._trials.seen(), self._trials.scope.planned
+        ended = sum(each["state"] in FINAL_STATES for each in rows)
+        # The place that the trial has left goes to one that waits.
+        running = sum(each["state"] == "running" for each in rows)
+        eta = eta_in_words(
+            self._trials.scope, estimate_left(self._trials.scope, rows, at_once=min(running + 1, planned - ended))
+        )
         is_validation = row["val_error"] is not None
         error = row["val_error"] if is_validation else row["test_error"]
         kind = "validation error" if is_validation else "error"
@@ -111,8 +105,8 @@ class Progress:
         searched = _searched(row)
         say(
             self._console,
-            f"[{self.done}/{self.planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
-            f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{self._left()}",
+            f"[{ended}/{planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
+            f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{f'; {eta}' if eta else ''}",
         )
 
     def trial_lost(self, row: TrialRow) -> None:
@@ -135,12 +129,36 @@ class Progress:
         run = "runs" if running == 1 else "run"
         note(self._console, "waiting", f"{_count(waiting, 'trial')} for room on the cluster, while {running:,} {run}")
 
-    def _left(self) -> str:
-        left = self.planned - self.done
-        if not left:
-            return ""
-        seconds = (self._clock() - self._start) / self._here * left
-        return f"; about {duration(seconds)} left"
+
+def _line(heading: str, study: Study, words: Mapping[str, str]) -> dict[str, str]:
+    """Return a line of what trials have in common: words by hyperparameter, without those that every cell searches."""
+    spaces = [study.space_of(variant) for variant in study.variants]
+    left = [
+        text
+        for name, text in words.items()
+        if text and not all(name in space and not space[name].condition for space in spaces)
+    ]
+    return {heading: ", ".join(left)} if left else {}
+
+
+def _training(study: Study) -> dict[str, str]:
+    base = study.base
+    return {
+        "epochs": _count(base.epochs, "epoch"),
+        "": _schedule(study),
+        "batch_size": f"batches of {base.batch_size:,}",
+        "weight_decay": f"weight decay {base.weight_decay:g}",
+    }
+
+
+def _network(network: ArchitectureConfig) -> dict[str, str]:
+    return {
+        "width": f"width {network.width:g}",
+        "input_dropout": f"dropout {network.input_dropout:g} on the input",
+        "dropout": f"dropout {network.dropout:g} after downsampling",
+        "initialisation": f"{network.initialisation} initialisation",
+        "class_relu": "ReLU on the class layer" if network.class_relu else "no ReLU on the class layer",
+    }
 
 
 def _space(study: Study) -> dict[str, str]:
@@ -224,16 +242,22 @@ def _early_stopping(study: Study) -> str:
     return f"{study.early_stopping}, one in {study.keep_one_in} goes on{judged_by} after epoch {rungs}"
 
 
-def _schedule(base: TrialConfig) -> str:
-    # Of a few epochs several drops can fall on one, and one on the end, where it changes nothing.
-    drops = [epoch for epoch in base.drop_epochs if epoch < base.epochs]
+def _schedule(study: Study) -> str:
+    """Return how the learning rate changes, as far as no cell searches that."""
+    base, searched = study.base, study.searched
     parts = []
-    for epoch in sorted(set(drops)):
-        passed = sum(drop <= epoch for drop in drops)
-        parts.append(f"x {base.drop_factor**passed:.3g} after {epoch}")
-    if base.warmup_epochs:
-        parts.insert(0, f"rising over the first {base.warmup_epochs:g}")
-    return f"learning rate {', '.join(parts)}" if parts else "constant learning rate"
+    if base.warmup_epochs and "warmup_epochs" not in searched:
+        parts.append(f"rising over the first {base.warmup_epochs:g}")
+    # Of a few epochs several drops can fall on one, and one on the end, where it changes nothing.
+    are_shares = "epochs" in searched
+    drops = [drop for drop in base.drops if drop < 1] if are_shares else base.drop_epochs
+    for drop in sorted({drop for drop in drops if are_shares or drop < base.epochs}):
+        passed = sum(other <= drop for other in drops)
+        how = "lower" if "drop_factor" in searched else f"x {base.drop_factor**passed:.3g}"
+        parts.append(f"{how} after {f'{100 * drop:.3g} %' if are_shares else drop}")
+    if parts:
+        return f"learning rate {', '.join(parts)}"
+    return "" if "warmup_epochs" in searched else "constant learning rate"
 
 
 def _count(number: int, noun: str) -> str:

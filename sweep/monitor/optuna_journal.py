@@ -4,7 +4,6 @@ For people to look at. The record is the truth, and the journal is made from its
 that goes on writes it anew.
 """
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -94,10 +93,11 @@ class Journal:
         self._studies = {(cell.cell, "search"): self._new_study(cell.cell, "search") for cell in study.cells()}
         for trial_id, row in ended.items():
             self._add(row, curves[trial_id])
-        fresh = f"{path}.new"
-        Path(fresh).unlink(missing_ok=True)
-        self._buffer.write(JournalFileBackend(fresh))
-        os.replace(fresh, path)  # noqa: PTH105 - both are strings
+        # Written by Optuna's own class, which writes to a path alone.
+        fresh = Path(f"{path}.new")
+        fresh.unlink(missing_ok=True)
+        self._buffer.write(JournalFileBackend(str(fresh)))
+        fresh.replace(path)
         self._file: JournalFileBackend | None = JournalFileBackend(path)
 
     def update(self, row: TrialRow) -> None:

@@ -10,8 +10,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
@@ -161,22 +160,10 @@ class RunMetrics:
         """Set every gauge again to what it shows."""
         self._guarded(self._refresh)
 
-    @contextmanager
-    def kept_shown(self) -> Iterator[None]:
-        """Refresh the gauges from a thread until the context ends; a process that dies is soon seen no more."""
-        ended = threading.Event()
-
-        def keep() -> None:
-            while not ended.wait(REFRESH_S):
-                self.refresh()
-
-        thread = threading.Thread(target=keep, name="metrics", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+    def keep_shown(self, ended: threading.Event) -> None:
+        """Refresh the gauges until the event, as a thread does; a process that dies is soon seen no more."""
+        while not ended.wait(REFRESH_S):
+            self.refresh()
 
     def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
         if self._is_off:

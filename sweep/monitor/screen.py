@@ -15,6 +15,7 @@ from typing import IO, Any, TextIO, cast, final
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
+from sweep.monitor.background import in_background
 from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
 from sweep.monitor.grid import EVENTS, Facts, draw
@@ -266,19 +267,6 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
                 screen.leave()
         finally:
             console.file = sys.stdout
-
-
-@contextmanager
-def in_background(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
-    """Do the work in a thread until the context ends; the work watches the event that it is given."""
-    ended = threading.Event()
-    thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def line_a_minute(

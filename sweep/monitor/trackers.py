@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from search_spaces.dimensions import in_words
 from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store
@@ -297,9 +298,12 @@ class WandB(Tracker):
 
 
 def _settings(trial: Row) -> dict[str, Any]:
-    return {name: trial[name] for name in SETTINGS} | {
-        name: value for name, value in read_params(trial["params"]).items() if value is not None
+    # As a command line has them: torch writes True as 1 and leaves None out, MLflow has text alone.
+    params = {
+        name: in_words(value) if value is None or isinstance(value, bool) else value
+        for name, value in read_params(trial["params"]).items()
     }
+    return {name: trial[name] for name in SETTINGS} | params
 
 
 def _numbers(row: Row) -> dict[str, float]:

@@ -6,7 +6,7 @@ Loads neither torch nor Ray, so that another process can look at a run at once.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Self, final
@@ -49,11 +49,14 @@ class Scope:
     """Headings of a row's places: the values of a grid's first dimension, else the numbers of a cell's points."""
     dimension: str | None
     """The hyperparameter whose values are the headings; None where points are shown in their order."""
+    named: str | None
+    """The hyperparameter whose value is told of a cell's best trial: the learning rate if any cell searches it."""
     points: tuple[int, ...]
     """Trials of each cell's search."""
     places: tuple[tuple[int, ...], ...]
     """By cell, the trials of its search in each place of its row."""
     epochs: int
+    """Of each trial, or of the longest where they are searched."""
     planned: int
     """Trials of both phases."""
     may_stop: bool
@@ -86,9 +89,10 @@ class Scope:
             column=criterion_column(study.protocol),
             heads=heads,
             dimension=dimension,
+            named=dimension or ("lr" if "lr" in study.searched else next(iter(study.searched), None)),
             points=points,
             places=places,
-            epochs=study.base.epochs,
+            epochs=study.epochs or max(_searched_epochs(study)),
             planned=planned,
             may_stop=study.early_stopping != "none",
         )
@@ -97,6 +101,14 @@ class Scope:
     def confirming(self) -> int:
         """Trials of each cell's second phase, the most that any has."""
         return math.ceil(max(0, self.planned - sum(self.points)) / len(self.cells))
+
+
+def _searched_epochs(study: Study) -> Iterator[int]:
+    for variant in study.variants:
+        dimension = study.space_of(variant).get("epochs")
+        if dimension is None or dimension.condition:
+            yield study.base.epochs
+        yield from (int(end) for end in (dimension.ends if dimension else ()) if isinstance(end, int | float))
 
 
 def _columns(study: Study) -> tuple[str | None, tuple[Scalar, ...]]:
@@ -288,16 +300,22 @@ class Left:
     """Half of a 95 % interval, s; None where too little has run to say."""
 
 
-def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
-    """Return how long the rest may take with as many trials at once as run now; None where nothing tells.
+def estimate_left(scope: Scope, rows: Sequence[Row], *, at_once: int | None = None) -> Left | None:
+    """Return how long the rest may take; None where nothing tells.
 
     An epoch of a cell takes what its epochs took so far, one of a cell that has trained none what the others' took on
     average. The interval is that of those means, from the spread of trials within a cell and of cells: it knows nothing
     of nodes that come and go.
+
+    Args:
+        scope: what the run is to do.
+        rows: of `trials`.
+        at_once: trials that run at once; None: as many as run now.
     """
     running = [row for row in rows if row["state"] == "running"]
+    at_once = len(running) if at_once is None else at_once
     left, speeds = _epochs_left(scope, rows), _epoch_seconds(rows)
-    if not running or not speeds:
+    if at_once < 1 or not speeds:
         return None
     means = {cell: statistics.fmean(values) for cell, values in speeds.items()}
     overall = statistics.fmean(means.values())
@@ -314,9 +332,9 @@ def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
             is_known = is_known and not epochs
         else:
             variance += (epochs * spread) ** 2
-    longest = max((row["epochs_budget"] - row["epochs_run"]) * means.get(cell_of(row), overall) for row in running)
-    plus_minus = _NORMAL_95 * math.sqrt(variance) / len(running) if is_known else None
-    return Left(seconds=max(work / len(running), longest), plus_minus=plus_minus)
+    own = ((row["epochs_budget"] - row["epochs_run"]) * means.get(cell_of(row), overall) for row in running)
+    plus_minus = _NORMAL_95 * math.sqrt(variance) / at_once if is_known else None
+    return Left(seconds=max(work / at_once, *own, 0.0), plus_minus=plus_minus)
 
 
 def _epoch_seconds(rows: Iterable[Row]) -> dict[str, list[float]]:
@@ -350,16 +368,16 @@ def duration(seconds: float, like: float | None = None) -> str:
     return f"{seconds:.0f} s" if unit < 2 else f"{minutes:.0f} min" if unit < 120 else f"{minutes / 60:.1f} h"
 
 
-def left_in_words(scope: Scope, left: Left | None) -> str:
-    """Return what is left with its uncertainty, such as `10 min to 14 min left`; empty where nothing tells."""
+def eta_in_words(scope: Scope, left: Left | None) -> str:
+    """Return how long the rest may take, such as `ETA 10 to 14 min`; empty where nothing tells."""
     if left is None:
         return ""
-    most = "at most " if scope.may_stop else ""
+    less = ", less if trials stop early" if scope.may_stop else ""
     if left.plus_minus is None:
-        return f"{most}about {duration(left.seconds)} left"
+        return f"ETA about {duration(left.seconds)}{less}"
     most_s = left.seconds + left.plus_minus
     low, high = duration(max(0.0, left.seconds - left.plus_minus), most_s), duration(most_s)
-    return f"{most}{low} left" if low == high else f"{most}{low} to {high} left"
+    return f"ETA {high if low == high else f'{low.split()[0]} to {high}'}{less}"
 
 
 def progress_line(scope: Scope, rows: Sequence[Row]) -> str:
@@ -370,5 +388,5 @@ def progress_line(scope: Scope, rows: Sequence[Row]) -> str:
     speed = epochs_per_s(rows)
     if speed:
         parts.append(f"{speed:.3g} epochs/s")
-    words = left_in_words(scope, estimate_left(scope, rows))
+    words = eta_in_words(scope, estimate_left(scope, rows))
     return ", ".join([*parts, words] if words else parts)

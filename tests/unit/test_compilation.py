@@ -184,9 +184,10 @@ def test_a_network_of_the_users_own_code_is_compiled_on_demand_alone() -> None:
 
     trial = replace(TRIAL, variant="branching", compiled="auto")
     assert attempt(trial) == attempt(trial, replace(COMPILED, compiled=False))
-    # Not "leave --compiled yes out", which --resume refuses.
+    # Not "leave --set compiled=yes out", which --resume refuses.
     with pytest.raises(
-        ValueError, match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --compiled no\.$"
+        ValueError,
+        match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --set compiled=no\.$",
     ):
         attempt(replace(trial, compiled="yes"))
 

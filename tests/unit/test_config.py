@@ -73,7 +73,7 @@ def test_the_strengths_of_the_augmentation_heavy_refuse(name: str, value: Any, m
 def test_heavy_augmentation_of_whitened_images_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^preprocessing must be standardise for the augmentation heavy") as caught:
         trial(augmentation="heavy")
-    assert str(caught.value).endswith("act on pixels, got 'gcn-zca'; add --preprocessing standardise.")
+    assert str(caught.value).endswith("act on pixels, got 'gcn-zca'; add --set preprocessing=standardise.")
     assert trial(augmentation="heavy", preprocessing="standardise").cell == "shapes/heavy/all-cnn-c"
 
 

@@ -10,6 +10,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from sweep.execution.recorder import Recorder
+from sweep.monitor.background import in_background
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
@@ -71,7 +72,7 @@ class Bench:
         self.store = Store(str(folder))
         self.interrupted = False
         self.recorder = Recorder(
-            self.store, recorded=recorded, is_interrupted=lambda: self.interrupted, on_change=self.metrics.update
+            self.store, STUDY, recorded=recorded, is_interrupted=lambda: self.interrupted, on_change=self.metrics.update
         )
 
     def start(self, trial: StandIn) -> None:
@@ -321,7 +322,7 @@ def test_the_thread_that_refreshes_ends_with_its_context(tmp_path: Path, monkeyp
     bench = Bench(tmp_path)
     refreshed = threading.Event()
     monkeypatch.setattr(bench.metrics, "refresh", refreshed.set)
-    with bench.metrics.kept_shown():
+    with in_background(bench.metrics.keep_shown, "metrics"):
         assert refreshed.wait(60)
     assert "metrics" not in {thread.name for thread in threading.enumerate()}
 
