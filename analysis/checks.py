@@ -150,6 +150,8 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
     """
     mixed = []
     for name in ("device", "node", "precision", "memory_format", "compiled"):
+        if name in evidence.study.searched:
+            continue
         counts = Counter(row[name] for row in evidence.trials if row[name] is not None)
         if len(counts) > 1:
             each = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))

@@ -167,7 +167,7 @@ class RunDocument:
 def _by_name(kind: type, plain: object, name: str) -> dict[str, Any]:
     if not isinstance(plain, Mapping):
         raise ValueError(f"{name} must be values by name, got {quote(plain)}.")
-    return {str(key): from_plain(kind, value, name) for key, value in plain.items()}
+    return {str(key): from_plain(kind, value, f"{name}.{key}") for key, value in plain.items()}
 
 
 def _read_json(raw: bytes, path: str) -> Any:
