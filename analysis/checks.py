@@ -48,7 +48,7 @@ def best_at_the_edge(evidence: Evidence) -> Iterator[Finding]:
     """F1: the best value of a hyperparameter is at an end of those searched; one beyond may be better.
 
     The end of listed numbers is the outermost one; that of a range is its outer tenth, of its logarithm where it is
-    searched by that. 0 has nothing below it.
+    searched by that. Listed texts and truths have no ends, and nothing lies below 0.
     """
     for name in evidence.study.searched:
         found = [_end_of(result, name, evidence.study.space_of(result.variant)) for result in evidence.results]
@@ -80,7 +80,7 @@ def all_diverged(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             about=evidence.names(found),
             text="every trial diverged, which says something of the recipe and nothing of the variant.",
-            advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=no.",
+            advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=false.",
         )
 
 
@@ -150,6 +150,8 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
     """
     mixed = []
     for name in ("device", "node", "precision", "memory_format", "compiled"):
+        if name in evidence.study.searched:
+            continue
         counts = Counter(row[name] for row in evidence.trials if row[name] is not None)
         if len(counts) > 1:
             each = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
@@ -158,7 +160,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             about="the run",
             text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
-            advice="compare trials of one kind of machine; set precision, memory_format and compiled by --set.",
+            advice="compare trials of one kind of machine; set --precision, --memory-format and --compiled.",
         )
     executions = evidence.document.executions
     commits = list(dict.fromkeys(str(execution.code.commit)[:12] for execution in executions))
@@ -298,7 +300,7 @@ def dead_classes(evidence: Evidence) -> Iterator[Finding]:
                 about=evidence.names([result]),
                 text=f"{max(counts)} of {classes} classes have the same output for every image{seeds}, so that the "
                 "error says more of the class layer than of the architecture.",
-                advice="try another learning rate or initialisation, or --no-class-relu.",
+                advice="try another learning rate or initialisation, or --set class_relu=false.",
             )
 
 
@@ -344,9 +346,9 @@ def _end_of(result: VariantResult, name: str, space: Space) -> str | None:
     if dimension is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     numbers = [end for end in dimension.ends if isinstance(end, int | float) and not isinstance(end, bool)]
-    low, high = min(numbers), max(numbers)
-    if low == high:
+    if len(numbers) < 2:
         return None
+    low, high = min(numbers), max(numbers)
     if isinstance(dimension, Choice):
         low_edge, high_edge = float(low), float(high)
     elif isinstance(dimension, LogUniform):
@@ -356,7 +358,7 @@ def _end_of(result: VariantResult, name: str, space: Space) -> str | None:
         low_edge, high_edge = low + EDGE * (high - low), high - EDGE * (high - low)
     if value >= high_edge:
         return "upper"
-    return "lower" if value <= low_edge and value else None
+    return "lower" if value <= low_edge and low else None
 
 
 def _same(trial: Trial, other: Trial) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final, get_args
 
-from search_spaces import Dimension
+from search_spaces import Dimension, Scalar
 from sweep.study.study import Study
 
 PAPER = "Springenberg et al. 2015, arXiv 1412.6806v3"
@@ -202,15 +202,17 @@ def settings_of(entry: Published) -> dict[str, Any]:
     return other.get(entry.variant or "", PAPER_SETTINGS)
 
 
-def differences(study: Study, train_images: int, settings: Mapping[str, Any] = PAPER_SETTINGS) -> list[str]:
-    """Return in words where a run's recipe differs from the paper's: `epochs 4 (paper: 350)`.
+def differences(study: Study, variant: str, train_images: int, settings: Mapping[str, Any]) -> list[str]:
+    """Return in words where a variant's recipe differs from the paper's: `epochs 4 (paper: 350)`.
 
     Args:
         study: the run's.
+        variant: one of the study's.
         train_images: number of training images.
         settings: what the paper states of its recipe.
     """
-    ours = {name: _value(setting) for name, setting in study.settings().items()}
+    # A variant may search what no other does.
+    ours = {name: _value(setting) for name, setting in {**study.settings(), **study.space_of(variant)}.items()}
     rates = ours["lr"]
     ours |= {"learning_rates": rates if isinstance(rates, set | str) else {rates}, "training images": train_images}
     pairs = [(name, ours[name], theirs) for name, theirs in settings.items()]
@@ -229,13 +231,18 @@ def _value(setting: Any) -> Any:
     return set(listed) if len(listed) > 1 else listed[0]
 
 
+def _rank(value: Scalar) -> tuple[bool, bool, Any]:
+    """Return the place of a value among others: Python compares no text, number or None with each other."""
+    return (value is not None, isinstance(value, str), value if isinstance(value, str) else value or 0)
+
+
 def _plain(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, set | list):
-        return "/".join(_plain(item) for item in (sorted(value, reverse=True) if isinstance(value, set) else value))
+        return "/".join(map(_plain, sorted(value, key=_rank, reverse=True) if isinstance(value, set) else value))
     if isinstance(value, float):
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -106,7 +106,7 @@ def _comparable(name: str, evidence: Evidence) -> tuple[dict[Cell, Reproduced], 
         if entry is None:
             continue
         settings = {name: value for name, value in settings_of(entry).items() if name != "learning_rates"}
-        different = differences(evidence.study, data[result.dataset].train_images, settings)
+        different = differences(evidence.study, result.variant, data[result.dataset].train_images, settings)
         if different:
             reasons.setdefault(", ".join(different), []).append(_name(entry))
         elif result.error is not None:

@@ -8,7 +8,15 @@ from analysis.checks import findings
 from analysis.formats import MISSING, SEPARATOR, Mark, Row
 from analysis.results import By, VariantResult
 from analysis.run_data import Evidence
-from analysis.tables import PLUS_MINUS, error_heading, marks_of, notes, table_rows
+from analysis.tables import (
+    PLUS_MINUS,
+    error_heading,
+    headings_of,
+    marks_of,
+    notes,
+    searched_beside_the_rate,
+    table_rows,
+)
 
 _KEYS = ("dataset", "augmentation", "variant")
 
@@ -74,9 +82,11 @@ def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
 
 def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:
     """Return the headings of one run that stand beside another's."""
-    rows = table_rows(evidence.results_by(by), evidence.document, by)
+    results = evidence.results_by(by)
+    rows = table_rows(results, evidence.document, by)
     wanted = [error_heading(evidence.study.protocol, by), PLUS_MINUS, "seeds"]
     wanted += [] if by == "seed" else ["validation %"]
     wanted += ["learning rate"] if by == "variant" else []
+    wanted += headings_of(searched_beside_the_rate(results)).values()
     wanted += [] if generated else ["paper %"]
     return [heading for heading in wanted if rows and heading in rows[0]]

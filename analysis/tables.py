@@ -1,12 +1,12 @@
 """The comparison table of a run: rows of text, what stands out in them, and remarks."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 from analysis.comparison import Comparison
 from analysis.formats import MISSING, TIE, Mark, Marks, Row
 from analysis.inference import binomial_standard_error, welch
-from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
+from analysis.published import OURS, PUBLISHED, Published, differences, published_error, settings_of
 from analysis.results import COUNTED_STATES, By, VariantResult
 from analysis.run_data import Evidence
 from search_spaces import Scalar
@@ -33,6 +33,7 @@ NO_TEST_ERROR = (
 )
 """In place of `ERRORS_ARE` where a run confirms nothing."""
 
+LARGE = OURS["Large ALL-CNN"]
 LARGE_NOTE = (
     "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch size, weight "
     "decay, preprocessing and the strengths of the augmentation are the study's own."
@@ -49,7 +50,7 @@ def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By =
     """
     several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
     several_seeds = any(result.num_seeds > 1 for result in results)
-    searched = searched_beside_the_rate(results)
+    searched = headings_of(searched_beside_the_rate(results))
     published = published_of(results, document)
     rows = []
     for result, paper in zip(results, published, strict=True):
@@ -65,8 +66,8 @@ def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By =
         if document.study.protocol == "holdout":
             row["validation %"] = _percent(result.validation_error)
         row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
-        for name in searched:
-            row[label(name)] = in_words(result.params[name]) if name in result.params else MISSING
+        for name, heading in searched.items():
+            row[heading] = in_words(result.params[name]) if name in result.params else MISSING
         row["epochs"] = str(result.epochs)
         row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
         if any(published) and by == "variant":
@@ -87,6 +88,25 @@ def searched_beside_the_rate(results: Sequence[VariantResult]) -> list[str]:
         for name, values in result.tried.items():
             tried.setdefault(name, set()).update(values)
     return [name for name in sorted(tried) if name != "lr" and len(tried[name]) > 1]
+
+
+_TAKEN = frozenset(
+    {"data set", "augmentation", "variant", "seed", "sd", "seeds", "learning rate", "epochs", "parameters"}
+    | {"unfinished", "trial", "phase", "state", "reason", "seconds", *COUNTED_STATES}
+)
+"""Headings of tables of results and of trials."""
+
+
+def headings_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the heading of each hyperparameter by its name.
+
+    An option of a variant's own stands under its whole name, `options.dropout`, where another column has the short one.
+    """
+    short = Counter(map(label, names))
+    return {
+        name: name if "." in name and (label(name) in _TAKEN or short[label(name)] > 1) else label(name)
+        for name in names
+    }
 
 
 def error_heading(protocol: str, by: By) -> str:
@@ -292,19 +312,18 @@ def published_of(results: Sequence[VariantResult], document: RunDocument) -> lis
 
 
 def _comparability(published: Sequence[Published], study: Study, train_images: int) -> list[str]:
-    recipes: list[Mapping[str, Any]] = []
-    for entry in published:
-        if settings_of(entry) not in recipes:
-            recipes.append(settings_of(entry))
+    """Return why variants are not comparable with the paper's: one sentence for those that differ alike."""
+    settings = {entry.variant or "": settings_of(entry) for entry in published}
+    variants: dict[tuple[str, ...], list[str]] = {}
+    for variant, theirs in settings.items():
+        variants.setdefault(tuple(differences(study, variant, train_images, theirs)), []).append(variant)
     found = []
-    for settings in recipes:
-        number = "number of large-all-cnn" if settings is LARGE_SETTINGS else "numbers"
-        different = differences(study, train_images, settings)
+    for different, names in variants.items():
+        are_all = len(names) == len(settings) and LARGE not in names
+        whose = "numbers" if are_all else f"{'number' if len(names) == 1 else 'numbers'} of {', '.join(names)}"
         if different:
-            found.append(f"Not comparable with the paper's {number}: {', '.join(different)}.")
-        if settings is LARGE_SETTINGS:
-            found.append(LARGE_NOTE)
-    return found
+            found.append(f"Not comparable with the paper's {whose}: {', '.join(different)}.")
+    return [*found, *([LARGE_NOTE] if LARGE in settings else [])]
 
 
 def _seeds(number: int) -> str:

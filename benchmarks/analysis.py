@@ -23,14 +23,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from benchmarks import claims
 from benchmarks.claims import Claim
 from search_spaces import LogUniform, Space
 from sweep.record.document import Code, Data, Execution, Hardware, PlacementOptions, RunDocument
 from sweep.record.params import write_params
-from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.schema import EpochRow, TrialRow
 from sweep.record.store import Store
 from sweep.study.catalog import cifar10
 
@@ -71,36 +70,9 @@ Measured = tuple[float, float]
 def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str, float]:
     """Write a record, and beside it Tune's files of the same trials; return each variant's lowest last error."""
     draws, store = random.Random(0), Store(location)  # noqa: S311 - numbers to show, no secret
-    study = replace(
-        cifar10(),
-        protocol="paper",
-        search="random",
-        trials_per_cell=trials // len(VARIANTS),
-        space=Space(lr=LogUniform(1e-3, 1)),
-        base=replace(cifar10().base, epochs=epochs),
-    )
-    images = Data(checksum="0123abcd", train_images=50_000, test_images=10_000, num_classes=10, generated=True)
-    began = Execution(
-        created="2026-01-02T03:04:05+00:00",
-        command=("python", "-m", "benchmarks.analysis"),
-        code=Code(commit="c0ffee", altered=False),
-        packages={},
-        hardware=Hardware(cpus=2, gpus=0, gpu=None, machine="x86_64", system="linux"),
-    )
-    placement = PlacementOptions(workers_per_trial=None, gpus_per_trial=None, max_concurrent=None)
-    store.write_run(
-        RunDocument(
-            study=study,
-            planned_trials=trials,
-            placement=placement,
-            workers=0,
-            plugins=(),
-            data={"cifar10": images},
-            executions=(began,),
-        )
-    )
-    rows: list[dict[str, Any]] = []
-    part: list[dict[str, Any]] = []
+    store.write_run(_document(trials, epochs))
+    rows: list[TrialRow] = []
+    part: list[EpochRow] = []
     lowest = dict.fromkeys(VARIANTS, 1.0)
     for number in range(trials):
         variant, lr = VARIANTS[number % len(VARIANTS)], 10 ** draws.uniform(-3, 0)
@@ -224,8 +196,40 @@ def _growth(what: str, every: dict[int, dict[str, list[Measured]]]) -> list[Clai
     return [Claim(name=name, values=ratios, unit="x", target=1.2, at_least=False)]
 
 
-def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str, Any]:
-    return dict.fromkeys(TRIALS.names) | {
+def _document(trials: int, epochs: int) -> RunDocument:
+    study = replace(
+        cifar10(),
+        base=replace(cifar10().base, epochs=epochs),
+        protocol="paper",
+        search="random",
+        trials_per_cell=max(1, trials // len(VARIANTS)),
+        space=Space(lr=LogUniform(1e-3, 1)),
+    )
+    return RunDocument(
+        study=study,
+        planned_trials=trials,
+        placement=PlacementOptions(workers_per_trial=None, gpus_per_trial=None, max_concurrent=None),
+        workers=0,
+        plugins=(),
+        data={
+            "cifar10": Data(
+                checksum="0123abcd", train_images=50_000, test_images=10_000, num_classes=10, generated=True
+            )
+        },
+        executions=(
+            Execution(
+                created="2026-01-02T03:04:05+00:00",
+                command=("python", "-m", "benchmarks.analysis"),
+                code=Code(commit="c0ffee", altered=False),
+                packages={},
+                hardware=Hardware(cpus=2, gpus=0, gpu=None, machine="x86_64", system="linux"),
+            ),
+        ),
+    )
+
+
+def _trial(name: str, variant: str, lr: float, errors: list[float]) -> TrialRow:
+    return {
         "trial_id": name,
         "phase": "search",
         "dataset": "cifar10",
@@ -238,7 +242,10 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
         "state": "completed",
         "epochs_run": len(errors),
         "epochs_budget": len(errors),
+        "val_error": None,
         "test_error": errors[-1],
+        "test_top5_error": None,
+        "dead_classes": None,
         "duration_s": 1_000.0,
         "train_s": 900.0,
         "images_per_s": 20_000.0,
@@ -246,8 +253,9 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
         "device": "GPU",
         "precision": "bfloat16",
         "memory_format": "channels_last",
-        "compiled": False,
+        "compiled": None,
         "reason": "",
+        "fault": None,
         "isolated": False,
         "preemptions": 0,
         "retries": 0,
@@ -255,14 +263,18 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
     }
 
 
-def _epoch(name: str, epoch: int, lr: float, error: float) -> dict[str, Any]:
-    return dict.fromkeys(EPOCHS.names) | {
+def _epoch(name: str, epoch: int, lr: float, error: float) -> EpochRow:
+    return {
         "trial_id": name,
         "epoch": epoch,
         "lr": lr,
         "train_loss": 2 * error,
         "train_error": 0.9 * error,
+        "val_error": None,
         "test_error": error,
+        "test_top5_error": None,
+        "averaged_error": None,
+        "dead_classes": None,
         "train_images": 50_000,
         "val_images": 0,
         "test_images": 10_000,

@@ -13,8 +13,8 @@ from sweep.record.store import Store
 from sweep.study.catalog import cifar10
 from tests.standings import data, execution, run_document
 
-SCRIPT = "<img src=x onerror=document.title='run by a name'>"
-"""What a name may not become."""
+SCRIPT = """<img src=x onerror="document['title']='run by a name'">"""
+"""What a name may not become. Without a dot, after which a variant names a recipe."""
 
 
 def trial(number: int, **values: Any) -> Any:

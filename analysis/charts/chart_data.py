@@ -13,7 +13,8 @@ from analysis.comparison import compare
 from analysis.published import differences, settings_of
 from analysis.results import COUNTED_STATES, Trial, VariantResult
 from analysis.run_data import Evidence, evidence_of, read_record
-from analysis.tables import published_of, searched_beside_the_rate
+from analysis.tables import headings_of, published_of, searched_beside_the_rate
+from sweep.record.params import names_in
 from sweep.record.selection import criterion_column
 from sweep.record.store import Store
 from sweep.study.study import Study
@@ -144,7 +145,7 @@ class Series:
         for result, entry in zip(results, published_of(results, document), strict=True):
             if entry:
                 images = document.data[result.dataset].train_images
-                found += differences(self.study, images, settings_of(entry))
+                found += differences(self.study, result.variant, images, settings_of(entry))
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -170,6 +171,12 @@ class Series:
         results = self.evidence.results
         rates = {value for result in results for value in result.tried.get("lr", ())}
         return [*(["lr"] if len(rates) > 1 else []), *searched_beside_the_rate(results)]
+
+    @cached_property
+    def headings(self) -> dict[str, str]:
+        """The heading of each hyperparameter that a trial has, by its name; the learning rate's comes first."""
+        names = names_in(trial["params"] for trial in self.evidence.trials)
+        return headings_of(["lr", *(name for name in names if name != "lr")])
 
     def error_of(self, trial: Trial) -> float | None:
         """Return the error that a choice looks at, after the trial's last epoch."""

@@ -23,9 +23,10 @@ from analysis.charts.canvas import (
     legend_below,
 )
 from analysis.charts.chart_data import Line, Panel, Series
+from analysis.tables import headings_of
 from search_spaces import Scalar
 from search_spaces.dimensions import in_words
-from sweep.record.params import label, read_params
+from sweep.record.params import read_params
 
 MOST_PANELS = 24
 """Cells that one picture of learning curves shows."""
@@ -173,7 +174,7 @@ def parallel_chart(series: Series) -> Chart | None:
                     textcoords="offset points",
                     va="center",
                 )
-        axes.set_xticks(range(len(scales)), [*(label(name) for name in names), f"{series.criterion}, %"])
+        axes.set_xticks(range(len(scales)), [*headings_of(names).values(), f"{series.criterion}, %"])
         axes.set_yticks([])
         axes.margins(x=0.08)
         for spine in axes.spines.values():

@@ -14,7 +14,7 @@ from analysis.results import COUNTED_STATES, Trial
 from analysis.tables import marks_of, notes, table_rows
 from search_spaces.dimensions import in_words
 from sweep.record.document import Execution, RunDocument
-from sweep.record.params import label, read_params
+from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
 
 _MOST_POINTS_LISTED = 100
@@ -106,7 +106,7 @@ def _failures(series: Series) -> list[Row]:
             "trial": trial["trial_id"],
             "variant": trial["variant"],
             "state": trial["state"],
-            **_configuration(trial),
+            **_configuration(series, trial),
             "seed": str(trial["seed"]),
             "epochs": str(trial["epochs_run"] or 0),
             "reason": trial["reason"] or MISSING,
@@ -177,7 +177,7 @@ def _trial_row(series: Series, trial: Trial) -> Row:
         **place,
         "variant": trial["variant"],
         "phase": trial["phase"],
-        **_configuration(trial),
+        **_configuration(series, trial),
         "seed": str(trial["seed"]),
         "state": trial["state"],
         "epochs": f"{trial['epochs_run'] or 0}/{trial['epochs_budget']}",
@@ -188,9 +188,10 @@ def _trial_row(series: Series, trial: Trial) -> Row:
     }
 
 
-def _configuration(trial: Trial) -> Row:
+def _configuration(series: Series, trial: Trial) -> Row:
     params = {"lr": trial["lr"], **read_params(trial["params"])}
-    return {label(name): in_words(value) for name, value in params.items()}
+    # A trial may lack a hyperparameter that another has, and all rows have the same columns.
+    return {heading: in_words(params[name]) if name in params else MISSING for name, heading in series.headings.items()}
 
 
 def provenance(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, str]]:

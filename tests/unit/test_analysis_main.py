@@ -1,57 +1,40 @@
 import csv
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis.__main__ import main
-from sweep.record.schema import EPOCHS, SCHEMA_VERSION, TRIALS
+from sweep.record.schema import EPOCHS, SCHEMA_VERSION
 from sweep.record.store import Store
-from sweep.study.catalog import STUDIES
+from sweep.study.catalog import quickstart
+from tests import reported
 from tests.looked_at import make_run, write_rows
-from tests.standings import EXECUTION
+from tests.standings import data, run_document
 
 
-def trial(number: int, **values: Any) -> dict[str, Any]:
-    return (
-        dict.fromkeys(TRIALS.names)
-        | {
-            "trial_id": f"t{number}",
-            "phase": "search",
-            "dataset": "shapes",
-            "augmentation": "none",
-            "variant": "all-cnn-c",
-            "lr": 0.01,
-            "seed": 0,
-            "state": "completed",
-            "epochs_run": 5,
-            "epochs_budget": 5,
-            "test_error": 0.25,
-            "num_parameters": 10,
-        }
-        | values
-    )
+def trial(number: int, **values: Any) -> Any:
+    usual = {"dataset": "shapes", "variant": "all-cnn-c", "lr": 0.01, "trial_id": f"t{number}"}
+    ended = {"epochs_run": 5, "epochs_budget": 5, "test_error": 0.25, "num_parameters": 10}
+    return reported.trial(number, **usual | ended | values)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Store:
     store = Store(str(tmp_path / "runs" / "first"))
-    store.write_study(
-        {
-            "study": STUDIES["quickstart"]().to_dict() | {"protocol": "paper"},
-            "data": {
-                "shapes": {
-                    **{"checksum": "0", "train_images": 4000, "test_images": 2000, "num_classes": 10},
-                    "generated": True,
-                }
-            },
-            "planned_trials": 8,
-            **EXECUTION,
-        }
-    )
+    shapes = data(train_images=4000, test_images=2000, generated=True)
+    store.write_run(run_document(replace(quickstart(), protocol="paper"), {"shapes": shapes}, planned_trials=8))
     write_rows(store, [trial(0), trial(1, lr=0.02, test_error=0.5), trial(2, variant="model-c", state="running")])
     return store
+
+
+def rewrite(run: Store, **changes: Any) -> None:
+    """Change what study.json holds, as a damaged or foreign one would."""
+    file = Path(run.location) / "study.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def test_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,9 +52,10 @@ def test_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.splitlines()[-1] == remarks[-1]
 
 
-def seeds(variant: str, *errors: float, first: int = 0) -> list[dict[str, Any]]:
+def seeds(variant: str, *errors: float, first: int = 0, **values: Any) -> list[Any]:
     return [
-        trial(first + seed, variant=variant, seed=seed, test_error=error) for seed, error in enumerate(errors, start=1)
+        trial(first + seed, variant=variant, seed=seed, test_error=error, **values)
+        for seed, error in enumerate(errors, start=1)
     ]
 
 
@@ -107,11 +91,10 @@ def test_a_stopped_trial_is_looked_at_by_its_epochs(run: Store, capsys: pytest.C
 
 
 def test_table_under_holdout(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    document = run.read_study()
-    document["study"] |= {"protocol": "holdout", "seeds": 3, "confirm_top": 1}
-    run.write_study(document)
+    document = run.read_run()
+    run.write_run(replace(document, study=replace(document.study, protocol="holdout", seeds=3)))
     searched = [trial(n, lr=lr, test_error=None, val_error=error) for n, lr, error in ((0, 0.01, 0.3), (1, 0.005, 0.2))]
-    confirmed = [row | {"phase": "confirm", "lr": 0.005} for row in seeds("all-cnn-c", 0.2, 0.22, 0.24, first=10)]
+    confirmed = seeds("all-cnn-c", 0.2, 0.22, 0.24, first=10, phase="confirm", lr=0.005)
     write_rows(run, [*searched, *confirmed])
     assert main(["table", run.location, "--format", "csv"]) == 0
     (row,) = [row for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["variant"] == "all-cnn-c"]
@@ -194,7 +177,7 @@ def test_a_run_without_trials_has_a_table_of_dashes(run: Store, capsys: pytest.C
     (Path(run.location) / "epochs/part-00000000.parquet").unlink()
     assert main(["table", run.location, "--format", "csv"]) == 0
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["variant"] for row in read] == list(STUDIES["quickstart"]().variants)
+    assert [row["variant"] for row in read] == list(quickstart().variants)
     assert {row["best error %"] for row in read} == {""}
 
 
@@ -310,7 +293,7 @@ def test_a_part_that_is_gone_is_no_silent_gap(run: Store, capsys: pytest.Capture
 
 
 def test_a_record_of_a_newer_version_is_refused(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    run.write_study(run.read_study() | {"schema_version": SCHEMA_VERSION + 1})
+    rewrite(run, schema_version=SCHEMA_VERSION + 1)
     assert main(["table", run.location]) == 2
     said = capsys.readouterr().err
     assert f"must hold a record of version {SCHEMA_VERSION}, got {SCHEMA_VERSION + 1}; read it with" in said
@@ -320,16 +303,16 @@ def test_a_record_of_a_newer_version_is_refused(run: Store, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"study": 5}, "study.json must hold study, got a file without it."),
-        ({"planned_trials": True}, "got something else at planned_trials"),
-        ({"data": {}}, "study.json must describe the data of each data set, got none of 'shapes'."),
-        ({"data": {"shapes": {"generated": "yes"}}}, "got something else at data.shapes"),
+        ({"study": 5}, "something else (A study must be made of values by name, got 5.)"),
+        ({"planned_trials": True}, "something else (planned_trials must be a whole number at least 0"),
+        ({"data": {}}, "data must describe each data set, got none of 'shapes'."),
+        ({"data": {"shapes": {"generated": "yes"}}}, "something else (data.shapes must hold checksum, got none.)"),
     ],
 )
 def test_a_study_of_which_no_table_can_be_made_is_one_line(
     run: Store, capsys: pytest.CaptureFixture[str], change: dict[str, Any], text: str
 ) -> None:
-    run.write_study(run.read_study() | change)
+    rewrite(run, **change)
     assert main(["table", run.location]) == 2
     said = capsys.readouterr()
     assert said.out == ""

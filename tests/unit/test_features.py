@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,9 +139,8 @@ def test_the_best_network_of_either_kind_is_compared(run: Store) -> None:
 def test_a_leaky_network_has_plain_pages_and_no_comparison(run: Store) -> None:
     trial = config("large-all-cnn", canvas=126)
     save(run, "leaky", trial)
-    study = run.read_study()
-    study["study"]["variants"] = ["large-all-cnn"]
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, study=replace(document.study, variants=("large-all-cnn",))))
     run.write_trials([row("leaky", trial)])
     request = {"layers": ("conv1",), "images": 2, "filters": 1, "patches": 2}
     assert list(dict(draw_features(load_subjects(run), Request(method="plain", **request)))) == [  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from tests.reported import make_run
 
 def test_a_run_as_arrow_and_as_pandas(tmp_path: Path) -> None:
     record = analysis.load(make_run(str(tmp_path / "run")).location)
-    assert record.study["command"][-1] == "a b"
+    assert record.run.executions[0].command[-1] == "a b"
     assert record.trials.num_rows == 12
     assert record.epochs.num_rows == 9 * 10 + 4 + 2
     assert record.decisions.num_rows == 0

@@ -1,6 +1,7 @@
 """Which network of a run is looked at, with which images, and what is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,8 @@ def test_the_chosen_trial_of_each_variant_in_the_studys_order(run: Store) -> Non
 
 
 def test_a_network_that_was_trained_on_all_images_comes_before_one_of_the_search(run: Store) -> None:
-    study = run.read_study()
-    study["study"]["protocol"] = "holdout"
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, study=replace(document.study, protocol="holdout")))
     searched = {"test_error": None, "val_error": 0.3}
     better = config("all-cnn-c", lr=0.02, held_out=0.1)
     second = config("all-cnn-c", lr=0.02, seed=10_001, evaluate_every=None)
@@ -124,9 +124,8 @@ def test_the_images_lie_on_the_networks_canvas(run: Store) -> None:
 
 
 def test_other_data_than_the_runs(run: Store) -> None:
-    study = run.read_study()
-    study["data"]["shapes"]["checksum"] = "0" * 64
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, data={"shapes": replace(document.data["shapes"], checksum="0" * 64)}))
     must = "The data set shapes must be the one that the run was trained on, got one of another checksum; "
     with pytest.raises(ValueError, match=f"^{re.escape(must)}"):
         load_images(load_subjects(run)[0], None, 5)

@@ -60,7 +60,7 @@ def test_the_chosen_trial_and_its_curve(tmp_path: Path) -> None:
 
 def test_a_curve_has_the_epochs_that_were_measured(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    store.write_study(document("model-c"))
+    store.write_run(document("model-c"))
     cut = trial(1, lr=0.1, state="pending", epochs_run=3, test_error=None, reason="interrupted after epoch 3")
     store.write_trials([trial(0, epochs_run=4, test_error=0.2), cut])
     for name, errors in (("t0000", [None, 0.4, None, 0.2]), ("t0001", [None, 0.5, None])):
@@ -91,7 +91,7 @@ def test_a_long_curve_is_thinned_to_points_that_were_measured() -> None:
 @pytest.mark.parametrize("order", [("t0000", "t0001"), ("t0001", "t0000")])
 def test_curves_go_on_from_part_to_part(tmp_path: Path, order: tuple[str, str]) -> None:
     store = Store(str(tmp_path))
-    store.write_study(document("model-c"))
+    store.write_run(document("model-c"))
     store.write_trials([trial(0, epochs_run=3), trial(1, epochs_run=3)])
     first, last = curve(order[0], [0.5, 0.4, 0.3, 0.2]), curve(order[1], [0.9, 0.8, 0.7])
     last[1]["test_error"] = None
