@@ -89,7 +89,7 @@ class Choice(Dimension):
         for value in self.values:
             if not isinstance(value, str | int | float | bool | None):
                 raise ValueError(f"each value must be a number, text, true, false or none, got {quote(value)}.")
-            if isinstance(value, int | float) and not _is_finite(value):
+            if _is_number(value) and not _is_finite(value):
                 raise ValueError(f"each value must be finite, got {quote(value)}.")
         if len(set(map(exact, self.values))) < len(self.values):
             raise ValueError(f"the values must differ from each other, got {', '.join(map(in_words, self.values))}.")
