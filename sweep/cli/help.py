@@ -1,4 +1,4 @@
-"""What `python -m sweep.run --help` prints: a screen of what is used most; `--help-all`: every option and every value."""
+"""What `python -m sweep.run --help` prints, a screen of what is used most, and `--help-all`: all options and values."""
 
 from __future__ import annotations
 

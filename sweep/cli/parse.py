@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import cyclopts
-from cyclopts import Parameter
 
 from sweep.cli.app import misunderstood, new_app
 from sweep.cli.help import HELP, HELP_ALL, Formatter, print_end

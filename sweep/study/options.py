@@ -148,7 +148,7 @@ class RunOptions:
     grid; short for --vary lr=...; the default of such a search: 0.001..0.25."""
     vary: Annotated[Words, SEARCH] = None
     """Search any hyperparameter: NAME=VALUE,VALUE,... or NAME=LOW..HIGH, such as lr=1e-3..0.1, dropout=0,0.1,
-    'momentum=0.8..0.99 if momentum_form=caffe', or model-c:lr=0.01,0.005 for one variant; --help-all lists the names."""
+    'momentum=0.8..0.99 if momentum_form=caffe', or model-c:lr=0.01,0.005 for one variant; --help-all has the names."""
     set: Annotated[Words, SEARCH] = None
     """Give a hyperparameter or a setting one value: NAME=VALUE, such as momentum=0.8, initialisation=he,
     validation=0.2 or confirm_top=2; --help-all lists the names."""

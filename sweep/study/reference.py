@@ -43,9 +43,7 @@ class Value:
 
 
 def sections() -> dict[str, list[Value]]:
-    """Return all values by topic: those of training, of each part of a trial, of the study, and of the options that
-    each registered variant has of its own.
-    """
+    """Return all values by topic: training, each part of a trial, the study, each registered variant's own options."""
     found = {"Training": _values(TrialConfig, (name for name, path in PATHS.items() if path == (name,)))}
     for title, part in (("The paper's networks", "architecture"), ("The augmentation heavy", "heavy")):
         found[title] = _values(PARTS[part], (name for name, path in PATHS.items() if path == (part, name)))
@@ -60,9 +58,9 @@ def page() -> str:
     lines = [
         "# Hyperparameters and settings",
         "",
-        "Written by `scripts/list-hyperparameters` from the classes that define them. `--set NAME=VALUE` gives a value,",
-        "`--vary NAME=VALUES` searches it; a named study has values of its own, which `--dry-run` shows. The options that",
-        "a variant of yours registers are listed by `python -m sweep.run my_study.py --help-all`.",
+        "Written by `scripts/list-hyperparameters` from the classes that define them. `--set NAME=VALUE` sets one,",
+        "`--vary NAME=VALUES` searches it. A named study has values of its own, which `--dry-run` shows. The options",
+        "that a variant of yours registers are listed by `python -m sweep.run my_study.py --help-all`.",
     ]
     for title, values in sections().items():
         lines += ["", f"## {title}", "", "| Name | Value | Default | Meaning |", "| --- | --- | --- | --- |"]
