@@ -96,17 +96,14 @@ def resolve(name: str, known: Collection[str], others: Iterable[str] = ()) -> st
     elsewhere = GIVEN_ELSEWHERE.get(plain)
     if elsewhere is not None:
         raise ValueError(f"{plain} must be given by {elsewhere}, got it as a hyperparameter.")
-    raise ValueError(
-        f"{quote(name)[1:-1]} must be the name of a hyperparameter, got none that is known"
-        f"{near(plain, [*known, *others])}."
-    )
+    raise ValueError(f"There is no hyperparameter {quote(name)}{near(plain, [*known, *others])}")
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return the names that resemble one, as the end of a sentence; empty where none does."""
+    """Return the names that resemble one, as the end of a sentence."""
     by_end = {each.rpartition(".")[2]: each for each in known}
     found = difflib.get_close_matches(name.rpartition(".")[2], by_end, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(by_end[each] for each in found)}" if found else ""
+    return f"; did you mean {' or '.join(by_end[each] for each in found)}?" if found else "."
 
 
 def value_of(config: TrialConfig, name: str) -> Scalar:

@@ -44,7 +44,7 @@ class Recipe:
         if unknown:
             raise ValueError(
                 f"settings of the recipe {self.name} must be values of one trial, got {quote(unknown[0])}"
-                f"{near(unknown[0], known)}."
+                f"{near(unknown[0], known)}"
             )
 
     def applied_to(self, config: TrialConfig) -> TrialConfig:

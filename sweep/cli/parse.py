@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import cyclopts
-from cyclopts import Parameter
 
 from sweep.cli.app import misunderstood, new_app
-from sweep.cli.help import HELP, HELP_ALL, Formatter
-from sweep.study.options import RunOptions
+from sweep.cli.help import HELP, HELP_ALL, Formatter, print_end
+from sweep.study.options import RUN, RunOptions
+from sweep.study.study import SETTINGS
+from trainables.hyperparameters import NOT_SEARCHED, PATHS
 
 
 def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
@@ -17,25 +18,53 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, RunOptions] | None:
     Raises:
         ValueError: the arguments cannot be understood.
     """
-    app = new_app(
-        name="python -m sweep.run",
-        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
-        help=_HELP,
-        help_format="plaintext",
-        help_flags=(*HELP, HELP_ALL),
-        help_formatter=Formatter(everything=HELP_ALL in arguments),
-    )
-    app["--help"].group = "Parameters"
-    app.default(collect)
+    everything = HELP_ALL in arguments
+    if everything:
+        _load_variants([word for word in arguments if word not in (*HELP, HELP_ALL)])
     try:
-        result = app(list(arguments), exit_on_error=False, print_error=False)
+        result = command_line(everything=everything)(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.UnknownOptionError as error:
+        raise ValueError(_as_value(error) or misunderstood(error)) from error
     except cyclopts.CycloptsError as error:
         raise ValueError(misunderstood(error)) from error
+    if result is None:
+        print_end(everything=everything)
     return result  # type: ignore[no-any-return]
 
 
+def _load_variants(arguments: Sequence[str]) -> None:
+    """Run the study's file and the plugins that a command line names: their variants may have options of their own.
+
+    Raises:
+        ValueError: a file cannot be run.
+    """
+    from sweep.study.file import StudyFile
+    from trainables.common.registry import load_plugins
+
+    try:
+        study, options = command_line()(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError:
+        return  # who asks for help may not know yet what to write
+    load_plugins(options.plugins or ())
+    file = StudyFile.named_by(study)
+    if file is not None:
+        file.read()
+
+
+def _as_value(error: cyclopts.UnknownOptionError) -> str | None:
+    """Return how to give the value that was written as an option; None where there is no such value."""
+    option = (error.token.keyword or error.token.value).partition("=")[0]
+    name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+    for value in (name, name.removesuffix("s")):
+        if value in PATHS and value not in NOT_SEARCHED:
+            return f"{option} is no option: write --set {value}=VALUE, or --vary {value}=VALUES to search it."
+        if value in (*PATHS, *SETTINGS):
+            return f"{option} is no option: write --set {value}=VALUE."
+    return None
+
+
 def collect(
-    study: Annotated[str | None, Parameter(group="Parameters")] = None,
+    study: Annotated[str | None, RUN] = None,
     /,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
 ) -> tuple[str | None, RunOptions]:
@@ -50,7 +79,26 @@ def collect(
     return study, options
 
 
-_HELP = """Train every architecture variant of a study at every learning rate, keep the record, print the table.
+def command_line(*, everything: bool = False) -> cyclopts.App:
+    """Return what reads the arguments of `python -m sweep.run`.
+
+    Args:
+        everything: whether its help tells every option, by topic.
+    """
+    app = new_app(
+        name="python -m sweep.run",
+        usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",
+        help=_HELP,
+        help_format="plaintext",
+        help_flags=(*HELP, HELP_ALL),
+        help_formatter=Formatter(everything=everything),
+    )
+    app["--help"].show = False
+    app.default(collect)
+    return app
+
+
+_HELP = """Tune every network of a study, and print the table of their errors.
 
 An option left out is as the study says; --dry-run shows what that is. The variables SWEEP_DATA, SWEEP_OUTPUT,
 SWEEP_CACHE (folder for decoded images) and RAY_ADDRESS are read. Exit status: 0 when every planned trial ended in a

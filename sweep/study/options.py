@@ -102,101 +102,112 @@ _OF_A_TRIAL = ("epochs", "iterations", "train_size", "batch_size", "width", "pre
 """Short forms of `--set`."""
 
 
+def _topic(title: str) -> Parameter:
+    return Parameter(group=cyclopts.Group.create_ordered(title))
+
+
+RUN, COMPARED, SEARCH, ERROR, TRAINING, PLACE = map(
+    _topic,
+    ("The run", "What is compared", "Search", "Which errors are reported", "Training", "Where it runs"),
+)
+"""Topics of the options, in the order in which the help lists them."""
+
+
 @final
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What a user may set. An option left out is as the study says."""
 
-    data: str | None = None
-    """Folder or URI that holds a folder cifar10 or cifar100 of Parquet files, or torchvision's folders; default: the
+    data: Annotated[str | None, RUN] = None
+    """Folder or URI of the data: a folder cifar10 or cifar100 of Parquet files in it, or torchvision's; default: the
     variable SWEEP_DATA, else torchvision's download. The data set shapes is generated and needs none."""
-    output: Annotated[str, Parameter(env_var="SWEEP_OUTPUT", show_env_var=False)] = "runs"
+    output: Annotated[str, Parameter(env_var="SWEEP_OUTPUT", show_env_var=False), RUN] = "runs"
     """Folder or URI that holds runs; default: the variable SWEEP_OUTPUT, else runs."""
-    name: str | None = None
+    name: Annotated[str | None, RUN] = None
     """Name of the run's folder in output; default: the study's name and the time."""
-    resume: Annotated[bool, Parameter(negative=())] = False
+    resume: Annotated[bool, Parameter(negative=()), RUN] = False
     """Go on with the run that output and name say: trials that ended stay, the others go on from their last epoch."""
-    extend: Annotated[bool, Parameter(negative=())] = False
-    """With resume: also run what the study given here has more of than the recorded one: variants, learning-rates,
-    weight-decays, batch-sizes, trials-per-cell, seeds, confirm-top, or epochs; all that was done stays."""
-    dry_run: Annotated[bool, Parameter(negative=())] = False
+    extend: Annotated[bool, Parameter(negative=()), RUN] = False
+    """With resume: also run what the study given here has more of than the recorded one: variants, listed values of a
+    hyperparameter, trials_per_cell, seeds, confirm_top or epochs; all that was done stays."""
+    dry_run: Annotated[bool, Parameter(negative=()), RUN] = False
     """Read the data, print the plan and stop."""
-    plain: Annotated[bool, Parameter(negative=())] = False
+    plain: Annotated[bool, Parameter(negative=()), RUN] = False
     """Print lines in a terminal too, instead of the live grid."""
 
-    datasets: Words = None
+    datasets: Annotated[Words, COMPARED] = None
     """Data sets to train on, separated by spaces: cifar10, cifar100, shapes, imagenet, or your own."""
-    augmentations: Words = None
+    augmentations: Annotated[Words, COMPARED] = None
     """Augmentations to train with, separated by spaces: none, flip-shift, heavy; none, crop-flip for imagenet."""
-    variants: Words = None
+    variants: Annotated[Words, COMPARED] = None
     """Architecture variants to compare, separated by spaces: model-, strided-cnn-, convpool-cnn- or all-cnn- with the
     letter a, b or c, such as all-cnn-c; large-all-cnn; or your own."""
-    learning_rates: Values = None
+    learning_rates: Annotated[Values, SEARCH] = None
     """Learning rates that each variant tries, separated by spaces, or a range LOW..HIGH for a search other than the
     grid; short for --vary lr=...; the default of such a search: 0.001..0.25."""
-    vary: Words = None
+    vary: Annotated[Words, SEARCH] = None
     """Search any hyperparameter: NAME=VALUE,VALUE,... or NAME=LOW..HIGH, such as lr=1e-3..0.1, dropout=0,0.1,
-    'momentum=0.8..0.99 if momentum_form=caffe', or model-c:lr=0.01,0.005 for one variant; --help-names lists them."""
-    set: Words = None
-    """Give any hyperparameter or setting of the study one value: NAME=VALUE, such as momentum=0.8, initialisation=he,
-    validation=0.2 or confirm_top=2; --help-names lists them."""
-    epochs: Whole = None
+    'momentum=0.8..0.99 if momentum_form=caffe', or model-c:lr=0.01,0.005 for one variant; --help-all has the names."""
+    set: Annotated[Words, SEARCH] = None
+    """Give a hyperparameter or a setting one value: NAME=VALUE, such as momentum=0.8, initialisation=he,
+    validation=0.2 or confirm_top=2; --help-all lists the names."""
+    epochs: Annotated[Whole, TRAINING] = None
     """Epochs of each trial; the schedule's drops scale with it."""
-    iterations: Whole = None
+    iterations: Annotated[Whole, TRAINING] = None
     """Steps of each trial on a streamed data set, cut into epochs; default: each epoch is one pass over the images."""
-    train_size: Whole = None
+    train_size: Annotated[Whole, TRAINING] = None
     """Number of training images, the same ones for all trials."""
-    batch_size: Whole = None
+    batch_size: Annotated[Whole, TRAINING] = None
     """Images per step, over all workers of a trial."""
-    precision: Precision | None = None
+    precision: Annotated[Precision | None, TRAINING] = None
     """Arithmetic of the forward pass."""
-    seed: Whole = None
+    seed: Annotated[Whole, ERROR] = None
     """First seed of the trials, and the search's seed."""
-    seeds: Whole = None
-    """Trials that confirm each selected configuration under holdout: 3 by default, 0 to read no test error; under
+    seeds: Annotated[Whole, ERROR] = None
+    """Trials that confirm each selected configuration: under holdout, 3 by default, 0 to read no test error; under
     paper, trials per point of the grid, 1 by default."""
 
-    width: Number = None
+    width: Annotated[Number, TRAINING] = None
     """Factor on every layer's channels."""
 
-    search: str | None = None
+    search: Annotated[str | None, SEARCH] = None
     """How each variant's hyperparameters are chosen: grid, tpe, random, or a sampler of Optuna's by its class name,
     such as CmaEsSampler."""
-    trials_per_cell: Whole = None
-    """Trials of each variant under another search than the grid; default: as many as the study's grid has."""
-    rates_from: str | None = None
+    trials_per_cell: Annotated[Whole, SEARCH] = None
+    """Trials per variant, for any search but the grid; default: as many as the study's grid has."""
+    rates_from: Annotated[str | None, SEARCH] = None
     """Folder or URI of an earlier run: train at the learning rate that it selected for the same variant, and search
     none. The paper trained on CIFAR-100 at CIFAR-10's rate."""
-    warm_start: str | None = None
+    warm_start: Annotated[str | None, SEARCH] = None
     """Folder or URI of an earlier run, whose completed trials the search is told of before its first one."""
-    early_stopping: EarlyStopping | None = None
+    early_stopping: Annotated[EarlyStopping | None, SEARCH] = None
     """How the worse trials of each variant end early. none: all run to their end; halving: trials wait for each other,
     and the better half by averaged weights goes on; asha: each is judged when it comes."""
-    protocol: Protocol | None = None
+    protocol: Annotated[Protocol | None, ERROR] = None
     """holdout: choose on held-out training images, then train the choice again on all with fresh seeds and read each
     test error once; paper: the lowest test error of all trials."""
 
-    only: Words = None
+    only: Annotated[Words, RUN] = None
     """With --resume: run only the trials of these variants now."""
-    retry_failed: Annotated[bool, Parameter(negative=())] = False
+    retry_failed: Annotated[bool, Parameter(negative=()), RUN] = False
     """With --resume: begin failed trials again, after their cause was mended."""
 
-    workers_per_trial: Annotated[int | None, Parameter(converter=_auto_or_whole_number)] = None
+    workers_per_trial: Annotated[int | None, Parameter(converter=_auto_or_whole_number), PLACE] = None
     """Ray Train workers of each trial; default: auto, which trains in the trial's own process where that is enough."""
-    gpus_per_trial: Number = None
+    gpus_per_trial: Annotated[Number, PLACE] = None
     """GPUs of each trial; default: one per worker where there are GPUs. A fraction shares one."""
-    max_concurrent: Whole = None
+    max_concurrent: Annotated[Whole, PLACE] = None
     """Trials at once; default: as many as fit."""
-    address: str | None = None
+    address: Annotated[str | None, PLACE] = None
     """HOST:PORT of a running Ray cluster's head, auto for the one that Ray finds, or local to start Ray here; default:
     the variable RAY_ADDRESS, else the cluster whose head ray up has made of this machine, else Ray is started here."""
-    time_limit: Annotated[float | None, Parameter(converter=_duration)] = None
+    time_limit: Annotated[float | None, Parameter(converter=_duration), PLACE] = None
     """Time that this command may take, such as 90s, 11m or 2h: before it is over trials stop after their epoch, and the
     command ends with status 75; --resume does what is left."""
-    plugins: Words = None
+    plugins: Annotated[Words, RUN] = None
     """Python files that register variants, data sets or studies of your own."""
-    log: Words = None
+    log: Annotated[Words, RUN] = None
     """Other tools that are told of each epoch, separated by spaces: tensorboard, mlflow, wandb."""
 
     @property
@@ -249,6 +260,9 @@ class RunOptions:
         dimensions: dict[tuple[str | None, str], Dimension] = {}
         if self.learning_rates is not None:
             dimensions[None, "lr"] = _rates(self.learning_rates)
+        for name in ("vary", "set"):
+            if getattr(self, name) == ():
+                raise ValueError(f"{name} must be followed by NAME=..., got nothing.")
         for text in self.vary or ():
             variant, name, dimension = parse_dimension(text, variants)
             if (variant, name) in dimensions:

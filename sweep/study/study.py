@@ -157,18 +157,20 @@ class Study:
             condition = dimension.condition
             if condition is not None and not condition.name.startswith(OWN):
                 dimension = dimension.when(resolve(condition.name, known), *condition.values)
-            self._check_dimension(plain, dimension)
             is_own = plain.startswith(OWN) and any(own.values())
-            without = [variant for variant, names in own.items() if is_own and plain not in names]
+            having = [variant for variant, names in own.items() if plain in names]
+            without = [variant for variant in own if is_own and variant not in having]
             if without:
                 raise ValueError(
                     f"{plain} must be an option of every variant that searches it, got {without[0]}, which has none of "
-                    "that name; search it in spaces, by the names of the variants that have it."
+                    f"that name; search it for {having[0]} alone, in spaces or by --vary {having[0]}:{plain}=VALUES."
                 )
+            kinds = [kind_of(plain, OPTIONS[network_of(variant)]) for variant in having] if is_own else []
+            self._check_dimension(plain, dimension, kinds if plain.startswith(OWN) else [kind_of(plain)])
             resolved[plain] = dimension
         return Space(resolved)
 
-    def _check_dimension(self, name: str, dimension: Dimension) -> None:
+    def _check_dimension(self, name: str, dimension: Dimension, kinds: Sequence[object]) -> None:
         if name in NOT_SEARCHED:
             raise ValueError(f"{name} must not be searched, got {dimension}; give it with --set {name}=VALUE.")
         if name in ("epochs", "iterations") and self.early_stopping != "none":
@@ -176,11 +178,14 @@ class Study:
                 f"{name} must not be searched with early stopping, which compares trials after equal epochs, "
                 f"got {dimension}."
             )
-        if name.startswith(OWN):
-            return  # checked with the variant's class, when its cells are made
-        _check_whole(name, dimension, kind_of(name))
-        for value in dimension.ends:
-            check_value(name, value, kind_of(name))
+        for kind in kinds:
+            if isinstance(dimension, Uniform | LogUniform) and is_whole(kind):
+                raise ValueError(
+                    f"{name} must be searched as IntUniform or Choice, since it is a whole number, got {dimension}."
+                )
+            # A variant's own options are checked by their class, when its cells are made.
+            for value in () if name.startswith(OWN) else dimension.ends:
+                check_value(name, value, kind)
 
     def _check_search(self, variant: str, space: Space) -> None:
         if self.search == "grid":
@@ -307,8 +312,6 @@ class Study:
         cell = replace(cell, options=complete_options(network, given))
         own = {name: each for name, each in self.space_of(cell.variant).items() if name.startswith(OWN)}
         for name, dimension in own.items():
-            if network in OPTIONS:
-                _check_whole(name, dimension, kind_of(name, OPTIONS[network]))
             for value in dimension.ends:
                 complete_options(network, with_values(cell, {name: value}).options)
         return cell
@@ -346,11 +349,6 @@ class Study:
             raise ValueError(f"spaces must be spaces by variant, got {quote(plain['spaces'])}.")
         plain["spaces"] = {variant: Space.from_dict(space) for variant, space in plain["spaces"].items()}
         return from_plain(cls, plain, "A study")
-
-
-def _check_whole(name: str, dimension: Dimension, kind: object) -> None:
-    if is_whole(kind) and isinstance(dimension, Uniform | LogUniform):
-        raise ValueError(f"{name} must be listed values or a range of whole numbers, got {dimension}.")
 
 
 def own_names(variant: str) -> list[str]:

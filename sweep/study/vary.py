@@ -1,7 +1,7 @@
 """What `--vary` and `--set` say: a hyperparameter's dimension or value, written on one line."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from search_spaces import Choice, Dimension, IntUniform, LogUniform, Uniform
 from sweep.study.study import SETTINGS, Study, own_names
@@ -39,14 +39,13 @@ def parse_dimension(text: str, variants: Sequence[str]) -> tuple[str | None, str
     meant = [each for each in variants if variant in (None, each, network_of(each))]
     if not meant:
         raise ValueError(f"vary must name a variant that is compared, {', '.join(variants)}, got {variant}.")
+    if (setting := match["name"].replace("-", "_")) in SETTINGS:
+        raise ValueError(f"{setting} must not be searched, got {quote(text)}; give it with --set {setting}=VALUE.")
     name, kind = named(match["name"], meant)
-    try:
-        dimension = _dimension(name, match["values"].strip(), kind)
-        if match["other"]:
-            other, its_kind = named(match["other"], meant)
-            dimension = dimension.when(other, *(parse_value(other, case, its_kind) for case in _split(match["cases"])))
-    except ValueError as error:
-        raise ValueError(f"vary: {one_line(error)}") from error
+    dimension = _dimension(name, match["values"].strip(), kind)
+    if match["other"]:
+        other, its_kind = named(match["other"], meant)
+        dimension = dimension.when(other, *(parse_value(other, case, its_kind) for case in _split(match["cases"])))
     return variant, name, dimension
 
 
@@ -81,6 +80,10 @@ def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> 
         ValueError: there is none of that name.
     """
     names = {name: variant for variant in variants for name in own_names(variant)}
+    if written.startswith(OWN) and not names:
+        raise ValueError(
+            f"{written} must be an option of a variant, got it for {', '.join(variants)}, without options."
+        )
     name = resolve(written, [*PATHS, *names], others)
     return name, kind_of(name, OPTIONS[network_of(names[name])] if name.startswith(OWN) else None)
 
@@ -88,18 +91,28 @@ def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> 
 def _dimension(name: str, values: str, kind: object) -> Dimension:
     match = _RANGE.fullmatch(values)
     if match is None:
-        return Choice(tuple(parse_value(name, value, kind) for value in _split(values)))
+        listed = tuple(parse_value(name, value, kind) for value in _split(values))
+        return _made(name, Choice, listed)
     if not is_number(kind):
         raise ValueError(f"{name} must be listed values, since it is no number, got {quote(values)}.")
     numbers = [match[each] and parse_value(name, match[each], int if is_whole(kind) else float) for each in _BOUNDS]
     low, high, step = numbers
     if match["scale"] == "log" or (match["scale"] is None and step is None and is_logarithmic(kind)):
+        if is_whole(kind):
+            raise ValueError(f"{name} must have a linear range, since it is a whole number, got {quote(values)}.")
         if step is not None:
             raise ValueError(f"{name} must have no step in a logarithmic range, got {quote(values)}.")
-        return LogUniform(low, high)  # type: ignore[arg-type]
+        return _made(name, LogUniform, low, high)
     if is_whole(kind):
-        return IntUniform(low, high, *([step] if step is not None else []))  # type: ignore[arg-type]
-    return Uniform(low, high, step)  # type: ignore[arg-type]
+        return _made(name, IntUniform, low, high, *([step] if step is not None else []))
+    return _made(name, Uniform, low, high, step)
+
+
+def _made(name: str, kind: Callable[..., Dimension], *values: object) -> Dimension:
+    try:
+        return kind(*values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {one_line(error)}") from error
 
 
 _BOUNDS = ("low", "high", "step")

@@ -36,12 +36,12 @@ def configuration(cls: type[T]) -> type[T]:
     check = made.__init__
 
     @wraps(check)
-    def __init__(self: T, *arguments: Any, **values: Any) -> None:  # noqa: N807 - it is one
+    def __init__(self: T, **values: Any) -> None:  # noqa: N807 - it is one
         for name, value in values.items():
             if not _is_unicode(value):
                 raise ValueError(f"{name} must be text, got {quote(value)}.")
         try:
-            check(self, *arguments, **values)
+            check(self, **values)
         except pydantic.ValidationError as error:
             raise ValueError(explain(error, made)) from error
 
