@@ -19,6 +19,7 @@ import sweep.execution.recorder
 from benchmarks import claims
 from benchmarks.claims import Claim
 from search_spaces import LogUniform, Space
+from sweep.execution.listener import Listener
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.record.params import write_params
@@ -91,6 +92,13 @@ def ended(number: int) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS.names) | known
 
 
+class Journaled(Listener):
+    """Passes on what a run's journal takes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.changed, self.flushed = journal.update, journal.flush  # type: ignore[method-assign]
+
+
 def cost(rows: int, epochs: int = EPOCHS, every_s: float = EVERY_S) -> float:
     """Return the driver's seconds for each trial of so many epochs beside `rows` trials that have ended."""
     recorded = {row["trial_id"]: row for row in map(ended, range(rows))}
@@ -98,9 +106,7 @@ def cost(rows: int, epochs: int = EPOCHS, every_s: float = EVERY_S) -> float:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(f"{folder}/{JOURNAL}", STUDY, recorded.values(), [])
         store = Store(folder)
-        recorder = Recorder(
-            store, STUDY, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock
-        )
+        recorder = Recorder(store, STUDY, recorded=recorded, listener=Journaled(journal), clock=clock)
         started = time.perf_counter()
         for number in range(rows, rows + TRIALS):
             trial: Any = Trial(number)

@@ -36,8 +36,10 @@ from tabulate import tabulate
 
 from search_spaces import LogUniform, Space
 from sweep.cluster.connect import connect, ensure_token
+from sweep.execution.listener import Listener
 from sweep.execution.plan import Plan, check_study, place
 from sweep.execution.tune import run_trials
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 from sweep.study.study import MAX_TRIALS, Study
 from trainables.common.validation import one_line
@@ -216,9 +218,10 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
     starts: list[float] = []
     ends: list[float] = []
 
-    def on_end(row: Mapping[str, Any]) -> None:
-        ends.append(time.perf_counter())
-        starts.append(ends[-1] - row["duration_s"])
+    class Timed(Listener):
+        def ended(self, row: TrialRow) -> None:
+            ends.append(time.perf_counter())
+            starts.append(ends[-1] - (row["duration_s"] or 0.0))
 
     trainable = partial(
         sleep_and_compute,
@@ -236,10 +239,7 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
         store,
         recorded={},
         is_interrupted=lambda: False,
-        on_end=on_end,
-        on_loss=lambda _: None,
-        on_wait=lambda *_: None,
-        on_confirm=lambda _: None,
+        listener=Timed(),
         trainable=trainable,
     )
     profiler.disable()

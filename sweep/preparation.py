@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -23,12 +23,11 @@ from sweep.cluster.preflight import check_nodes
 from sweep.cluster.runtime_env import check_output
 from sweep.execution.deadline import Deadline
 from sweep.execution.plan import Plan, check_study, data_location, make_plan, named_study, open_data, place
-from sweep.execution.restart import without_checkpoint
+from sweep.execution.restart import restarted, without_checkpoint
 from sweep.monitor.console import PipeSafeConsole, note, say
 from sweep.monitor.lines import show_notes, show_plan
 from sweep.monitor.trackers import check_logs
 from sweep.record.damage import salvage_record
-from sweep.record.document import RunDocument
 from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, run_location
 from sweep.resume.provenance import changes, describe_resumption, describe_run
@@ -161,7 +160,8 @@ def new_run(request: Request) -> Prepared | Outcome:
     interruption.listen()
     if store.exists():  # another process was faster
         raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
-    _write_document(store, describe_run(plan, request.arguments), options)
+    with _refusing(options):
+        store.write_run(describe_run(plan, request.arguments))
     return _prepared(request, plan, store, {}, interruption, joined)
 
 
@@ -206,7 +206,9 @@ def resume_run(request: Request) -> Prepared | Outcome:
         changed=run.changed,
         planned_trials=planned_trials(study, list(recorded.values())),
     )
-    _write_document(store, document, request.options)
+    with _refusing(request.options):
+        recorded = restarted(store, recorded, request.options.only)
+        store.write_run(document)
     return _prepared(request, plan, store, recorded, interruption, joined)
 
 
@@ -352,9 +354,11 @@ def _check_writable(folder: Path, output: str) -> None:
         raise ValueError(f"output must be a folder that can be written to, got {output!r}.")
 
 
-def _write_document(store: Store, document: RunDocument, options: RunOptions) -> None:
+@contextmanager
+def _refusing(options: RunOptions) -> Iterator[None]:
+    """Take storage that cannot be written for bad input."""
     try:
-        store.write_run(document)
+        yield
     except OSError as error:
         raise ValueError(
             f"output must be where this user can write, got {options.output!r} ({explain_os_error(error)})."

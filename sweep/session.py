@@ -16,9 +16,12 @@ from sweep.cluster.sharing import mps_on_nodes
 from sweep.cluster.tunnel import tunnel_command
 from sweep.execution.plan import Plan
 from sweep.execution.tune import run_trials
+from sweep.monitor.background import in_background
 from sweep.monitor.console import note, say
+from sweep.monitor.followers import Followers
 from sweep.monitor.lines import Progress
-from sweep.monitor.prometheus import run_name
+from sweep.monitor.optuna_journal import open_journal
+from sweep.monitor.prometheus import RunMetrics, run_name
 from sweep.monitor.screen import Look, Trials, shown
 from sweep.monitor.trackers import make_trackers
 from sweep.preparation import Outcome, Prepared, show_table
@@ -39,34 +42,38 @@ def execute(prepared: Prepared) -> Outcome:
     plan, store = prepared.plan, prepared.store
     console = prepared.console
     interruption = prepared.interruption
-    planned = planned_trials(plan.study, list(prepared.recorded.values()))
-    trials = Trials(Scope.of(plan.study, run_name(store.location), planned), prepared.recorded)
-    progress = Progress(trials, console)
+    only = prepared.options.only
+    recorded = prepared.recorded
+    planned = planned_trials(plan.study, list(recorded.values()))
+    trials = Trials(Scope.of(plan.study, run_name(store.location), planned), recorded)
     note(console, "dashboard", plan.cluster.dashboard or "not known")
     if plan.cluster.dashboard and not plan.cluster.is_this_machine:
         note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
     trackers = make_trackers(prepared.options.log or (), store, plan.study, partial(say, console))
+    followers = Followers(
+        trials=trials,
+        progress=Progress(trials, console),
+        metrics=RunMetrics(run_name(store.location), plan.study, planned, recorded),
+        journal=open_journal(store, plan.study, recorded),
+        trackers=trackers,
+        confirm=partial(_begin_confirmation, prepared, trials),
+    )
     try:
         with (
             closing(trackers),
             cluster_watched(partial(_give_up, prepared)),
             _gpus_shared(plan, store, partial(say, console)),
             _shown(prepared, trials),
+            in_background(followers.metrics.keep_shown, "metrics"),
         ):
             rows = run_trials(
                 plan,
                 store,
-                recorded=prepared.recorded,
+                recorded=recorded,
                 is_interrupted=lambda: interruption() or bool(store.lost_to),
-                on_end=progress.trial_ended,
-                on_loss=progress.trial_lost,
-                on_wait=progress.trials_wait,
-                on_confirm=partial(_begin_confirmation, prepared, trials),
-                on_trouble=progress.record_troubled,
-                trackers=trackers,
-                on_row=trials.update,
+                listener=followers,
                 deadline=prepared.deadline,
-                only=prepared.options.only,
+                only=only,
             )
     except ClusterLostError as error:
         interruption.stop_listening()
@@ -178,8 +185,8 @@ def _shown(prepared: Prepared, trials: Trials) -> Iterator[None]:
             prepared.interruption.descriptor, prepared.interruption.view = 2, None
 
 
-def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str, TrialConfig]) -> None:
-    """Say what is confirmed, and keep how many trials the run has now that it is known."""
+def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str, TrialConfig]) -> int:
+    """Say what is confirmed, keep how many trials the run has now that it is known, and return that."""
     study, rows = prepared.plan.study, prepared.recorded
     planned = planned_trials(study, list(rows.values()), wanted)
     only = prepared.options.only
@@ -195,6 +202,7 @@ def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str,
             chosen[config.cell].append(said)
     for cell, configurations in chosen.items():
         note(prepared.console, "confirming", f"{cell}: {'; '.join(configurations)}")
+    return planned
 
 
 def _resume_command(prepared: Prepared) -> str:

@@ -10,6 +10,7 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from sweep.execution.listener import Listener
 from sweep.execution.retries import failure_of
 from sweep.record.params import write_params
 from sweep.record.rows import retried
@@ -42,12 +43,7 @@ class Recorder(Callback):  # type: ignore[misc]
         recorded: Mapping[str, TrialRow] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         is_ending: Callable[[], bool] | None = None,
-        on_end: Callable[[TrialRow], None] = lambda _: None,
-        on_loss: Callable[[TrialRow], None] = lambda _: None,
-        on_change: Callable[[TrialRow], None] = lambda _: None,
-        on_epoch: Callable[[TrialRow, EpochRow], None] = lambda _, __: None,
-        on_flush: Callable[[], None] = lambda: None,
-        on_trouble: Callable[[OSError | None], None] = lambda _: None,
+        listener: Listener = Listener(),  # noqa: B008 - it holds nothing
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
@@ -58,12 +54,7 @@ class Recorder(Callback):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id.
             is_interrupted: whether a trial that ends now without being done was cut off.
             is_ending: whether one that fails now does so since the run ends; `is_interrupted` where left out.
-            on_end: called with a trial's row once its state is final.
-            on_loss: called with a trial's row when it lost its node; it begins again.
-            on_change: called with a trial's row when it begins, after each epoch, and when it ends.
-            on_epoch: called with a trial's row and the row of the epoch that it has just reported.
-            on_flush: called each time that the record has been written.
-            on_trouble: called with the reason when the record cannot be written any more, and with None when it can.
+            listener: hears of rows, epochs and writes.
             clock: seconds from any start.
         """
         self._store, self._study = store, study
@@ -73,12 +64,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._decisions: dict[tuple[str, int], DecisionRow] = {(d["trial_id"], d["epoch"]): d for d in decisions}
         self._decisions_are_written = True
         self._is_interrupted, self._is_ending = is_interrupted, is_ending or is_interrupted
-        self._on_end = on_end
-        self._on_loss = on_loss
-        self._on_change = on_change
-        self._on_epoch = on_epoch
-        self._on_flush = on_flush
-        self._on_trouble = on_trouble
+        self._listener = listener
         self._trouble: OSError | None = None
         self._clock = clock
         self._started: dict[str, float] = {}
@@ -133,10 +119,10 @@ class Recorder(Callback):  # type: ignore[misc]
             **({name: result[name] for name in _EVALUATED} if _is_evaluated(result) else {}),
         }
         row.update(measured)
-        self._on_epoch(row, self._epochs[-1])
+        self._listener.reported(row, self._epochs[-1])
         if result["state"] == "diverged":
             row.update({"state": "diverged", "reason": result["reason"]})
-        self._on_change(row)
+        self._listener.changed(row)
         if self._clock() - self._flushed >= FLUSH_AFTER_S:
             self.flush()
 
@@ -155,9 +141,9 @@ class Recorder(Callback):  # type: ignore[misc]
         if waited and decision.verdict == "stop":
             row = self._rows[decision.trial_id]
             row.update({"state": "stopped", "reason": _why_stopped(row)})
-            self._on_change(row)
+            self._listener.changed(row)
             self._flush_when_due()
-            self._on_end(row)
+            self._listener.ended(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Settle the trial's state."""
@@ -200,16 +186,16 @@ class Recorder(Callback):  # type: ignore[misc]
             else:
                 row.update({"state": "failed", "reason": failure.reason})
             if failure.is_tried_again:
-                self._on_loss(row)
+                self._listener.restarted(row)
         self._end(row)
 
     def skipped(self, trial_id: str, phase: Phase, config: TrialConfig, reason: str) -> None:
         """Add the row of a trial that is not run, since it would fail as others of its cell have."""
         row = self._rows[trial_id] = self._rows.get(trial_id) or self._new_row(trial_id, phase, config)
         row.update({"state": "failed", "reason": reason, "duration_s": row["duration_s"] or 0.0})
-        self._on_change(row)
+        self._listener.changed(row)
         self._flush_when_due()
-        self._on_end(row)
+        self._listener.ended(row)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Write what begun and ended trials have left unwritten, once it is time; Tune asks many times a second."""
@@ -238,7 +224,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._is_behind = True
             self._trouble = error
         if (before is None) != (self._trouble is None):
-            self._on_trouble(self._trouble)
+            self._listener.troubled(self._trouble)
         self._flushed = self._clock()
         self._flush_s = self._flushed - started
 
@@ -254,7 +240,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._store.write_decisions(self.decisions)
             self._decisions_are_written = True
         self._store.write_trials(self.rows)
-        self._on_flush()
+        self._listener.flushed()
 
     def close(self) -> None:
         """Write what is left; trials that are still running become pending.
@@ -265,7 +251,7 @@ class Recorder(Callback):  # type: ignore[misc]
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
                 row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
-                self._on_change(row)
+                self._listener.changed(row)
         self.flush()
         if self._trouble is not None:
             raise self._trouble
@@ -301,15 +287,15 @@ class Recorder(Callback):  # type: ignore[misc]
         row = begun or self._new_row(trial_id, trial.config["phase"], config)
         row.update({"state": "running", "reason": ""})
         self._rows[trial_id] = row
-        self._on_change(row)
+        self._listener.changed(row)
         return row
 
     def _end(self, row: TrialRow) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]
-        self._on_change(row)
+        self._listener.changed(row)
         self._flush_when_due()
         if row["state"] in FINAL_STATES:
-            self._on_end(row)
+            self._listener.ended(row)
 
 
 _KEPT = ("num_parameters", "node", "device", "precision", "memory_format", "compiled")

@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
@@ -14,25 +13,21 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.execution.deadline import Deadline
+from sweep.execution.listener import Listener
 from sweep.execution.pending import Waiting
 from sweep.execution.plan import Plan
 from sweep.execution.recorder import Recorder
 from sweep.execution.restart import restarted
 from sweep.execution.retries import LossScheduler
 from sweep.execution.trial import attempt_name, run_trial
-from sweep.monitor.background import in_background
-from sweep.monitor.optuna_journal import JOURNAL, Journal
-from sweep.monitor.prometheus import RunMetrics, run_name
-from sweep.monitor.trackers import Trackers
 from sweep.record.rows import reopened
 from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store
-from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
+from sweep.search.confirm import ConfirmSearcher, confirmations, search_ended
 from sweep.search.halving import Decision
 from sweep.search.schedulers import make_scheduler
 from sweep.search.searcher import METRIC, StudySearcher
 from trainables.common.registry import read_plugins
-from trainables.config import TrialConfig
 
 
 @final
@@ -66,13 +61,7 @@ def run_trials(
     *,
     recorded: Mapping[str, TrialRow],
     is_interrupted: Callable[[], bool],
-    on_end: Callable[[TrialRow], None],
-    on_loss: Callable[[TrialRow], None],
-    on_wait: Callable[[int, int], None],
-    on_confirm: Callable[[Mapping[str, TrialConfig]], None],
-    on_trouble: Callable[[OSError | None], None] = lambda _: None,
-    trackers: Trackers | None = None,
-    on_row: Callable[[TrialRow], None] = lambda _: None,
+    listener: Listener = Listener(),  # noqa: B008 - it holds nothing
     deadline: Deadline | None = None,
     only: Container[str] | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
@@ -82,15 +71,9 @@ def run_trials(
     Args:
         plan: what to run; a cluster is connected.
         store: where the record goes.
-        recorded: rows of `trials` by trial_id, of a run that goes on.
+        recorded: rows of `trials` by trial_id, of a resumed run; as `restarted` returned them.
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
-        on_end: called with the row of each trial that ended.
-        on_loss: called with the row of each trial that lost its node and begins again.
-        on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
-        on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
-        on_trouble: called with the reason when the record cannot be written, and with None once it can again.
-        trackers: other tools that are told of epochs and ends.
-        on_row: called with a trial's row when it begins, after each epoch, and when it ends.
+        listener: hears of what happens.
         deadline: when to have stopped; trials that have no time left are pending then.
         only: variants whose trials run, those of the second phase once every cell's search has ended; None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
@@ -111,12 +94,7 @@ def run_trials(
             recorded=rows,
             is_interrupted=is_cut_off,
             is_ending=lambda: is_interrupted() or ends.is_ending,
-            on_end=on_end,
-            on_loss=on_loss,
-            on_change=on_change,
-            on_epoch=trackers.epoch if trackers else lambda _, __: None,
-            on_flush=journal.flush if journal else lambda: None,
-            on_trouble=on_trouble,
+            listener=listener,
         )
         searcher = searcher_of(recorder)
         scheduler: TrialScheduler = FIFOScheduler()
@@ -130,36 +108,17 @@ def run_trials(
             scheduler = make_scheduler(study, recorded=rows, decisions=recorder.decisions, tell=tell)
         stop = StopWhen(is_interrupted, ends)
         losses = LossScheduler(scheduler, searcher, stop.cut_off)
-        with in_background(metrics.keep_shown, "metrics"):
-            _tune(plan, store, searcher, losses, recorder, stop, on_wait, trainable)
+        _tune(plan, store, searcher, losses, recorder, stop, listener.waiting, trainable)
         return recorder.rows
 
-    recorded = restarted(store, recorded, only)
     ends.learn(recorded.values())
-    journal = _journal(plan, store, recorded)
-    metrics = RunMetrics(
-        run_name(store.location),
-        study,
-        planned_trials(study, list(recorded.values())),
-        recorded,
-    )
-
-    def on_change(row: TrialRow) -> None:
-        if journal:
-            journal.update(row)
-        metrics.update(row)
-        if trackers:
-            trackers.change(row)
-        on_row(row)
-
     rows = [row.copy() for row in recorded.values()]
     if len(search_ended(rows)) < plan.search_trials:
         rows = run(lambda recorder: StudySearcher(study, recorded, recorder.skipped, only, ends.fits), recorded)
     if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
         return rows
     wanted = confirmations(study, rows)
-    metrics.plan(planned_trials(study, rows, wanted))
-    on_confirm(wanted)
+    listener.confirming(wanted)
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
     reopens = {key: row for key, row in by_id.items() if key in wanted and (only is None or row["variant"] in only)}
@@ -231,17 +190,6 @@ def _tune(
         tuner.fit()
     finally:
         recorder.close()
-
-
-def _journal(plan: Plan, store: Store, recorded: Mapping[str, TrialRow]) -> Journal | None:
-    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
-        return None
-    epochs = store.read_epochs().to_pylist() if recorded else ()
-    try:
-        return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
-    except OSError as error:  # the copy of a record must not end its run
-        warnings.warn(f"{JOURNAL} is left out: {error}", RuntimeWarning, stacklevel=2)
-        return None
 
 
 def _trial_name(trial: Trial) -> str:

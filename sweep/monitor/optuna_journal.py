@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES, EpochRow, ErrorColumn, Phase, TrialRow, cell_of
 from sweep.record.selection import criterion_column
+from sweep.record.store import Store
 from sweep.search.searcher import distribution, sampler_seed
 from sweep.study.study import Study
 
@@ -195,3 +196,21 @@ class Journal:
 
 def _name(cell: str, phase: str) -> str:
     return cell if phase == "search" else f"{cell} {phase}"
+
+
+def open_journal(store: Store, study: Study, recorded: Mapping[str, TrialRow]) -> Journal | None:
+    """Return the journal in a run's folder, None where there can be none: at a URI, or where it cannot be written.
+
+    Args:
+        store: the run's.
+        study: what is run.
+        recorded: rows of `trials` by trial_id, of a resumed run.
+    """
+    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
+        return None
+    epochs = store.read_epochs().to_pylist() if recorded else ()
+    try:
+        return Journal(store.folder(JOURNAL), study, recorded.values(), epochs)
+    except OSError as error:  # the copy of a record must not end its run
+        warnings.warn(f"{JOURNAL} is left out: {error}", RuntimeWarning, stacklevel=2)
+        return None

@@ -14,6 +14,7 @@ from sweep.monitor.background import in_background
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
+from tests.listening import listening
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]
@@ -72,7 +73,11 @@ class Bench:
         self.store = Store(str(folder))
         self.interrupted = False
         self.recorder = Recorder(
-            self.store, STUDY, recorded=recorded, is_interrupted=lambda: self.interrupted, on_change=self.metrics.update
+            self.store,
+            STUDY,
+            recorded=recorded,
+            is_interrupted=lambda: self.interrupted,
+            listener=listening(changed=self.metrics.update),
         )
 
     def start(self, trial: StandIn) -> None:

@@ -19,6 +19,7 @@ from sweep.record.store import Store
 from sweep.search.halving import Decision
 from sweep.search.searcher import StudySearcher, isolated_trials
 from sweep.study.catalog import STUDIES
+from tests.listening import listening
 from trainables.config import ArchitectureConfig, TrialConfig
 
 STUDY = replace(
@@ -86,9 +87,11 @@ class Bench:
             STUDY,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
-            on_end=lambda row: self.ended.append(dict(row)),
-            on_loss=lambda row: self.lost.append(dict(row)),
-            on_trouble=self.troubles.append,
+            listener=listening(
+                ended=lambda row: self.ended.append(dict(row)),
+                restarted=lambda row: self.lost.append(dict(row)),
+                troubled=self.troubles.append,
+            ),
             clock=self.clock,
         )
 
@@ -512,7 +515,7 @@ def test_a_listener_hears_of_each_change(tmp_path: Path) -> None:
     recorder = Recorder(
         Store(str(tmp_path)),
         STUDY,
-        on_change=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"])),
+        listener=listening(changed=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"]))),
     )
     one, other = StandIn("one", epochs=2), StandIn("other")
     recorder.on_trial_start(0, [], one)  # type: ignore[arg-type]
