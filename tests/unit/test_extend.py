@@ -1,7 +1,6 @@
 """What --extend may add to a run, and what it may not change."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -182,10 +181,8 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
     plan = make_plan(study, parameters=check_study(study), datasets=open_data(study), cluster=machine, gpus=0)
     # All but Ray.
     monkeypatch.setattr("sweep.execution.tune._tune", lambda *_: None)
-    nothing: Any = lambda *_: None  # noqa: E731
-    listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
     recorded = {one["trial_id"]: one for one in rows}
-    after = run_trials(plan, store, recorded=recorded, is_interrupted=lambda: False, only=("model-c",), **listeners)
+    after = run_trials(plan, store, recorded=recorded, is_interrupted=lambda: False, only=("model-c",))
     states = {(one["variant"], one["state"], one["epochs_budget"]) for one in after if one["phase"] == "confirm"}
     assert states == {("model-c", "pending", 3), ("all-cnn-c", "completed", 2)}
 
