@@ -107,7 +107,7 @@ def prepare(
         raise ValueError(
             "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
         )
-    if options.rates_from is not None and "lr" in options.typed:
+    if options.rates_from is not None and any(name.rpartition(":")[2] == "lr" for name in options.typed):
         raise ValueError(f"rates_from must be left out where learning rates are given, got {options.rates_from}.")
     if options.only is not None and not options.resume:
         raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")

@@ -50,8 +50,11 @@ class Recorded:
     @cached_property
     def _recorded(self) -> dict[str, TrialRow]:
         cells = {cell.cell: cell for cell in self.study.cells()}
-        rows = (self._with_all_params(row, cells[cell_of(row)]) for row in self.store.trial_rows())
-        return {row["trial_id"]: row for row in rows}
+        rows = self.store.trial_rows()
+        for row in rows:
+            if cell_of(row) not in cells:
+                raise ValueError(f"{self.store.location} must hold trials of its study, got one of {cell_of(row)}.")
+        return {row["trial_id"]: self._with_all_params(row, cells[cell_of(row)]) for row in rows}
 
     def trials(self) -> dict[str, TrialRow]:
         """Return the rows of `trials` by trial_id.

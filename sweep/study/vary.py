@@ -68,6 +68,15 @@ def parse_setting(text: str, variants: Sequence[str]) -> tuple[str, Scalar]:
     return name, parse_value(name, value, kind)
 
 
+def name_in(text: str) -> str:
+    """Return the name in what `--vary` or `--set` says as `Study.settings` has it, as far as that can be told."""
+    variant, colon, written = text.partition("=")[0].strip().rpartition(":")
+    try:
+        return f"{variant}{colon}{resolve(written, [*PATHS, *SETTINGS])}"
+    except ValueError:  # a variant's own option, or a mistake
+        return f"{variant}{colon}{written}"
+
+
 def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> tuple[str, object]:
     """Return a hyperparameter's name and its annotation, of what a user wrote.
 

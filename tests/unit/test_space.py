@@ -236,7 +236,10 @@ def test_a_grid_over_a_range_without_steps_is_refused() -> None:
         ({"": Choice((1,))}, "A hyperparameter's name must be letters, "),
         ({"a.": Choice((1,))}, "A hyperparameter's name must be letters, "),
         ({"a": (1, 2)}, "a must be a Choice, Uniform, LogUniform or IntUniform, got (1, 2)."),
-        ({"a": Choice((1,)).when("b", 1)}, "a must depend on a dimension that stands before it, of which there is none"),
+        (
+            {"a": Choice((1,)).when("b", 1)},
+            "a must depend on a dimension that stands before it, of which there is none",
+        ),
         ({"a": Choice((1,)).when("a", 1)}, "a must depend on a dimension that stands before it, "),
         (
             {"a": Choice((1,)).when("b", 1), "b": Choice((1,))},
