@@ -11,7 +11,7 @@ from trainables.options import OPTIONS
 from trainables.recipe import network_of
 
 _DIMENSION = re.compile(
-    r"(?:(?P<variant>[a-z0-9.-]+):)?(?P<name>[\w.-]+)=(?P<values>.*?)(?:\s+if\s+(?P<other>[\w.-]+)=(?P<cases>.+))?"
+    r"(?:(?P<variant>[a-z0-9.-]+):)?(?P<name>[\w.-]+)\s*=(?P<values>.*?)(?:\s+if\s+(?P<other>[\w.-]+)\s*=(?P<cases>.+))?"
 )
 _RANGE = re.compile(r"(?:(?P<scale>log|linear):)?(?P<low>[^.,].*?)\.\.(?P<high>.+?)(?:\.\.(?P<step>.+))?")
 

@@ -120,7 +120,7 @@ def test_a_path_that_no_file_system_has_is_refused(option: str, path: str) -> No
 
 @pytest.mark.parametrize("words", [("--learning-rates", "[(%"), ("--vary", "dropout=[(%"), ("--set", "dropout=[(%")])
 def test_a_number_that_begins_like_a_list_is_refused_like_others(words: tuple[str, str]) -> None:
-    with pytest.raises(ValueError, match="learning-rates|dropout") as caught:
+    with pytest.raises(ValueError, match=r"learning-rates|dropout") as caught:
         applied(*words)
     assert "[(%" in str(caught.value)
     assert "JSON" not in str(caught.value)
