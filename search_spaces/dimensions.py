@@ -254,7 +254,12 @@ def in_words(value: Scalar) -> str:
     """Return a value as a reader writes it: `none`, `true`, a number with at most six digits, or the text."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
-    return value if isinstance(value, str) else f"{value:g}"
+    if isinstance(value, str):
+        return value if value.isprintable() and len(value) <= 40 else quote(value)
+    try:
+        return f"{value:g}"
+    except (OverflowError, TypeError):  # a condition's value, which nothing has checked
+        return quote(value)
 
 
 def exact(value: Scalar) -> tuple[bool, Scalar]:

@@ -122,7 +122,7 @@ def _check_together(options: RunOptions) -> None:
     """Refuse options that do not go together."""
     if options.plugins == ():
         raise ValueError("plugins must name at least one Python file, got none.")
-    if options.rates_from is not None and "lr" in options.typed:
+    if options.rates_from is not None and any(name.rpartition(":")[2] == "lr" for name in options.typed):
         raise ValueError(f"rates_from must be left out where learning rates are given, got {options.rates_from}.")
     if options.resume:
         return

@@ -56,6 +56,7 @@ def refuse(message: str) -> int:
 def misunderstood(error: cyclopts.CycloptsError) -> str:
     """Return what is wrong with a command line, as a sentence."""
     if not isinstance(error, cyclopts.UnusedCliTokensError) or error.target is None:
+        error.command_chain = None  # who typed it knows it, and `python -m sweep.NAME` has none
         return one_line(error)
     parameters = inspect.signature(error.target).parameters.values()
     names = [f"one {each.name.upper()}" for each in parameters if each.kind is each.POSITIONAL_ONLY]

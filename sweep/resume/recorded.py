@@ -50,11 +50,14 @@ class Recorded:
     @cached_property
     def _recorded(self) -> dict[str, TrialRow]:
         cells = {cell.cell: cell for cell in self.study.cells()}
-        rows = (
-            with_all_params(row, cells[cell_of(row)], self.study.space_of(row["variant"]))
-            for row in self.store.trial_rows()
-        )
-        return {row["trial_id"]: row for row in rows}
+        rows = self.store.trial_rows()
+        for row in rows:
+            if cell_of(row) not in cells:
+                raise ValueError(f"{self.store.location} must hold trials of its study, got one of {cell_of(row)}.")
+        return {
+            row["trial_id"]: with_all_params(row, cells[cell_of(row)], self.study.space_of(row["variant"]))
+            for row in rows
+        }
 
     def trials(self) -> dict[str, TrialRow]:
         """Return the rows of `trials` by trial_id.

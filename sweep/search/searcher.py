@@ -338,7 +338,7 @@ def rehearse(study: Study) -> None:
 def _rehearse_cell(study: Study, of_cell: TrialConfig) -> None:
     space = study.space_of(of_cell.variant)
     if study.search == "grid":
-        for params, _ in grid_points(study, of_cell):
+        for params in space.points():
             _check_fit(of_cell, params)
         return
     if study.search == "CmaEsSampler" and all(isinstance(each, Choice) for each in space.values()):

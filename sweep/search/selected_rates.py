@@ -46,4 +46,6 @@ def with_selected_rates(study: Study, location: str) -> Study:
             f"rates_from must be a run that selected one rate for all of the study's variants, got {store.location} "
             f"with {rates}; name one by --variants, or the rate by --learning-rates."
         )
-    return replace(study, space=study.space.with_dimensions({"lr": Choice((next(iter(selected.values())),))}))
+    rate = Choice((next(iter(selected.values())),))
+    spaces = {variant: space.without(["lr"]) for variant, space in study.spaces.items()}
+    return replace(study, space=study.space.with_dimensions({"lr": rate}), spaces=spaces)

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from search_spaces import Choice, Dimension, LogUniform, Scalar, Space
 from search_spaces import paper as paper_space
 from sweep.study.study import SETTINGS, EarlyStopping, Protocol, Study
-from sweep.study.vary import parse_dimension, parse_setting
+from sweep.study.vary import name_in, parse_dimension, parse_setting
 from trainables.config import Precision, TrialConfig
 from trainables.hyperparameters import with_values
 
@@ -215,7 +215,7 @@ class RunOptions:
         """Names of the settings that were given, as `Study.settings` has them."""
         given = [name for name in (*_OF_THE_STUDY, *_OF_A_TRIAL) if getattr(self, name) is not None]
         given += ["lr"] if self.learning_rates is not None else []
-        return (*given, *(text.partition("=")[0] for text in (*(self.vary or ()), *(self.set or ()))))
+        return (*given, *map(name_in, (*(self.vary or ()), *(self.set or ()))))
 
     def apply(self, study: Study) -> Study:
         """Return the study with these options in place of its own settings.

@@ -206,9 +206,11 @@ class Study:
                 )
             return
         if self.trials_per_cell is None:
-            raise ValueError(f"trials_per_cell must be given for the search {self.search}, got none.")
+            raise ValueError(f"trials_per_cell must be given for the search {quote(self.search)[1:-1]}, got none.")
         if self.search_seeds != 1:
-            raise ValueError(f"seeds must be 1 for the search {self.search}, got {self.seeds}; a grid repeats points.")
+            raise ValueError(
+                f"seeds must be 1 for the search {quote(self.search)[1:-1]}, got {self.seeds}; a grid repeats points."
+            )
 
     def space_of(self, variant: str) -> Space:
         """Return what a variant's cells search: the study's dimensions, and the variant's own in their place."""

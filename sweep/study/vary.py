@@ -11,7 +11,7 @@ from trainables.options import OPTIONS
 from trainables.recipe import network_of
 
 _DIMENSION = re.compile(
-    r"(?:(?P<variant>[a-z0-9.-]+):)?(?P<name>[\w.-]+)=(?P<values>.*?)(?:\s+if\s+(?P<other>[\w.-]+)=(?P<cases>.+))?"
+    r"(?:(?P<variant>[a-z0-9.-]+):)?(?P<name>[\w.-]+)\s*=(?P<values>.*?)(?:\s+if\s+(?P<other>[\w.-]+)\s*=(?P<cases>.+))?"
 )
 _RANGE = re.compile(r"(?:(?P<scale>log|linear):)?(?P<low>[^.,].*?)\.\.(?P<high>.+?)(?:\.\.(?P<step>.+))?")
 
@@ -66,6 +66,15 @@ def parse_setting(text: str, variants: Sequence[str]) -> tuple[str, Scalar]:
         return setting, parse_value(setting, value, field_kinds(Study)[setting])
     name, kind = named(written, variants, SETTINGS)
     return name, parse_value(name, value, kind)
+
+
+def name_in(text: str) -> str:
+    """Return the name in what `--vary` or `--set` says as `Study.settings` has it, as far as that can be told."""
+    variant, colon, written = text.partition("=")[0].strip().rpartition(":")
+    try:
+        return f"{variant}{colon}{resolve(written, [*PATHS, *SETTINGS])}"
+    except ValueError:  # a variant's own option, or a mistake
+        return f"{variant}{colon}{written}"
 
 
 def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> tuple[str, object]:

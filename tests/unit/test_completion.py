@@ -66,7 +66,6 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_other_shells_get_a_script_too(shell: str, install: Install) -> None:
     script = install(shell)
     assert "learning-rates" in script
-    assert "instance-types" in script
 
 
 def test_another_shell_is_refused(install: Install) -> None:
