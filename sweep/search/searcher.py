@@ -62,14 +62,12 @@ class CellSearch:
             cell: the cell, its searched fields still placeholders.
             recorded: rows of `trials` by trial_id, of a run that goes on; other cells' too.
         """
-        # Below this Optuna says at each point that it draws some of it by another sampler, as it must.
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         self._cell = cell
         self._prefix = cell.cell.replace("/", "_")
         self._recorded = {key: row for key, row in recorded.items() if self.holds(key)}
         self._space = study.space_of(cell.variant)
-        self._optuna = optuna.create_study(direction="minimize")
+        self._optuna = _quiet_study()
         self._asked: dict[str, optuna.trial.Trial] = {}
         self._of_record: dict[str, Point] = {}
         self._grid: Iterator[Point] = iter(())
@@ -406,7 +404,7 @@ def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
     listed: dict[str, Any] = {name: list(each.listed() or ()) for name, each in space.items()}
     listed[_REPLICATE] = list(range(study.search_seeds))
     flat = {name: optuna.distributions.CategoricalDistribution(values) for name, values in listed.items()}
-    grid = optuna.create_study(sampler=optuna.samplers.GridSampler(listed, seed=sampler_seed(study, cell.cell, 0)))
+    grid = _quiet_study(optuna.samplers.GridSampler(listed, seed=sampler_seed(study, cell.cell, 0)))
     seen = set()
     for _ in range(math.prod(map(len, listed.values()))):
         params = grid.ask(flat).params
@@ -419,6 +417,12 @@ def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
         if (key := (write_params(active), seed)) not in seen:
             seen.add(key)
             yield active, seed
+
+
+def _quiet_study(sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+    # Below this Optuna says at each point that it draws some of it by another sampler, as it must.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(sampler=sampler)
 
 
 def draw(trial: optuna.trial.Trial, space: Space) -> dict[str, Scalar]:
