@@ -134,7 +134,10 @@ EPOCHS = _schema(EpochRow)
 DECISIONS = _schema(DecisionRow)
 
 TIME_COLUMNS: frozenset[str] = frozenset(
-    {"duration_s", "train_s", "images_per_s", "epoch_s", "node", "preemptions", "retries", "retry_reasons", "fault"}
+    {
+        *("duration_s", "train_s", "images_per_s", "epoch_s", "node"),
+        *("preemptions", "retries", "retry_reasons", "fault", "isolated"),
+    }
 )
 """Columns that differ between two runs of the same study on the same kind of machine."""
 

@@ -166,7 +166,7 @@ def test_real_cifar10_stands_beside_the_paper(sweep: Sweep, real_data: str, tmp_
         table = [sys.executable, "-m", "analysis", "table", str(tmp_path / "real"), "--format", form]
         formats[form] = subprocess.run(table, capture_output=True, text=True, check=True).stdout
     assert all("9.08" in text for text in formats.values())
-    assert "Not comparable with the paper's numbers: lr {0.01} (paper: " in formats["markdown"]
+    assert "Not comparable with the paper's numbers: learning_rates 0.01 (paper: " in formats["markdown"]
     assert "epochs 1 (paper: 350)" in formats["markdown"]
     epochs = Store(str(tmp_path / "real")).read_epochs().to_pylist()
     assert [(row["train_images"], row["test_images"]) for row in epochs] == [(100, 10_000)]
