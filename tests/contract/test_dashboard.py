@@ -11,6 +11,7 @@ from tests.dashboard import STATES, check_shown, studies_shown
 from tests.listening import listening
 
 STUDY = STUDIES["quickstart"]()
+RATES = STUDY.space["lr"].listed()
 
 
 class StandIn:
@@ -21,8 +22,7 @@ class StandIn:
 
     def __init__(self, number: int, phase: str = "search") -> None:
         cell = STUDY.cells()[number % 4]
-        rate = STUDY.learning_rates.values[number // 4]  # type: ignore[union-attr]
-        config = cell.to_dict() | {"lr": rate}
+        config = cell.to_dict() | {"lr": RATES[number // 4]}
         last = f"{number // 4:04d}" if phase == "search" else f"confirm_0_{number // 4}"
         self.config = {"trial_id": f"{cell.cell.replace('/', '_')}_{last}", "phase": phase, "config": config}
 

@@ -117,8 +117,8 @@ def test_an_interrupted_confirmation_goes_on_to_the_record_of_an_undisturbed_run
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "4 trials, 32 epochs; ended before: 3 trials" in resumed.stdout
-    (entry,) = store.read_study()["resumed"]
-    assert entry["code"] == store.read_study()["code"]
+    first, second = store.read_run().executions
+    assert second.code == first.code
     after = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
     assert {key: after[key] for key, row in before.items() if row["state"] == "completed"}.items() <= before.items()
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 LONG = (
     *("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01"),
     *("--train-size", "1000", "--epochs", "50", "--width", "0.1", "--precision", "float32"),
-    *("--memory-format", "contiguous"),
+    *("--set", "memory_format=contiguous"),
 )
 
 

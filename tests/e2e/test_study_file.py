@@ -50,7 +50,7 @@ def test_a_study_of_ones_own_runs_is_cut_off_and_goes_on(tmp_path: Path) -> None
     rows = store.read_trials().to_pylist()
     assert [row["state"] for row in rows] == ["completed"] * 4
     assert {(row["dataset"], row["variant"]) for row in rows} == {("my-stripes", "my-net")}
-    assert store.read_study()["study"]["base"]["plugins"] == [str(file)]
+    assert store.read_run().study.base.plugins == (str(file),)
 
 
 def distance(checkpoint: Checkpoint) -> float:
