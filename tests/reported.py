@@ -134,7 +134,11 @@ def make_run_of_many_kinds(location: str) -> Store:
     store.write_run(replace(document("model-c", "all-cnn-c"), study=study, planned_trials=len(rows)))
     store.write_trials(rows)
     store.append_epochs(
-        [row for one in rows for row in curve(one["trial_id"], [one["test_error"] + 0.01] * 9 + [one["test_error"]])]
+        [
+            row
+            for one in rows
+            for row in curve(one["trial_id"], [min(1.0, one["test_error"] + 0.01)] * 9 + [one["test_error"]])
+        ]
     )
     return store
 
