@@ -80,7 +80,7 @@ def all_diverged(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             about=evidence.names(found),
             text="every trial diverged, which says something of the recipe and nothing of the variant.",
-            advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=false.",
+            advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=no.",
         )
 
 
@@ -160,7 +160,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             about="the run",
             text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
-            advice="compare trials of one kind of machine; set --precision, --memory-format and --compiled.",
+            advice="compare trials of one kind of machine; set precision, memory_format and compiled by --set.",
         )
     executions = evidence.document.executions
     commits = list(dict.fromkeys(str(execution.code.commit)[:12] for execution in executions))
@@ -300,7 +300,7 @@ def dead_classes(evidence: Evidence) -> Iterator[Finding]:
                 about=evidence.names([result]),
                 text=f"{max(counts)} of {classes} classes have the same output for every image{seeds}, so that the "
                 "error says more of the class layer than of the architecture.",
-                advice="try another learning rate or initialisation, or --set class_relu=false.",
+                advice="try another learning rate or initialisation, or --set class_relu=no.",
             )
 
 

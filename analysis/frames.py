@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sweep.record.document import RunDocument
 from sweep.record.params import with_param_columns
+from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Record:
     run: RunDocument
     """Contents of study.json."""
     trials: pa.Table
-    """A row per trial."""
+    """A row per trial, with a column for each hyperparameter that was searched, null where a trial has none."""
     epochs: pa.Table
     """A row per trial and epoch."""
     decisions: pa.Table
@@ -34,7 +35,8 @@ class Record:
         """Return one of the tables as a frame; numbers that are missing become NaN, also whole ones.
 
         Args:
-            table: which; `epochs` has the columns of its trial beside its own that tell what was trained.
+            table: which; `epochs` has those of its trial's columns that tell what was trained, the searched
+                hyperparameters among them.
 
         Raises:
             ValueError: there is no such table.
@@ -52,8 +54,10 @@ class Record:
             ) from error
         wanted = tables[table]
         if table == "epochs":
+            searched = [name for name in self.trials.column_names if name not in TRIALS.names]
+            of_the_trial = _OF_THE_TRIAL | dict(zip(searched, searched, strict=True))
             wanted = wanted.join(
-                self.trials.select(["trial_id", *_OF_THE_TRIAL]).rename_columns(["trial_id", *_OF_THE_TRIAL.values()]),
+                self.trials.select(["trial_id", *of_the_trial]).rename_columns(["trial_id", *of_the_trial.values()]),
                 keys="trial_id",
             ).sort_by([("trial_id", "ascending"), ("epoch", "ascending")])
         return wanted.to_pandas()

@@ -106,6 +106,43 @@ def make_run(location: str, **study: Any) -> Store:
     return store
 
 
+SEARCHED = Space(
+    {
+        "lr": Choice((0.05, 0.1)),
+        "dropout": Choice((0.0, 0.1)),
+        "initialisation": Choice(("he", "glorot", "normal")),
+        "initialisation_std": Choice((0.01, 0.05)).when("initialisation", "normal"),
+        "class_relu": Choice((True, False)),
+    }
+)
+"""A number, a text, a truth, and a number that only some trials have."""
+
+
+def make_run_of_many_kinds(location: str) -> Store:
+    """Write a run of two variants that searched `SEARCHED`: 32 trials each; the best ones are of different kinds."""
+    store = Store(location)
+    study = replace(document("model-c", "all-cnn-c").study, space=SEARCHED)
+    rows = []
+    for variant, place, point in [
+        (variant, place, point) for variant in study.variants for place, point in enumerate(SEARCHED.points())
+    ]:
+        best = {"model-c": {"initialisation": "glorot"}, "all-cnn-c": {"initialisation_std": 0.05}}[variant]
+        error = 0.2 + place / 1000 - 0.1 * (best.items() <= point.items()) - 0.05 * bool(point["dropout"])
+        rows.append(trial(len(rows), variant=variant, test_error=error, **point))
+    # One that has no error has its configuration all the same.
+    rows[0] |= {"state": "diverged", "test_error": 1.0, "reason": "the loss became NaN"}
+    store.write_run(replace(document("model-c", "all-cnn-c"), study=study, planned_trials=len(rows)))
+    store.write_trials(rows)
+    store.append_epochs(
+        [
+            row
+            for one in rows
+            for row in curve(one["trial_id"], [min(1.0, one["test_error"] + 0.01)] * 9 + [one["test_error"]])
+        ]
+    )
+    return store
+
+
 def make_large_run(location: str, trials: int = 1000, epochs: int = 350) -> Store:
     """Write a run with many trials over three hyperparameters, its numbers drawn, for speed and size alone."""
     draw = random.Random(1)

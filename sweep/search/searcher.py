@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -400,23 +401,20 @@ def _sampler(study: Study, cell: TrialConfig, number: int) -> optuna.samplers.Ba
 
 def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
     """Yield a grid's points in the order of Optuna's shuffle of it, each with the seed of its trial."""
-    space = study.space_of(cell.variant)
+    space, seed = study.space_of(cell.variant), sampler_seed(study, cell.cell, 0)
+    if any(dimension.condition for dimension in space.values()):
+        # Optuna's grid walks every combination, also of what does not exist together.
+        points = [(point, cell.seed + number) for point in space.points() for number in range(study.search_seeds)]
+        random.Random(seed).shuffle(points)  # noqa: S311 - an order, no secret
+        yield from points
+        return
     listed: dict[str, Any] = {name: list(each.listed() or ()) for name, each in space.items()}
     listed[_REPLICATE] = list(range(study.search_seeds))
     flat = {name: optuna.distributions.CategoricalDistribution(values) for name, values in listed.items()}
-    grid = _new_study(optuna.samplers.GridSampler(listed, seed=sampler_seed(study, cell.cell, 0)))
-    seen = set()
+    grid = _new_study(optuna.samplers.GridSampler(listed, seed=seed))
     for _ in range(math.prod(map(len, listed.values()))):
         params = grid.ask(flat).params
-        seed = cell.seed + params.pop(_REPLICATE)
-        active: dict[str, Scalar] = {}
-        for name in space:
-            if space.is_active(name, active):
-                active[name] = params[name]
-        # Points that differ in what does not exist there are one.
-        if (key := (write_params(active), seed)) not in seen:
-            seen.add(key)
-            yield active, seed
+        yield {name: params[name] for name in space}, cell.seed + params[_REPLICATE]
 
 
 def _new_study(sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:

@@ -19,7 +19,7 @@ from analysis.charts.export import draw_for_paper, draw_for_screen
 from analysis.networks.pictures import Curve, draw_curves
 from sweep.record.params import write_params
 from sweep.record.store import Store
-from tests.reported import SCRIPT, make_run, trial
+from tests.reported import SCRIPT, make_run, make_run_of_many_kinds, trial
 from tests.standings import execution
 
 
@@ -120,6 +120,31 @@ def test_parallel_coordinates_come_with_a_second_dimension(run: Store) -> None:
     other = rows[0] | {"params": write_params({"lr": 0.05, "weight_decay": 0.01}), "trial_id": "z", "epochs_run": 0}
     run.write_trials([other, *rows])
     assert 'id="parallel-coordinates"' in report(run)
+
+
+def test_a_report_of_every_kind_of_hyperparameter(tmp_path: Path) -> None:
+    store = make_run_of_many_kinds(str(tmp_path / "run"))
+    page = Page(report(store))
+    searched = ["learning rate", "class relu", "dropout", "initialisation", "initialisation std"]
+    head, *rows = page.tables["A row per variant"]
+    assert head[2:7] == searched
+    assert [row[2:7] for row in rows] == [
+        ["0.05", "true", "0.1", "glorot", "-"],
+        ["0.05", "true", "0.1", "normal", "0.05"],
+    ]
+    head, *rows = page.tables["A row per trial"]
+    first = head.index("learning rate")
+    assert head[first : first + 5] == searched
+    assert {len(row) for row in rows} == {len(head)}
+    # Each trial's values stand under their own headings, also where one has fewer.
+    shown = [tuple(row[first : first + 5]) for row in rows]
+    assert shown.count(("0.1", "false", "0", "he", "-")) == shown.count(("0.1", "true", "0.1", "normal", "0.01")) == 2
+    head, only = page.tables["Trials that diverged or failed, with the reason"]
+    assert dict(zip(head, only, strict=True)) | {"initialisation std": "-", "class relu": "true"} == dict(
+        zip(head, only, strict=True)
+    )
+    assert 'id="parallel-coordinates"' in report(store)
+    assert "| initialisation std |" in " ".join(report(store, "--format", "md").split())
 
 
 def test_a_run_without_trials_has_a_report(run: Store) -> None:

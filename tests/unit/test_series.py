@@ -6,11 +6,12 @@ from matplotlib.figure import Figure
 
 from analysis.charts.canvas import Canvas
 from analysis.charts.chart_data import Series, read_series, thinned, verdicts
-from analysis.charts.trials import curves_chart
+from analysis.charts.trials import curves_chart, parallel_chart, scale_of
 from analysis.charts.variants import rate_points
+from analysis.formats import MISSING
 from analysis.run_data import Evidence
 from sweep.record.store import Store
-from tests.reported import curve, document, make_run, seeds, trial
+from tests.reported import curve, document, make_run, make_run_of_many_kinds, seeds, trial
 
 
 def series(trials: list[dict[str, Any]], *variants: str, **study: Any) -> Series:
@@ -75,6 +76,67 @@ def test_a_curve_has_the_epochs_that_were_measured(tmp_path: Path) -> None:
     canvas = Canvas(figure=Figure(), columns=2)
     chart.draw(canvas)
     assert [len(each.get_xdata()) for each in canvas.figure.axes[0].lines[:2]] == [2, 1]
+
+
+def test_numbers_stand_by_their_size_and_others_one_above_the_other() -> None:
+    by_size = scale_of([0.1, 1.0, 10.0, 1.0])
+    assert [by_size.height(value) for value in (0.1, 1.0, 10.0)] == pytest.approx([0, 0.5, 1])
+    assert by_size.marks == {"0.1": 0, "1": pytest.approx(0.5), "10": 1}
+    # With 0 among them there is no logarithm.
+    assert scale_of([0.0, 1.0, 4.0]).height(1.0) == 0.25
+    assert scale_of([1.0, 3.0, 5.0], logarithmic=False).height(3.0) == 0.5
+    assert scale_of([0.05]).marks == {"0.05": 0}
+    kinds = scale_of(["normal", "he", "glorot", "he"])
+    assert kinds.marks == {"glorot": 0, "he": 0.5, "normal": 1}
+    assert scale_of([True, False]).marks == {"false": 0, "true": 1}
+
+
+def test_what_is_no_number_and_what_is_absent_stand_below_the_numbers() -> None:
+    mixed = scale_of([None, 1.0, 4.0, MISSING, True, 1])
+    heights = {value: mixed.marks[value] for value in ("4", "1", "none", "true", "absent")}
+    assert heights["4"] == 1
+    assert heights["1"] == 0 > max(heights["none"], heights["true"], heights["absent"])
+    assert len({*heights.values()}) == 5
+    # Python takes True for 1.
+    assert mixed.height(True) != mixed.height(1) == mixed.height(1.0)
+    kinds = scale_of(["he", MISSING])
+    assert (kinds.height("he"), kinds.height(MISSING) < 0) == (0, True)
+
+
+def test_many_numbers_have_five_marks() -> None:
+    assert list(scale_of([float(2**power) for power in range(9)]).marks) == ["1", "4", "16", "64", "256"]
+    linear = scale_of([float(number) for number in range(9)])
+    assert list(linear.marks) == ["0", "2", "4", "6", "8"]
+    assert [linear.height(value) for value in (0.0, 6.0)] == [0, 0.75]
+
+
+def test_the_parallel_chart_of_every_kind_of_hyperparameter(tmp_path: Path) -> None:
+    read = read_series(make_run_of_many_kinds(str(tmp_path / "run")))
+    assert read.searched_dimensions == ["lr", "class_relu", "dropout", "initialisation", "initialisation_std"]
+    chart = parallel_chart(read)
+    assert chart is not None
+    assert "Absent: the trial has no such hyperparameter." in chart.text
+    canvas = Canvas(figure=Figure(), columns=3)
+    chart.draw(canvas)
+    (axes,) = canvas.figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "learning rate",
+        "class relu",
+        "dropout",
+        "initialisation",
+        "initialisation std",
+        "test error, %",
+    ]
+    written = {text.get_text() for text in axes.texts}
+    assert {"0.05", "0.1", "true", "false", "0", "glorot", "he", "normal", "0.01", "absent"} <= written
+    assert len(canvas.tips) == 64
+    # The lines of glorot end lower at the axis that they have no value of than all that have one.
+    heights = {tip: line for line in axes.lines if (tip := canvas.tips.get(line.get_gid() or ""))}
+    lacking = [line.get_ydata()[4] for tip, line in heights.items() if "normal" not in tip]
+    having = [line.get_ydata()[4] for tip, line in heights.items() if "normal" in tip]
+    assert max(lacking) < min(having)
+    alone = series([trial(0, dropout=0.1), trial(1, dropout=0.2)], "model-c")
+    assert parallel_chart(alone) is None
 
 
 def test_a_long_curve_is_thinned_to_points_that_were_measured() -> None:
