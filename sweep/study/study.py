@@ -353,6 +353,11 @@ class Study:
         return from_plain(cls, plain, "A study")
 
 
+def _check_whole(name: str, dimension: Dimension, kind: object) -> None:
+    if is_whole(kind) and isinstance(dimension, Uniform | LogUniform):
+        raise ValueError(f"{name} must be listed values or a range of whole numbers, got {dimension}.")
+
+
 def own_names(variant: str) -> list[str]:
     """Return the names of the options that a variant registered as its own."""
     kind = OPTIONS.get(network_of(variant))

@@ -63,18 +63,14 @@ LAYERS = (
     ("execution",),
     ("monitor",),
     ("resume",),
-    ("session", "signals"),
+    ("preparation", "session", "signals"),
     ("cli",),
     # Nothing but `python -m sweep.NAME`.
     ("init", "pack", "run", "spot", "status"),
 )
 """The packages and modules of sweep, the lowest first: each imports of its own layer and of those below it only."""
 
-CLIMBING = {
-    ("sweep.execution.tune", "sweep.monitor.optuna_journal"): "Tune calls the journal after each result",
-    ("sweep.execution.tune", "sweep.monitor.prometheus"): "Tune calls the exporter after each result",
-    ("sweep.execution.tune", "sweep.monitor.trackers"): "Tune calls the trackers after each result",
-}
+CLIMBING: dict[tuple[str, str], str] = {}
 """Imports of a layer above, each with its reason. To be shortened, not added to."""
 
 COMMON = ("sweep.cli.app", "sweep.cli.garbage")

@@ -113,7 +113,7 @@ def two_values(name: str, kind: Any) -> tuple[Scalar, Scalar]:
 
 
 def options(tmp_path: Path, *vary: str, **given: Any) -> RunOptions:
-    return RunOptions(output=str(tmp_path), name="run", vary=vary, **given)
+    return RunOptions(output=str(tmp_path), name="run", vary=vary or None, **given)
 
 
 def study_of(run: RunOptions, variant: str, name: str) -> Study:
