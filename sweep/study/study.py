@@ -346,16 +346,12 @@ class Study:
             ValueError: a name is unknown or missing, or a value does not hold.
         """
         plain = dict(check_names(cls, values, "A study"))
-        plain["space"] = Space.from_dict(plain["space"])
-        if not isinstance(plain["spaces"], Mapping):
-            raise ValueError(f"spaces must be spaces by variant, got {quote(plain['spaces'])}.")
-        plain["spaces"] = {variant: Space.from_dict(space) for variant, space in plain["spaces"].items()}
+        plain["space"] = Space.from_dict(plain.get("space"))
+        spaces = plain.get("spaces")
+        if not isinstance(spaces, Mapping):
+            raise ValueError(f"spaces must be spaces by variant, got {quote(spaces)}.")
+        plain["spaces"] = {variant: Space.from_dict(space) for variant, space in spaces.items()}
         return from_plain(cls, plain, "A study")
-
-
-def _check_whole(name: str, dimension: Dimension, kind: object) -> None:
-    if is_whole(kind) and isinstance(dimension, Uniform | LogUniform):
-        raise ValueError(f"{name} must be listed values or a range of whole numbers, got {dimension}.")
 
 
 def own_names(variant: str) -> list[str]:

@@ -473,8 +473,8 @@ def test_a_run_that_another_process_writes_is_refused(
         ({"space": {"lr": {"kind": "choice"}}}, "lr: must hold values, got nothing."),
         ({"space": {"lrr": {"kind": "choice", "values": [1]}}}, "There is no hyperparameter 'lrr'"),
         ({"nope": 1}, "A study must hold known fields only, got 'nope'."),
-        ({"seeds": ...}, "A study must hold seeds, got none."),
-        ({"recipes": ...}, "A study must hold recipes, got none."),
+        ({"variants": ...}, "A study must hold variants, got none."),
+        ({"base": ...}, "A study must hold base, got none."),
     ],
 )
 def test_a_damaged_study_is_refused(

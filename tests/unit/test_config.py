@@ -215,11 +215,18 @@ def test_a_configuration_comes_back_from_json() -> None:
     assert isinstance(back.architecture, ArchitectureConfig)
 
 
-@pytest.mark.parametrize("name", ["lr", "heavy", "averaged_at"])
+@pytest.mark.parametrize("name", ["lr", "dataset", "variant"])
 def test_a_field_that_is_missing_is_refused(name: str) -> None:
     whole = trial().to_dict()
     with pytest.raises(ValueError, match=rf"^A trial's configuration must hold {name}, got none\.$"):
         TrialConfig.from_dict({field: value for field, value in whole.items() if field != name})
+
+
+@pytest.mark.parametrize("name", ["heavy", "averaged_at", "label_smoothing"])
+def test_a_field_that_came_later_has_its_default(name: str) -> None:
+    # What was recorded before there was such a field was trained without it.
+    whole = trial().to_dict()
+    assert TrialConfig.from_dict({field: value for field, value in whole.items() if field != name}) == trial()
 
 
 def test_an_unknown_field_is_refused() -> None:

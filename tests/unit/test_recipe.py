@@ -57,7 +57,7 @@ def test_a_name_has_a_network_and_perhaps_a_recipe() -> None:
     [
         ("Glorot", {}, "The name of a recipe must be lower-case letters, digits and single hyphens, got 'Glorot'."),
         ("a.b", {}, "The name of a recipe must be lower-case letters, digits and single hyphens, got 'a.b'."),
-        ("a", ["lr"], "settings must be a Mapping, got ['lr']."),
+        ("a", ["lr"], "settings must be values by name, got ['lr']."),
         ("a", {"epochs": 3}, "settings of the recipe a must be values of one trial, got 'epochs'"),
         ("a", {"dataset": "cifar10"}, "settings of the recipe a must be values of one trial, got 'dataset'"),
         ("a", {"seed": 1}, "settings of the recipe a must be values of one trial, got 'seed'."),

@@ -323,7 +323,7 @@ def test_values_that_do_not_fit_each_other_are_refused_before_a_trial_begins(
 
 @pytest.mark.parametrize("dimension", [LogUniform(16, 256), Uniform(16, 256), Uniform(16, 256, 16)])
 def test_a_whole_number_is_drawn_from_whole_numbers(dimension: Dimension) -> None:
-    with pytest.raises(ValueError, match=r"^batch_size must be listed values or a range of whole numbers, got .*256\]"):
+    with pytest.raises(ValueError, match=r"^batch_size must be searched as IntUniform or Choice, .* got .*256\]"):
         study({"batch_size": dimension}, search="random", trials_per_cell=2)
 
 
@@ -346,7 +346,7 @@ def test_options_of_a_variant_s_own_are_searched_by_it_alone() -> None:
     assert {config.options["activation"] for config in configs} == {"relu"}
     assert walk(asked)[0].options == {}
     assert walk(asked, rows_of(asked, configs[:4]), cell=1) == configs
-    with pytest.raises(ValueError, match=r"^options\.depth must be listed values or a range of whole numbers"):
+    with pytest.raises(ValueError, match=r"^options\.depth must be searched as IntUniform or Choice"):
         replace(
             asked, spaces={"own-net": Space({"options.depth": Uniform(1, 3)})}, search="random", trials_per_cell=2
         ).cells()
