@@ -50,8 +50,8 @@ def table(*runs: str, format: Format = "markdown", by: By = "variant", compare: 
         runs: the run's folder or URI; several stand side by side, a group of columns for each.
         format: how the table is written; csv leaves out the remarks below it.
         by: one row per variant, or per variant and learning rate or seed.
-        compare: a variant; the table then says of every other one whether its error differs from this one's by more
-            than the seeds explain.
+        compare: a variant; the table then says of every other one whether its error differs significantly from this
+            one's.
     """
     if not runs:
         raise ValueError("RUN must be the folder or URI of a run, got none.")

@@ -74,12 +74,12 @@ def few_seeds(evidence: Evidence) -> Iterator[Finding]:
 
 
 def all_diverged(evidence: Evidence) -> Iterator[Finding]:
-    """F3: every trial of a cell diverged, so that nothing is known of the variant."""
+    """F3: every trial of a cell diverged, which says nothing about the variant."""
     found = [r for r in evidence.results if 0 < r.states["diverged"] == sum(r.states.values())]
     if found:
         yield Finding(
             about=evidence.names(found),
-            text="every trial diverged, which says something of the recipe and nothing of the variant.",
+            text="every trial diverged, which says something about the recipe and nothing about the variant.",
             advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=no.",
         )
 
@@ -189,7 +189,7 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
     if any(execution.code.altered for execution in executions):
         yield Finding(
             about="the run",
-            text=f"the code had changes that commit {', '.join(commits)} does not hold, so that no version names it.",
+            text=f"uncommitted changes on top of {', '.join(commits)}: this run cannot be traced to a version.",
             advice="commit before a run whose table is to be shown.",
         )
 
@@ -276,11 +276,11 @@ def none_completed(evidence: Evidence) -> Iterator[Finding]:
         if states["completed"] or not all_ended or states.keys() == {"diverged"}:
             continue
         counts = ", ".join(f"{states[state]} {state}" for state in COUNTED_STATES if states[state])
-        cure = " without early stopping" if states["stopped"] else ""
+        cure = "run it again without early stopping" if states["stopped"] else "--resume --retry-failed"
         yield Finding(
             about=evidence.names([result]),
-            text=f"no trial was completed ({counts}), so that nothing is known of the variant.",
-            advice=f"look at why in the column reason of trials.parquet, then run it anew{cure}.",
+            text=f"no trial completed ({counts}).",
+            advice=f"fix the cause, which the column reason of trials.parquet names, then {cure}.",
         )
 
 

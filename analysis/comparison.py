@@ -1,4 +1,4 @@
-"""Is a variant's error another than a reference's, or do the seeds explain the difference?"""
+"""Is a variant's error significantly different from a reference's, given the spread over seeds?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is more than the seeds explain."""
+        """Whether the difference is statistically significant at 5 %, corrected."""
         return self.p_holm is not None and self.p_holm < 1 - CONFIDENCE
 
     @property
@@ -36,7 +36,7 @@ class Comparison:
             return "not known: fewer than 2 seeds"
         if self.p_holm is None:
             return "not known: the seeds do not differ"
-        return f"{'' if self.is_clear else 'not '}more than the seeds explain"
+        return f"{'' if self.is_clear else 'not '}significant"
 
 
 def compare(results: Sequence[VariantResult], reference: str) -> list[Comparison]:

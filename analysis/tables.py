@@ -121,7 +121,7 @@ def marks_of(results: Sequence[VariantResult], document: RunDocument, by: By = "
     """Return which errors of a table stand out, by row and heading, and what a reader must know of that.
 
     The lowest error of each data set and augmentation is the best; by learning rate, of each variant. An error ties
-    with it where the 95 % interval of the difference of the two means, Welch's, holds 0; one of a single seed has no
+    with it where it is not significantly worse, by Welch's t-test at 5 % of the two alone; one of a single seed has no
     such interval and ties with nothing. A table by seed has none: its best row is the luckiest.
 
     Args:
@@ -145,7 +145,9 @@ def marks_of(results: Sequence[VariantResult], document: RunDocument, by: By = "
         return {}, []
     found = [f"Bold: the lowest error of each {'variant' if by == 'lr' else 'data set and augmentation'}."]
     if "tie" in marks.values():
-        found.append(f"{TIE}: the 95 % interval of its difference to the lowest holds 0 (Welch's, each alone).")
+        found.append(
+            f"{TIE}: not significantly worse than the lowest (Welch's t-test at 5 %, each alone, uncorrected)."
+        )
     return marks, found
 
 
@@ -189,8 +191,7 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
         f"Differences are to {reference.variant} ({' or '.join(map(_seeds, seeds))}), in points of error, "
         f"{PLUS_MINUS} half of the interval of each alone; p is that of Welch's t-test, p (Holm) the same corrected "
         f"for their number, {tests}.",
-        "Seeds are the one chance that they know: hyperparameters were chosen once, and all networks saw the same test "
-        "images.",
+        "These tests cover seed variance only, not the hyperparameter search or the choice of test images.",
     ]
 
 
@@ -275,8 +276,8 @@ def _chance_notes(results: Sequence[VariantResult], document: RunDocument) -> li
             for error in result.errors
         )
         found.append(
-            f"The {count:,} test images of {name}, were they drawn anew, would move one test error by up to "
-            f"{100 * widest:.2f} points (binomial standard error)."
+            f"Test-set sampling error of {name}: up to ±{100 * widest:.2f} points (binomial standard error, "
+            f"n = {count:,})."
         )
     return found
 

@@ -317,12 +317,11 @@ def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
     parts = []
     if worse:
         every = len(worse) == len(with_error)
-        parts.append(f"lower than {'every other' if every else 'that of'} {'' if every else _listed(worse)}".strip())
-        parts[-1] += " by more than the seeds explain"
+        parts.append(f"significantly lower than {'every other' if every else f'that of {_listed(worse)}'}")
     if alike:
-        parts.append(f"the seeds do not tell it from {_listed(alike)}")
+        parts.append(f"not significantly different from {_listed(alike)}")
     if unknown:
-        parts.append(f"too few seeds to tell it from {_listed(unknown)}")
+        parts.append(f"too few seeds to compare it with {_listed(unknown)}")
     return f"{head}{': ' if parts else ''}{'; '.join(parts)}."
 
 

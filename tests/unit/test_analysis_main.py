@@ -43,9 +43,7 @@ def test_table(run: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert "all-cnn-c" in out
     assert "25.00" in out
     assert "2 of 8 planned trials have ended." in out
-    assert (
-        "The 2,000 test images of shapes, were they drawn anew, would move one test error by up to 0.97 points" in out
-    )
+    assert "Test-set sampling error of shapes: up to ±0.97 points (binomial standard error, n = 2,000)." in out
     # Findings come last, in order of their numbers.
     remarks = [line for line in out.splitlines() if line.startswith("F")]
     assert [remark.split()[:2] for remark in remarks] == [["F1", "all-cnn-c:"], ["F2", "all-cnn-c:"], ["F8", "the"]]
@@ -72,7 +70,7 @@ def test_table_against_a_reference(run: Store, capsys: pytest.CaptureFixture[str
     assert (float(row["model-c %"]), float(row["error %"]), float(row["difference"])) == (21, 11, -10)
     assert float(row["± 95 %"]) == pytest.approx(2.7764 * 0.8165, abs=0.005)
     assert float(row["p"]) == pytest.approx(0.00026, abs=0.00001)
-    assert row["difference is"] == "more than the seeds explain"
+    assert row["difference is"] == "significant"
     assert read["mine"]["difference is"] == "not known: fewer than 2 seeds"
     assert main(["table", run.location, "--compare", "model-c"]) == 0
     out = capsys.readouterr().out

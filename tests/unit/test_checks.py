@@ -458,12 +458,13 @@ def none_completed(*states: str, planned: int | None = None) -> list[str]:
 
 def test_f12_a_cell_whose_last_trial_failed_after_the_others_were_stopped() -> None:
     assert none_completed("stopped", "failed", "stopped") == [
-        "a: no trial was completed (2 stopped, 1 failed), so that nothing is known of the variant. "
-        "Advice: look at why in the column reason of trials.parquet, then run it anew without early stopping."
+        "a: no trial completed (2 stopped, 1 failed). "
+        "Advice: fix the cause, which the column reason of trials.parquet names, then run it again without early "
+        "stopping."
     ]
     (text,) = none_completed("diverged", "failed")
     assert "(1 diverged, 1 failed)" in text
-    assert text.endswith("then run it anew.")
+    assert text.endswith("then --resume --retry-failed.")
     (text,) = none_completed("stopped", "diverged")
     assert "(1 stopped, 1 diverged)" in text
 

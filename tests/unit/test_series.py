@@ -168,8 +168,8 @@ def test_curves_go_on_from_part_to_part(tmp_path: Path, order: tuple[str, str]) 
 def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
     (sentence,) = verdicts(read_series(make_run(str(tmp_path / "run"))))
     assert sentence == (
-        "On cifar10, all-cnn-c has the lowest test error, 9.20 % ± 0.66 (3 seeds): lower than that of model-c by more "
-        "than the seeds explain; the seeds do not tell it from strided-cnn-c."
+        "On cifar10, all-cnn-c has the lowest test error, 9.20 % ± 0.66 (3 seeds): significantly lower than that of "
+        "model-c; not significantly different from strided-cnn-c."
     )
 
 
@@ -181,12 +181,13 @@ def test_the_verdict_says_what_is_clear_and_what_is_not(tmp_path: Path) -> None:
         ([trial(0)], "model-c has a test error of 10.00 %, of one seed; nothing stands beside it."),
         (
             [trial(0), trial(1, variant="mine", test_error=0.2)],
-            "On cifar10, model-c has the lowest test error, 10.00 %, of one seed: too few seeds to tell it from mine.",
+            "On cifar10, model-c has the lowest test error, 10.00 %, of one seed: too few seeds to compare it with "
+            "mine.",
         ),
         (
             seeds(0, "model-c", 0.1, 0.1001) + seeds(5, "mine", 0.5, 0.5001),
-            "On cifar10, model-c has the lowest test error, 10.01 % ± 0.06 (2 seeds): lower than every other by more "
-            "than the seeds explain.",
+            "On cifar10, model-c has the lowest test error, 10.01 % ± 0.06 (2 seeds): significantly lower than every "
+            "other.",
         ),
     ],
 )

@@ -205,17 +205,14 @@ def test_where_no_test_error_is_read_the_note_says_so() -> None:
     assert (row["mean test error %"], row["validation %"]) == ("-", "10.00")
     found = notes([result(errors=(), validation_error=0.1)], written)
     assert found[0].startswith("No test error was read, since seeds is 0. Validation errors are those of the selected ")
-    assert not any("fresh seeds" in note or "drawn anew" in note for note in found)
+    assert not any("fresh seeds" in note or "sampling error" in note for note in found)
 
 
 def test_the_draw_of_the_test_images_is_quantified() -> None:
     # An error of one half on 10,000 images has a standard error of half a point; a lower one has less.
     found = notes([result(errors=(0.5, 0.1)), result(dataset="cifar100", errors=())], study("cifar10", "cifar100"))
-    (note,) = [note for note in found if "drawn anew" in note]
-    assert note == (
-        "The 10,000 test images of cifar10, were they drawn anew, would move one test error by up to 0.50 points "
-        "(binomial standard error)."
-    )
+    (note,) = [note for note in found if "sampling error" in note]
+    assert note == "Test-set sampling error of cifar10: up to ±0.50 points (binomial standard error, n = 10,000)."
     assert any(note.startswith("± 95 %: half of the interval") for note in found)
     assert not any("Student's t" in note for note in notes([result()], study()))
 
@@ -234,7 +231,7 @@ def test_a_row_of_a_comparison() -> None:
             "± 95 %": "6.08",
             "p": "0.11",
             "p (Holm)": "0.11",
-            "difference is": "not more than the seeds explain",
+            "difference is": "not significant",
         },
         {
             "variant": "mine",
