@@ -34,6 +34,7 @@ def main() -> None:
                 "dataset": "cifar10",
                 "augmentation": "none",
                 "variant": variants[trial % len(variants)],
+                "params": f'{{"lr":{trial}}}',
                 "state": "running",
                 "epochs_run": 1 + number // options.trials,
                 "train_s": 1.0 + number,

@@ -110,22 +110,20 @@ class Progress:
         )
 
     def trial_lost(self, row: TrialRow) -> None:
-        """Say that a trial lost its node, or that it is begun again for another reason."""
+        """Print that a trial lost its node, or that it is retried for another reason."""
         searched = _searched(row)
         is_node = row["fault"] == "node lost"
-        what, where = ("node lost", "elsewhere") if is_node else ("tried again", f"by itself: {row['reason']}")
+        what, where = ("node lost", "elsewhere") if is_node else ("retried", f"in isolation: {row['reason']}")
         trial = f"{row['variant']} {searched}seed {row['seed']}"
-        note(self._console, what, f"{trial} had {row['epochs_run']} epochs and goes on {where}")
+        note(self._console, what, f"{trial} had {row['epochs_run']} epochs and resumes {where}")
 
     def record_troubled(self, error: OSError | None) -> None:
-        """Say that the record cannot be written, or that it can be again."""
-        said = (
-            "is written again" if error is None else f"cannot be written and is tried again: {explain_os_error(error)}"
-        )
-        note(self._console, "record", said)
+        """Print that the record cannot be written, or that it can be again."""
+        message = "is written again" if error is None else f"cannot be written, retrying: {explain_os_error(error)}"
+        note(self._console, "record", message)
 
     def trials_wait(self, waiting: int, running: int) -> None:
-        """Say that trials wait for room on the cluster."""
+        """Print that trials wait for room on the cluster."""
         run = "runs" if running == 1 else "run"
         note(self._console, "waiting", f"{_count(waiting, 'trial')} for room on the cluster, while {running:,} {run}")
 
@@ -219,15 +217,15 @@ def _setting(name: str, value: object) -> str:
 def _protocol(study: Study) -> str:
     if study.protocol == "paper":
         return "paper, errors on the test images"
+    tune = (
+        f"holdout: tune on {100 - 100 * study.validation:g} % of the training set, validate on "
+        f"{100 * study.validation:g} % (last-epoch error)"
+    )
     if not study.confirm_seeds:
-        return (
-            f"holdout: tune on {100 - 100 * study.validation:g} % of the training set, validate on "
-            f"{100 * study.validation:g} % (last-epoch error); no test error is read, since seeds is 0"
-        )
+        return f"{tune}; no test error is read, since seeds is 0"
     several = f" {study.confirm_top} configurations" if study.confirm_top > 1 else " configuration"
     return (
-        f"holdout, the search on {100 * study.validation:g} % of the training images by the last epoch; then the "
-        f"best{several} of each cell on all of them, {_count(study.confirm_seeds, 'seed')} from "
+        f"{tune}; then retrain the best{several} of each cell on all of it, {_count(study.confirm_seeds, 'seed')} from "
         f"{study.base.seed + FIRST_FRESH_SEED}"
     )
 

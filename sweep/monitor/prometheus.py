@@ -7,6 +7,7 @@ them, and nothing that goes wrong with them reaches it.
 
 import logging
 import math
+import statistics
 import threading
 import time
 from collections import Counter
@@ -70,7 +71,8 @@ PLANNED = Metric(name="sweep_planned_trials", kind="gauge", about="Trials of the
 BEST_ERROR = Metric(
     name="sweep_best_error_ratio",
     kind="gauge",
-    about="Lowest error of a cell's search so far, in [0, 1], running and stopped trials included.",
+    about="Lowest error of a configuration in a cell's search so far, the mean over its seeds, in [0, 1], running and "
+    "stopped trials included.",
     tags=("run", "cell"),
 )
 IMAGES = Metric(
@@ -142,7 +144,8 @@ class RunMetrics:
         self._states: dict[str, str] = {key: row["state"] for key, row in ended.items()}
         self._counts = Counter(self._states.values())
         self._epochs: dict[str, int] = {key: row["epochs_run"] for key, row in recorded.items()}
-        self._errors: dict[str, dict[str, float]] = {}
+        # By cell and configuration, each seed's error by trial_id.
+        self._errors: dict[str, dict[str, dict[str, float]]] = {}
         self._best: dict[str, tuple[float, str]] = {}
         self._speeds: dict[str, dict[str, float]] = {}
         self._guarded(self._begin, recorded)
@@ -220,17 +223,19 @@ class RunMetrics:
         # What confirms chooses nothing, and its test errors are for the table, which shows their mean.
         if row["phase"] != "search":
             return
-        trial_id, cell = row["trial_id"], _cell(row)
+        trial_id, cell, params = row["trial_id"], _cell(row), row["params"]
         errors = self._errors.setdefault(cell, {})
-        errors.pop(trial_id, None)
+        seeds = errors.setdefault(params, {})
+        seeds.pop(trial_id, None)
         if error is not None and row["state"] not in ("diverged", "failed"):
-            errors[trial_id] = error
+            seeds[trial_id] = error
         best = self._best.get(cell)
-        if trial_id in errors and (best is None or errors[trial_id] <= best[0]):
-            self._best[cell] = errors[trial_id], trial_id
-        elif best is not None and best[1] == trial_id:
+        if seeds and (best is None or statistics.fmean(seeds.values()) <= best[0]):
+            self._best[cell] = statistics.fmean(seeds.values()), params
+        elif best is not None and best[1] == params:
             # The best one got worse or is out: only then are the others looked at.
-            self._best[cell] = min(((other, key) for key, other in errors.items()), default=(math.inf, ""))
+            means = ((statistics.fmean(others.values()), key) for key, others in errors.items() if others)
+            self._best[cell] = min(means, default=(math.inf, ""))
         if self._best.get(cell) == best:
             return
         if math.isinf(self._best[cell][0]):  # no trial is left

@@ -249,8 +249,8 @@ def test_the_plan_of_both_phases(plan: Plan) -> None:
     show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
     assert "2 + 4" in out.getvalue()
     assert (
-        "holdout, the search on 10 % of the training images by the last epoch; then the best 2 configurations of each "
-        "cell on all of them, 2 seeds from 10000; early stopping: none"
+        "holdout: tune on 90 % of the training set, validate on 10 % (last-epoch error); then retrain the best 2 "
+        "configurations of each cell on all of it, 2 seeds from 10000; early stopping: none"
     ) in out.getvalue()
     assert "24 trials, 120 epochs" in out.getvalue()
 
@@ -267,7 +267,7 @@ def test_the_plan_of_a_run_that_reads_no_test_error_says_so(plan: Plan, changes:
     study = replace(plan.study, protocol="holdout", seeds=0, **changes)
     show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
     assert text in out.getvalue()
-    assert "then the best" not in out.getvalue()
+    assert "retrain" not in out.getvalue()
     assert "seeds is 0; early stopping: none" in out.getvalue()
     assert "8 trials, 40 epochs" in out.getvalue()
 
@@ -299,8 +299,8 @@ def test_a_record_that_cannot_be_written_and_a_second_try_are_lines(plan: Plan) 
     progress.trial_lost(ended(state="pending", epochs_run=2, reason="its process ended", fault="process died"))
     progress.trial_lost(ended(state="pending", epochs_run=2, reason="lost its node", fault="node lost"))
     assert out.getvalue().splitlines() == [
-        "         record  cannot be written and is tried again: [Errno 28] No space left on device",
+        "         record  cannot be written, retrying: [Errno 28] No space left on device",
         "         record  is written again",
-        "    tried again  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on by itself: its process ended",
-        "      node lost  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on elsewhere",
+        "        retried  all-cnn-c lr 0.05 seed 1 had 2 epochs and resumes in isolation: its process ended",
+        "      node lost  all-cnn-c lr 0.05 seed 1 had 2 epochs and resumes elsewhere",
     ]

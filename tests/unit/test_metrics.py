@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ray.exceptions import ActorUnavailableError
 from sweep.execution.recorder import Recorder
 from sweep.monitor.background import in_background
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
+from sweep.record.params import write_params
+from sweep.record.progress import Scope, arrange
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
 from tests.listening import listening
@@ -48,9 +51,9 @@ class StandIn:
     error_file: str | None = None
     pickled_error_file: str | None = None
 
-    def __init__(self, trial_id: str, *, phase: str = "search", variant: str = "all-cnn-c") -> None:
+    def __init__(self, trial_id: str, *, phase: str = "search", variant: str = "all-cnn-c", lr: float = 0.05) -> None:
         config = TrialConfig(
-            dataset="shapes", variant=variant, lr=0.05, epochs=3, architecture=ArchitectureConfig(width=0.5)
+            dataset="shapes", variant=variant, lr=lr, epochs=3, architecture=ArchitectureConfig(width=0.5)
         )
         self.config = {"trial_id": trial_id, "phase": phase, "config": config.to_dict()}
 
@@ -146,7 +149,7 @@ def test_a_trial_that_lost_its_node_waits_and_its_epochs_count_once(tmp_path: Pa
 
 def test_the_best_error_stays_through_epochs_without_a_measurement(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    one, other = StandIn("one"), StandIn("other")
+    one, other = StandIn("one"), StandIn("other", lr=0.1)
     bench.start(one)
     bench.start(other)
     bench.report(other, 1, 0.5)
@@ -181,7 +184,7 @@ def test_epochs_and_times(tmp_path: Path) -> None:
 def test_the_best_error_is_the_lowest_that_a_trial_of_the_cell_has_now(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     best = ("sweep_best_error_ratio", "r", CELL)
-    one, other, elsewhere = StandIn("one"), StandIn("other"), StandIn("elsewhere", variant="model-c")
+    one, other, elsewhere = StandIn("one"), StandIn("other", lr=0.1), StandIn("elsewhere", variant="model-c")
     for trial in (one, other, elsewhere):
         bench.start(trial)
     assert best not in bench.page.shown
@@ -194,6 +197,19 @@ def test_the_best_error_is_the_lowest_that_a_trial_of_the_cell_has_now(tmp_path:
     bench.report(other, 2, 1.0, state="diverged")
     assert bench.page.shown[best] == 0.7
     assert bench.page.shown["sweep_best_error_ratio", "r", "shapes/none/model-c"] == 0.1
+
+
+def test_seeds_of_a_configuration_are_averaged_as_in_the_grid(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, study=replace(STUDY, protocol="paper", seeds=2), planned=16)
+    trials = [StandIn("one"), StandIn("other"), StandIn("third", lr=0.1)]
+    for trial, error in zip(trials, (0.2, 0.6, 0.5), strict=True):
+        bench.start(trial)
+        bench.report(trial, 1, None, test_error=error)
+    shown = bench.page.shown["sweep_best_error_ratio", "r", CELL]
+    scope = Scope.of(replace(STUDY, protocol="paper", seeds=2, variants=("all-cnn-c",)), "r", 4)
+    (cell,) = arrange(scope, bench.recorder.rows)
+    assert cell.best is not None
+    assert shown == cell.best[0] == pytest.approx(0.4)
 
 
 def test_an_error_whose_trial_failed_is_shown_no_more(tmp_path: Path) -> None:
@@ -226,7 +242,7 @@ def test_what_confirms_is_no_search(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_begins_with_what_ended(tmp_path: Path) -> None:
     first = Bench(tmp_path)
-    one, other = StandIn("one"), StandIn("other")
+    one, other = StandIn("one"), StandIn("other", lr=0.1)
     first.start(one)
     first.start(other)
     for epoch in (1, 2, 3):
@@ -268,7 +284,10 @@ def test_a_report_records_as_much_with_many_trials_as_with_one(tmp_path: Path, t
     trial = StandIn("t")
     bench.start(trial)
     row = bench.recorder.rows[0] | {"state": "completed", "epochs_run": 3, "val_error": 0.4}
-    rows = {f"r{number}": row | {"trial_id": f"r{number}"} for number in range(trials)}
+    rows = {
+        f"r{number}": row | {"trial_id": f"r{number}", "params": write_params({"lr": 1.0 + number})}
+        for number in range(trials)
+    }
     bench = Bench(tmp_path, rows, planned=trials + 1)
     bench.start(trial)
     before = bench.page.records
