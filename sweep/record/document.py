@@ -131,7 +131,8 @@ class RunDocument:
     def to_bytes(self) -> bytes:
         """Return the text of study.json."""
         plain = dataclasses.asdict(self) | {"study": self.study.to_dict()}
-        return (json.dumps({"schema_version": SCHEMA_VERSION, **plain}, indent=2, sort_keys=True) + "\n").encode()
+        # In their own order, in which a space's dimensions are drawn, and depend on each other.
+        return (json.dumps({"schema_version": SCHEMA_VERSION, **plain}, indent=2) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes, path: str) -> "RunDocument":
