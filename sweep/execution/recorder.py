@@ -128,12 +128,12 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def decided(self, decision: Decision) -> None:
         """Take what early stopping decided about a trial; it is written with the next flush, as the epochs are."""
-        if decision.verdict == "wait":
+        if decision.verdict == "pause":
             self._waiting.add(decision.trial_id)
             return
         # Where only NaN had arrived there is no error to compare with.
-        cut = decision.cut if math.isfinite(decision.cut) else None
-        kept: Any = asdict(decision) | {"cut": cut}
+        cutoff = decision.cutoff if math.isfinite(decision.cutoff) else None
+        kept: Any = asdict(decision) | {"cutoff": cutoff}
         self._decisions[decision.trial_id, decision.epoch] = kept
         self._decisions_are_written = False
         waited = decision.trial_id in self._waiting

@@ -11,8 +11,8 @@ from typing import Literal, final
 
 from sweep.study.rungs import REDUCTION_FACTOR
 
-Verdict = Literal["go on", "stop", "wait"]
-"""`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
+Verdict = Literal["continue", "stop", "pause"]
+"""`pause`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
 
 
 @final
@@ -25,12 +25,12 @@ class Decision:
     """The rung: the epoch after which the trial was judged."""
     error: float
     """The error that the trial was judged by, a fraction in [0, 1] or NaN."""
-    cut: float
+    cutoff: float
     """The highest error that went on by its rank when the verdict was given; infinite where only NaN had arrived."""
-    arrivals: int
+    num_results: int
     """Trials that had arrived at the rung, this one included."""
     verdict: Verdict
-    """`go on` with an error above the cut: no other trial of the cell was left that could complete."""
+    """`continue` with an error above the cutoff: no other trial of the cell was left that could complete."""
 
 
 @final
@@ -87,19 +87,19 @@ class CellASHA:
         best = sorted(value for value in arrived if not math.isnan(value))
         places = max(1, len(arrived) // self._keep_one_in)
         # With fewer errors than places, all of them go on.
-        cut = best[min(places, len(best)) - 1] if best else math.inf
+        cutoff = best[min(places, len(best)) - 1] if best else math.inf
         others_left = self._has_completed or bool(self._alive - {trial_id})
         # Not the other way round: a comparison with NaN is false.
-        goes_on = error <= cut or not others_left
+        goes_on = error <= cutoff or not others_left
         if not goes_on:
             self._alive.discard(trial_id)
         return Decision(
             trial_id=trial_id,
             epoch=epoch,
             error=error,
-            cut=cut,
-            arrivals=len(arrived),
-            verdict="go on" if goes_on else "stop",
+            cutoff=cutoff,
+            num_results=len(arrived),
+            verdict="continue" if goes_on else "stop",
         )
 
 
@@ -144,8 +144,10 @@ class CellHalving:
             return [self._decided[number, epoch]]
         self._arrived[number, epoch] = (trial_id, error)
         decisions = self._judge(number)
-        arrivals = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
-        wait = Decision(trial_id=trial_id, epoch=epoch, error=error, cut=math.inf, arrivals=arrivals, verdict="wait")
+        num_results = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
+        wait = Decision(
+            trial_id=trial_id, epoch=epoch, error=error, cutoff=math.inf, num_results=num_results, verdict="pause"
+        )
         return decisions or [wait]
 
     def end(self, trial_id: str) -> list[Decision]:
@@ -181,15 +183,15 @@ class CellHalving:
 
     def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:
         errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
-        cut = sorted(errors.values())[min(places, len(errors)) - 1]
+        cutoff = sorted(errors.values())[min(places, len(errors)) - 1]
         for member, (trial_id, error) in arrived.items():
             self._decided[member, rung] = Decision(
                 trial_id=trial_id,
                 epoch=rung,
                 error=error,
-                cut=cut,
-                arrivals=len(arrived),
-                verdict="go on" if errors[member] <= cut else "stop",
+                cutoff=cutoff,
+                num_results=len(arrived),
+                verdict="continue" if errors[member] <= cutoff else "stop",
             )
         return [self._decided[member, rung] for member in arrived]
 

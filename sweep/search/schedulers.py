@@ -131,7 +131,7 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self._spread(decisions)
         own = next(decision for decision in decisions if decision.trial_id == trial_id)
-        return TrialScheduler.CONTINUE if own.verdict == "go on" else TrialScheduler.STOP  # type: ignore[no-any-return]
+        return TrialScheduler.CONTINUE if own.verdict == "continue" else TrialScheduler.STOP  # type: ignore[no-any-return]
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """Wait for the trial no longer, unless it is one that waits itself."""
@@ -151,7 +151,7 @@ class PerCellHalving(FIFOScheduler):  # type: ignore[misc]
 
     def _spread(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
-            if decision.verdict == "wait":
+            if decision.verdict == "pause":
                 self._waiting.add(decision.trial_id)
             else:
                 self._waiting.discard(decision.trial_id)
@@ -182,12 +182,12 @@ def make_scheduler(
 
 
 def _decision(row: DecisionRow) -> Decision:
-    # A null cut is that of a rung at which only NaN had arrived.
+    # A null cutoff is that of a rung at which only NaN had arrived.
     return Decision(
         trial_id=row["trial_id"],
         epoch=row["epoch"],
         error=row["error"],
-        cut=math.inf if row["cut"] is None else row["cut"],
-        arrivals=row["arrivals"],
+        cutoff=math.inf if row["cutoff"] is None else row["cutoff"],
+        num_results=row["num_results"],
         verdict=row["verdict"],
     )

@@ -233,11 +233,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def decided(self, decision: Decision) -> None:
         """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
         name = decision.trial_id
-        if decision.verdict == "wait":
+        if decision.verdict == "pause":
             self._aside[name] = decision.error
         elif name in self._aside:
             error = self._aside.pop(name)
-            if decision.verdict == "go on":
+            if decision.verdict == "continue":
                 self._may_go_on.append(name)
             else:
                 self._tell(name, "stopped", error)

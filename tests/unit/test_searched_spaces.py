@@ -264,7 +264,7 @@ def test_halving_makes_brackets_as_large_as_each_cell() -> None:
             name = f"cell_{number:04d}"
             verdicts = [d.verdict for d in halving.arrive(name, 2, 0.1 * number)]
             assert verdicts == [d.verdict for d in expected.arrive(name, 2, 0.1 * number)]
-            assert (verdicts == ["wait"]) == (number < count - 1), "nobody is judged before all have come"
+            assert (verdicts == ["pause"]) == (number < count - 1), "nobody is judged before all have come"
 
 
 # A search over the number of epochs
