@@ -70,7 +70,7 @@ class Cluster:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ClusterChoice:
     """Which cluster a run joins, and why that one."""
 
     address: str
@@ -79,7 +79,7 @@ class Found:
     """What named it, in words."""
 
 
-def find_cluster(address: str | None) -> Found | None:
+def find_cluster(address: str | None) -> ClusterChoice | None:
     """Return the cluster to join, or None where Ray is started here.
 
     The option comes first, then the variable `RAY_ADDRESS`, as Ray has it; in both `local` is this machine by itself.
@@ -88,9 +88,9 @@ def find_cluster(address: str | None) -> Found | None:
     """
     for named, by in ((address, "--address"), (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")):
         if named:
-            return None if named == "local" else Found(address=named, by=by)
+            return None if named == "local" else ClusterChoice(address=named, by=by)
     if BOOTSTRAP.exists():
-        return Found(address="auto", by=f"{BOOTSTRAP}, which ray up leaves on a cluster's head")
+        return ClusterChoice(address="auto", by=f"{BOOTSTRAP}, which ray up leaves on a cluster's head")
     return None
 
 

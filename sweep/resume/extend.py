@@ -6,7 +6,7 @@ from typing import Any
 
 from search_spaces import Choice, Dimension, Scalar, Space
 from search_spaces.dimensions import in_words
-from sweep.study.diff import Difference, StudyDiffers, seeds_of
+from sweep.study.diff import Difference, StudyMismatchError, seeds_of
 from sweep.study.study import Study
 from trainables.config import is_prefix_of
 from trainables.hyperparameters import value_of
@@ -29,7 +29,7 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
         differences: where they differ.
 
     Raises:
-        StudyDiffers: the given study does not hold all of the recorded one, or differs where it may not.
+        StudyMismatchError: the given study does not hold all of the recorded one, or differs where it may not.
     """
     names = [difference.setting for difference in differences]
     reasons = {name: _why_not(name, recorded, given) for name in names}
@@ -37,7 +37,7 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
     if refused:
         must = "With --extend the study given must be the recorded one or hold more "
         must += _listed(("values of hyperparameters", *EXTENDABLE))
-        raise StudyDiffers(must, refused, f"{ADVICE}.")
+        raise StudyMismatchError(must, refused, f"{ADVICE}.")
     changed: dict[str, Any] = {}
     for name in (name for name in names if name not in _dimensions(given)):
         if name == "variants":

@@ -18,7 +18,7 @@ from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums
 from sweep.search.confirm import confirmations, is_done, search_ended
 from sweep.search.selected_rates import with_selected_rates
-from sweep.study.diff import Difference, StudyDiffers, plugin_differences, study_differences
+from sweep.study.diff import Difference, StudyMismatchError, plugin_differences, study_differences
 from sweep.study.options import RunOptions
 from sweep.study.study import Study
 from trainables.common.registry import load_plugins
@@ -111,7 +111,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         options: the rest of it.
 
     Raises:
-        StudyDiffers: it is not.
+        StudyMismatchError: it is not.
         ValueError: there is no such run, or it cannot be read.
     """
     if options.name is None:
@@ -122,7 +122,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     plugins = plugin_differences(document.plugins, plugin_checksums(paths))
     if plugins and not options.extend:
         # Before any of them is run.
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
         )
     load_plugins(paths)
@@ -138,7 +138,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         *_workers_difference(options, document),
     ]
     if settings and not options.extend:
-        raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
+        raise StudyMismatchError("The study must be the recorded one", settings, _advice(located, given, settings))
     return Recorded(
         store=store,
         document=document,
@@ -189,7 +189,7 @@ def _workers_difference(options: RunOptions, document: RunDocument) -> Iterable[
 def _advice(recorded: Study, given: Study, settings: Sequence[Difference]) -> str:
     try:
         extended(recorded, given, settings)
-    except StudyDiffers:
+    except StudyMismatchError:
         return f"Leave these options out, or {NEW_RUN}."
     return f"Leave these options out, {EXTEND_OR_NEW}"
 
@@ -216,7 +216,7 @@ def check_same(plan: Plan, document: RunDocument) -> None:
     """Check that trials would be split over as many workers, and see the same images, as when the run began.
 
     Raises:
-        StudyDiffers: they would not.
+        StudyMismatchError: they would not.
     """
     found = []
     advice = []
@@ -232,7 +232,7 @@ def check_same(plan: Plan, document: RunDocument) -> None:
             advice.append("name the place of the images that it began with by --data")
     if found:
         said = ", ".join(dict.fromkeys(advice))
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run must go on with the workers and the images that it began with",
             found,
             f"{said[0].upper()}{said[1:]}, or {NEW_RUN}.",

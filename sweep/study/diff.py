@@ -27,7 +27,7 @@ class Difference:
 
 
 @final
-class StudyDiffers(ValueError):  # noqa: N818 - it is what is wrong, as the user reads it
+class StudyMismatchError(ValueError):
     """What is given is not what is recorded: a sentence, with a line for each setting and what to do below it."""
 
     def __init__(self, must: str, differences: Sequence[Difference], advice: str) -> None:
