@@ -59,10 +59,11 @@ class CellASHA:
         """Count a trial among those that can still complete."""
         self._alive.add(trial_id)
 
-    def end(self, trial_id: str, *, completed: bool) -> None:
-        """Count a trial no longer among those that can still complete, whyever it ended."""
+    def end(self, trial_id: str, *, completed: bool) -> list[Decision]:
+        """Count a trial that ended no longer among those that can still complete; no other one waits for that."""
         self._alive.discard(trial_id)
         self._has_completed = self._has_completed or completed
+        return []
 
     def restore(self, decision: Decision) -> None:
         """Put a trial on the rung where it was judged before the run was resumed."""
@@ -80,6 +81,11 @@ class CellASHA:
         if (trial_id, epoch) not in self._decided:
             self._decided[trial_id, epoch] = self._judge(trial_id, epoch, error)
         return self._decided[trial_id, epoch]
+
+    def arrive(self, trial_id: str, epoch: int, error: float) -> list[Decision]:
+        """Return what `decide` does, as `CellHalving.arrive` does."""
+        decision = self.decide(trial_id, epoch, error)
+        return [] if decision is None else [decision]
 
     def _judge(self, trial_id: str, epoch: int, error: float) -> Decision:
         arrived = self._errors[epoch]
@@ -128,6 +134,9 @@ class CellHalving:
         self._ended: set[int] = set()
         self._decided: dict[tuple[int, int], Decision] = {}
 
+    def add(self, trial_id: str) -> None:
+        """Do nothing: a bracket's trials are known by their numbers."""
+
     def restore(self, decision: Decision) -> None:
         """Keep what was decided before the run was resumed."""
         self._decided[_number(decision.trial_id), decision.epoch] = decision
@@ -150,8 +159,8 @@ class CellHalving:
         )
         return decisions or [wait]
 
-    def end(self, trial_id: str) -> list[Decision]:
-        """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
+    def end(self, trial_id: str, *, completed: bool = False) -> list[Decision]:  # noqa: ARG002 - as CellASHA's
+        """Return what is decided now that a trial has ended, for any reason, and need not be waited for."""
         number = _number(trial_id)
         if number in self._ended:
             return []

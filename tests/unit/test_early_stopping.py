@@ -15,7 +15,7 @@ from search_spaces import Choice, Space
 from sweep.execution.recorder import Recorder
 from sweep.record.store import Store
 from sweep.search.halving import Decision
-from sweep.search.schedulers import PerCellASHA, make_scheduler
+from sweep.search.schedulers import PerCell, make_scheduler
 from sweep.study.study import Study
 from trainables.config import TrialConfig
 
@@ -81,7 +81,7 @@ def added(scheduler: TrialScheduler, *names: str, variant: str = "model-a") -> l
 
 
 def test_a_weak_cell_competes_with_itself_only() -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     strong = added(scheduler, "s0", "s1", "s2", "s3", variant="model-a")
     weak = added(scheduler, "w0", "w1", "w2", "w3", variant="all-cnn-a")
     for epoch in range(1, 5):
@@ -94,7 +94,7 @@ def test_a_weak_cell_competes_with_itself_only() -> None:
 
 
 def test_the_user_s_rungs_and_reduction_factor_are_taken() -> None:
-    scheduler = PerCellASHA(replace(STUDY, first_rung=1, reduction_factor=2))
+    scheduler = PerCell(replace(STUDY, first_rung=1, reduction_factor=2))
     trials = added(scheduler, "t0", "t1", "t2", "t3")
     assert [verdict(scheduler, trial, 1, 0.4 - n / 10) for n, trial in enumerate(trials)] == [CONTINUE] * 4
     assert [verdict(scheduler, trial, 2, 0.4 + n / 10) for n, trial in enumerate(trials)] == [
@@ -104,7 +104,7 @@ def test_the_user_s_rungs_and_reduction_factor_are_taken() -> None:
 
 
 def test_a_trial_at_its_last_epoch_is_not_stopped_by_its_budget() -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     (trial,) = added(scheduler, "only")
     assert all(verdict(scheduler, trial, epoch, 0.5) == CONTINUE for epoch in range(1, 7))
     assert verdict(scheduler, trial, 7, 0.5, "completed") == CONTINUE
@@ -114,7 +114,7 @@ def test_a_trial_at_its_last_epoch_is_not_stopped_by_its_budget() -> None:
 
 def test_each_decision_is_told_with_our_own_id() -> None:
     told: list[Decision] = []
-    scheduler = PerCellASHA(STUDY, told.append)
+    scheduler = PerCell(STUDY, told.append)
     first, second = added(scheduler, "t0", "t1")
     for trial, error in ((first, 0.2), (second, 0.3)):
         verdict(scheduler, trial, 4, error)
@@ -127,7 +127,7 @@ def test_each_decision_is_told_with_our_own_id() -> None:
 
 def test_a_trial_that_diverges_at_a_rung_neither_arrives_nor_can_complete() -> None:
     told: list[Decision] = []
-    scheduler = PerCellASHA(STUDY, told.append)
+    scheduler = PerCell(STUDY, told.append)
     dead, alive, other = added(scheduler, "dead", "alive", "other")
     assert verdict(scheduler, other, 5, 0.1) == CONTINUE
     assert verdict(scheduler, dead, 5, 1.0, "diverged") == CONTINUE
@@ -138,7 +138,7 @@ def test_a_trial_that_diverges_at_a_rung_neither_arrives_nor_can_complete() -> N
 
 @pytest.mark.parametrize("way", ["complete", "error", "remove"])
 def test_a_trial_that_ended_before_its_budget_counts_no_longer(way: str) -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     gone, left = added(scheduler, "gone", "left")
     assert verdict(scheduler, gone, 5, 0.1) == CONTINUE
     ends: dict[str, Callable[[], None]] = {
@@ -375,7 +375,7 @@ def test_variants_of_different_speed_and_quality_both_keep_a_row_for_each_trial_
 ) -> None:
     store = Store(str(tmp_path))
     recorder = Recorder(store, STUDY)
-    scheduler = PerCellASHA(replace(STUDY, first_rung=first_rung), recorder.decided)
+    scheduler = PerCell(replace(STUDY, first_rung=first_rung), recorder.decided)
     simulate(scheduler, two_variants(), error_of, seconds_of, slots=slots, recorder=recorder)
     recorder.close()
     rows = store.read_trials().to_pylist()

@@ -14,7 +14,7 @@ from sweep.execution.plan import Plan, check_study, place
 from sweep.record.params import read_params, write_params
 from sweep.search.confirm import confirmations
 from sweep.search.halving import CellHalving
-from sweep.search.schedulers import PerCellHalving
+from sweep.search.schedulers import PerCell
 from sweep.search.searcher import CellSearch, rehearse
 from sweep.study.catalog import STUDIES
 from sweep.study.study import Study, params_of
@@ -257,7 +257,7 @@ def test_halving_makes_brackets_as_large_as_each_cell() -> None:
         base=replace(QUICKSTART.base, epochs=8),
     )
     assert asked.rungs == (2, 6)
-    small, large = PerCellHalving(asked)._of_cell.values()
+    small, large = PerCell(asked)._of_cell.values()
     for halving, count in ((small, 2), (large, 4)):
         expected = CellHalving(asked.rungs, asked.keep_one_in, count)
         for number in range(count):
