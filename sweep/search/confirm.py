@@ -2,10 +2,8 @@
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, final
 
 from ray.tune.search import Searcher
@@ -14,7 +12,7 @@ from sweep.record.params import read_params
 from sweep.record.rows import reopened
 from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
 from sweep.record.selection import candidates, rank_configurations
-from sweep.search.searcher import METRIC, isolated_trials
+from sweep.search.searcher import TrialSearcher
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 from trainables.hyperparameters import with_values
@@ -110,8 +108,10 @@ def planned_trials(study: Study, trials: Sequence[TrialRow], wanted: Collection[
 
 
 @final
-class ConfirmSearcher(Searcher):  # type: ignore[misc]
+class ConfirmSearcher(TrialSearcher):
     """Deals given trials in order, without those that the record holds in a final state."""
+
+    phase = "confirm"
 
     def __init__(
         self,
@@ -126,51 +126,20 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
             recorded: rows of `trials` by trial_id.
             fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
         """
-        super().__init__(metric=METRIC, mode="min")
-        self._fits = fits
-        self._left = [
-            (name, config)
-            for name, config in trials.items()
-            if not (name in recorded and recorded[name]["state"] in FINAL_STATES)
-        ]
-        self._running: dict[str, tuple[str, TrialConfig]] = {}
-        self._lost: set[str] = set()
-        self._alone = isolated_trials(recorded)
-        self._attempts: Counter[str] = Counter()
+        super().__init__(recorded, fits)
+        self._trials = trials
+        self._left = [name for name in trials if not (name in recorded and recorded[name]["state"] in FINAL_STATES)]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration; None where one that runs may yet come again."""
-        index = next((index for index, (_, config) in enumerate(self._left) if self._fits(config.cell)), None)
-        if index is None:
+        name = next((name for name in self._left if self._fits(self._trials[name].cell)), None)
+        if name is None:
             return None if self._running else Searcher.FINISHED
-        name, config = self._running[trial_id] = self._left.pop(index)
-        attempt = self._attempts[name]
-        self._attempts[name] += 1
-        return {
-            "trial_id": name,
-            "attempt": attempt,
-            "alone": name in self._alone,
-            "phase": "confirm",
-            "cell": config.cell,
-            "config": config.to_dict(),
-        }
-
-    def lost(self, name: str, *, alone: bool = False) -> None:
-        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more, first."""
-        self._lost.add(name)
-        if alone:
-            self._alone.add(name)
-
-    def failed(self, name: str, signature: str) -> None:
-        """Learn nothing: the seeds of a configuration that has completed a trial are worth a try each."""
+        self._left.remove(name)
+        return self._start(trial_id, name, self._trials[name])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
-        """Learn nothing, but whether the trial comes again: all else was decided before."""
-        name, config = self._running.pop(trial_id)
-        if name in self._lost:
-            self._lost.discard(name)
-            self._left.insert(0, (name, config))
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
-        Path(checkpoint_path).touch()
+        """Learn nothing, but whether the trial comes again, first: all else was decided before."""
+        name, is_lost = self._ended(trial_id)
+        if is_lost:
+            self._left.insert(0, name)

@@ -18,8 +18,8 @@ from trainables.config import TrialConfig
 class PerCell(FIFOScheduler):  # type: ignore[misc]
     """Routes each trial to the rungs of its cell, which see no other cell's trials.
 
-    A trial that is paused ends for Tune, and its slot is free: the searcher hears of it, and suggests it once more where
-    it continues, from its checkpoint.
+    A trial that is paused ends for Tune, and its slot is free: the searcher suggests it once more where it continues,
+    from its checkpoint.
     """
 
     def __init__(self, study: Study, tell: Callable[[Decision], object] = lambda _: None) -> None:
