@@ -43,8 +43,7 @@ from sweep.resume.recorded import (
 from sweep.resume.remaining import left_to_run
 from sweep.resume.repair import mend
 from sweep.search.confirm import planned_trials
-from sweep.search.selected_rates import with_selected_rates
-from sweep.search.warm_start import warm_started
+from sweep.search.earlier_runs import warm_started, with_selected_rates
 from sweep.signals import Interruption
 from sweep.study.file import StudyFile
 from sweep.study.options import RunOptions

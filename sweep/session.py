@@ -10,10 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from sweep.cluster.connect import end_own_cluster
+from sweep.cluster.connect import end_own_cluster, tunnel_command
 from sweep.cluster.liveness import ClusterLostError, cluster_watched
 from sweep.cluster.sharing import mps_on_nodes
-from sweep.cluster.tunnel import tunnel_command
 from sweep.execution.plan import Plan
 from sweep.execution.tune import run_trials
 from sweep.monitor.background import in_background

@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweep.execution.failures import fault_of
-from sweep.execution.unfinished import LiveTrials
+from sweep.execution.pending import LiveTrials
 from sweep.record.schema import Fault
 from sweep.search.searcher import TrialSearcher
 

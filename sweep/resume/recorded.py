@@ -17,7 +17,7 @@ from sweep.record.store import Store, run_location
 from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums
 from sweep.search.confirm import confirmations, is_done, search_ended
-from sweep.search.selected_rates import with_selected_rates
+from sweep.search.earlier_runs import with_selected_rates
 from sweep.study.diff import Difference, StudyMismatchError, plugin_differences, study_differences
 from sweep.study.options import RunOptions
 from sweep.study.study import Study

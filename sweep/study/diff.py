@@ -4,11 +4,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from sweep.study.plugins import Plugin
 from sweep.study.study import Study
+from trainables.common.validation import configuration
 
 ELSEWHERE = ("data", "plugins")
 """Settings that say where things lie, not what they are: a run may go on from other places."""
+
+
+@final
+@configuration
+class Plugin:
+    """A Python file of the user's that a study needs, told apart by its contents."""
+
+    file: str
+    """Its name."""
+    sha256: str
 
 
 @final
