@@ -231,7 +231,7 @@ def test_a_plan_counts_the_trials_of_each_variant_s_space() -> None:
     plan = Plan(
         study=asked, datasets={}, parameters=parameters, placement=placement, slots=slots, cluster=machine, asked=None
     )
-    assert (plan.search_trials, plan.trials, plan.epochs) == (6, 6 + 2 * 3, 12 * QUICKSTART.base.epochs)
+    assert (plan.study.search_trials, plan.trials, plan.epochs) == (6, 6 + 2 * 3, 12 * QUICKSTART.base.epochs)
 
 
 def test_the_best_of_each_variant_s_own_space_is_confirmed() -> None:
