@@ -322,8 +322,7 @@ def room(nodes: Iterable[tuple[int, int]], placement: Placement) -> int:
 
 def _workers_that_fit(node: tuple[int, int], placement: Placement) -> int:
     cpus, gpus = node
-    by_cpus = cpus // placement.cpus_per_worker
     if not placement.gpus_per_worker:
-        return by_cpus
+        return cpus
     # A worker shares one GPU and cannot take its fraction from two.
-    return min(by_cpus, gpus * int(1 / placement.gpus_per_worker + 1e-9))
+    return min(cpus, gpus * int(1 / placement.gpus_per_worker + 1e-9))
