@@ -94,13 +94,6 @@ def prepare(
 ) -> Prepared | Outcome:
     """Check everything, print the plan and begin the record; how it ended where nothing is to be run.
 
-    Args:
-        study_name: what was named on the command line.
-        options: the rest of it.
-        arguments: the command line as it was typed.
-        deadline: when all has to have ended.
-        stack: what must be given back at the end: the cluster and the run's folder.
-
     Raises:
         ValueError: something cannot be done; nothing was written then.
     """
@@ -345,13 +338,7 @@ def _check_writable(folder: Path, output: str) -> None:
 
 
 def show_table(store: Store, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Print the table of a run.
-
-    Args:
-        store: the run's.
-        console: where to print.
-        meanwhile: what is done while the table is made.
-    """
+    """Print the table of a run, and call `meanwhile` while it is made."""
     # A process of its own: analysis knows the record, and nothing here knows analysis.
     console.print()
     sys.stdout.flush()

@@ -78,12 +78,6 @@ def check_nodes(location: str, data: str | None) -> None:
 def judge(answers: Iterable[Answer], ours: dict[str, str | None], location: str, data: str | None) -> None:
     """Refuse what a node said.
 
-    Args:
-        answers: of all nodes.
-        ours: this process's versions.
-        location: the run's folder or URI, for messages.
-        data: the data's.
-
     Raises:
         ValueError: see `check_nodes`.
     """

@@ -23,11 +23,6 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
 
     What is recorded comes first, in its order: the numbers of a grid's points go by the record, and the rest follow.
 
-    Args:
-        recorded: what the run has recorded.
-        given: what the command line says.
-        differences: where they differ.
-
     Raises:
         StudyMismatchError: the given study does not hold all of the recorded one, or differs where it may not.
     """

@@ -77,11 +77,7 @@ class Recorded:
         return is_done(self.study, list(self.trials().values()))
 
     def wanted(self, trials: Mapping[str, TrialRow]) -> dict[str, TrialConfig] | None:
-        """Return the trials that confirm, by trial_id; None where the search has yet to end.
-
-        Args:
-            trials: rows of `trials` by trial_id.
-        """
+        """Return the trials that confirm, by trial_id as `trials` is; None where the search has yet to end."""
         if len(search_ended(trials.values())) < self.study.search_trials:
             return None
         return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
@@ -151,10 +147,6 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
 
 def check_only(names: Sequence[str] | None, study: Study) -> None:
     """Check that the option `only` names variants of the run.
-
-    Args:
-        names: what it names; None where it was not given.
-        study: the run's.
 
     Raises:
         ValueError: it names none, or one that the run does not have.

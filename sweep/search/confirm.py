@@ -26,10 +26,6 @@ def confirmations(study: Study, trials: Iterable[TrialRow]) -> dict[str, TrialCo
 
     An id holds the configuration's rank when it was first confirmed. One that the record has confirmed keeps its ids,
     also where the choice, made again among more trials, ranks it otherwise; another one gets a rank that is free.
-
-    Args:
-        study: of the protocol `holdout`.
-        trials: rows of `trials`.
     """
     of_cell: dict[str, list[TrialRow]] = {cell.cell: [] for cell in study.cells()}
     for row in trials:
@@ -72,12 +68,7 @@ def _ranks(selected: Iterable[str], trials: Iterable[TrialRow]) -> dict[str, int
 
 
 def is_done(study: Study, trials: Sequence[TrialRow]) -> bool:
-    """Return whether all trials of a study have ended, those of the second phase too.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-    """
+    """Return whether all trials of a study have ended, those of the second phase too, by rows of `trials`."""
     now = reopened({row["trial_id"]: row for row in trials}, study.epochs)
     if len(search_ended(now.values())) < study.search_trials:
         return False
@@ -94,11 +85,6 @@ def planned_trials(study: Study, trials: Sequence[TrialRow], wanted: Collection[
     """Return how many trials the run will hold in a final state, as far as that is known.
 
     Beside those that the study plans these are the ones that confirmed what, after an extension, is no longer chosen.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-        wanted: ids of the second phase's trials, once they are known.
     """
     searched = study.search_trials
     confirmed = {row["trial_id"] for row in trials if row["phase"] == "confirm" and row["state"] in FINAL_STATES}
@@ -119,13 +105,7 @@ class ConfirmSearcher(TrialSearcher):
         recorded: Mapping[str, TrialRow],
         fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Begin with the first trial.
-
-        Args:
-            trials: by trial_id.
-            recorded: rows of `trials` by trial_id.
-            fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
-        """
+        """Begin with the first trial."""
         super().__init__(recorded, fits)
         self._trials = trials
         self._left = [name for name in trials if not (name in recorded and recorded[name]["state"] in FINAL_STATES)]

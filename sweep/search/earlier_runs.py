@@ -19,10 +19,6 @@ def with_selected_rates(study: Study, location: str) -> Study:
     The paper trained on CIFAR-100 at the rate that it had selected on CIFAR-10: the earlier run may have another data
     set and augmentation, but must have the variant.
 
-    Args:
-        study: of the run that is about to begin.
-        location: the earlier run's folder or URI.
-
     Raises:
         ValueError: there is no run, or it has not selected one rate for the study's variants.
     """
@@ -56,10 +52,6 @@ def warm_started(study: Study, location: str) -> Study:
     A completed trial counts where the study has its cell, each hyperparameter that either of both studies searches lies
     in what is searched or is that cell's own, as do weight decay and batch size always, and it has the error that the
     study's protocol minimises: under `holdout` never a test error.
-
-    Args:
-        study: the study of the run that is about to begin.
-        location: the earlier run's folder or URI.
 
     Raises:
         ValueError: there is no run, it tells nothing, or the study's search would not listen.

@@ -36,12 +36,7 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
         self._paused: set[str] = set()
 
     def restore_record(self, trials: Mapping[str, TrialRow], decisions: Iterable[DecisionRow]) -> None:
-        """Put the trials that were judged before the run was resumed back on their rungs; paused ones come once more.
-
-        Args:
-            trials: rows of `trials` by trial_id.
-            decisions: rows of `decisions`, in their order.
-        """
+        """Put the trials that were judged before the run was resumed back on their rungs; paused ones are repeated."""
         for decision in decisions:
             self._of_cell[cell_of(trials[decision["trial_id"]])].restore(_decision(decision))
         for row in trials.values():
@@ -99,14 +94,7 @@ def make_scheduler(
     decisions: Iterable[DecisionRow],
     tell: Callable[[Decision], object],
 ) -> TrialScheduler:
-    """Return the scheduler of the study's early-stopping policy.
-
-    Args:
-        study: what is run.
-        recorded: rows of `trials` by trial_id, of a run that goes on.
-        decisions: its rows of `decisions`.
-        tell: called with each decision.
-    """
+    """Return the scheduler of the study's early-stopping policy."""
     if study.early_stopping == "none":
         return FIFOScheduler()
     scheduler = PerCell(study, tell)

@@ -56,13 +56,7 @@ class StudyMismatchError(ValueError):
 
 
 def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) -> list[Difference]:
-    """Return the settings in which two studies differ, what was typed first: it may have changed other settings too.
-
-    Args:
-        recorded: what the run has recorded.
-        given: what the command line says.
-        typed: names of options that were given.
-    """
+    """Return the settings in which two studies differ, what was typed first: it may have changed other settings too."""
     first = set(typed)
     was, now = _settings(recorded), _settings(given)
     found = []
@@ -76,12 +70,7 @@ def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) 
 
 
 def plugin_differences(recorded: Sequence[Plugin], given: Sequence[Plugin]) -> list[Difference]:
-    """Return which of a run's plugins have other contents than they had, in their order; a new place is no difference.
-
-    Args:
-        recorded: what study.json holds under `plugins`.
-        given: the same of the files that are there now.
-    """
+    """Return which of a run's plugins have other contents than they had, in order; a new place is no difference."""
     absent = Plugin(file="", sha256="")
     longest = max(len(recorded), len(given))
     found = []
