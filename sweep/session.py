@@ -170,11 +170,11 @@ def _shown(prepared: Prepared, trials: Trials) -> Iterator[None]:
         is_stopping=prepared.interruption,
     )
     with shown(prepared.store, trials, prepared.console, look) as view:
-        prepared.interruption.descriptor, prepared.interruption.view = view.errors, view
+        prepared.interruption.view = view
         try:
             yield
         finally:
-            prepared.interruption.descriptor, prepared.interruption.view = 2, None
+            prepared.interruption.view = None
 
 
 def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str, TrialConfig]) -> int:

@@ -68,7 +68,9 @@ class Recorded:
         rows = self._recorded
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
-            running |= _begun_again(running)
+            running |= {
+                key: retried(row, row["reason"] or "") for key, row in running.items() if row["state"] == "failed"
+            }
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
         return rows | running | reopened(searched, self.study.epochs)
 
@@ -155,11 +157,6 @@ def check_only(names: Sequence[str] | None, study: Study) -> None:
     if names is not None and (unknown or not names):
         got = quote(unknown[0]) if unknown else "none"
         raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
-
-
-def _begun_again(rows: Mapping[str, TrialRow]) -> dict[str, TrialRow]:
-    """Return the rows of failed trials as those of trials that are to be run once more."""
-    return {name: retried(row, row["reason"] or "") for name, row in rows.items() if row["state"] == "failed"}
 
 
 def _warm_start_difference(named: Study | str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:

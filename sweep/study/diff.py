@@ -48,9 +48,8 @@ class StudyMismatchError(ValueError):
             differences: where it does not hold, one at the least.
             advice: what to do, a sentence.
         """
-        names = [difference.setting for difference in differences]
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        super().__init__(f"{must}, got one that differs in {listed}.")
+        names = join_words([difference.setting for difference in differences])
+        super().__init__(f"{must}, got one that differs in {names}.")
         self.lines = (*(f"  {difference}" for difference in differences), advice)
         """What stands below the sentence."""
 
@@ -58,7 +57,8 @@ class StudyMismatchError(ValueError):
 def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) -> list[Difference]:
     """Return the settings in which two studies differ, what was typed first: it may have changed other settings too."""
     first = set(typed)
-    was, now = _settings(recorded), _settings(given)
+    # The number of seeds left out and the same one given are the same study.
+    was, now = ({"study": study.name, **study.settings(), "seeds": seeds_of(study)} for study in (recorded, given))
     found = []
     for name in sorted({*was, *now}, key=lambda name: (name not in first, name)):
         if now.get(name) != was.get(name) and name not in ELSEWHERE:
@@ -96,6 +96,6 @@ def seeds_of(study: Study) -> int:
     return study.confirm_seeds if study.protocol == "holdout" else study.search_seeds
 
 
-def _settings(study: Study) -> dict[str, Any]:
-    # The number left out and the same one given are the same study.
-    return {"study": study.name, **study.settings(), "seeds": seeds_of(study)}
+def join_words(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them: `a, b and c`."""
+    return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else "".join(words)
