@@ -80,11 +80,9 @@ class Prepared:
     store: Store
     recorded: Mapping[str, TrialRow]
     """Rows of `trials` by trial_id, of a run that goes on."""
-    options: RunOptions
-    """With the name that was given or made up."""
-    console: Console
+    request: Request
+    """With the name that was given or made up, as one of its options."""
     interruption: Interruption
-    deadline: Deadline
     leave_cluster: Callable[[], None]
     """Lets go of the cluster: the Ray that was started here ends."""
 
@@ -259,10 +257,8 @@ def _prepared(
         plan=plan,
         store=store,
         recorded=recorded,
-        options=request.options,
-        console=request.console,
+        request=request,
         interruption=interruption,
-        deadline=request.deadline,
         leave_cluster=joined.close,
     )
 

@@ -38,13 +38,13 @@ from trainables.config import TrialConfig
 
 def execute(prepared: Prepared) -> Outcome:
     """Run the trials, print a line for each and the table at the end."""
-    plan, store, recorded, console = prepared.plan, prepared.store, prepared.recorded, prepared.console
+    plan, store, recorded, console = prepared.plan, prepared.store, prepared.recorded, prepared.request.console
     planned = planned_trials(plan.study, list(recorded.values()))
     trials = Trials(Scope.of(plan.study, run_name(store.location), planned), recorded)
     note(console, "dashboard", plan.cluster.dashboard or "not known")
     if plan.cluster.dashboard and not plan.cluster.is_this_machine:
         note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
-    trackers = make_trackers(prepared.options.log or (), store, plan.study, partial(say, console))
+    trackers = make_trackers(prepared.request.options.log or (), store, plan.study, partial(say, console))
     followers = Followers(
         trials=trials,
         progress=Progress(trials, console),
@@ -67,8 +67,8 @@ def execute(prepared: Prepared) -> Outcome:
                 recorded=recorded,
                 is_interrupted=lambda: prepared.interruption() or bool(store.lost_to),
                 listener=followers,
-                deadline=prepared.deadline,
-                only=prepared.options.only,
+                deadline=prepared.request.deadline,
+                only=prepared.request.options.only,
             )
     except ClusterLostError as error:
         say(console, _lost(prepared, str(error)))
@@ -86,7 +86,7 @@ def execute(prepared: Prepared) -> Outcome:
 
 def _conclude(prepared: Prepared, rows: Iterable[TrialRow], planned: int) -> Outcome:
     """Print what is left and how to run it, or the table, and return how the run ended."""
-    console, store, only = prepared.console, prepared.store, prepared.options.only
+    console, store, only = prepared.request.console, prepared.store, prepared.request.options.only
     # What was completed with fewer epochs than the study has by now is not done.
     now = reopened({row["trial_id"]: row for row in rows}, prepared.plan.study.epochs).values()
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
@@ -94,7 +94,7 @@ def _conclude(prepared: Prepared, rows: Iterable[TrialRow], planned: int) -> Out
     if prepared.interruption() and missing:
         say(console, _resume(prepared, "Interrupted. Everything is saved."))
         return "interrupted"
-    if prepared.deadline.is_near and missing:
+    if prepared.request.deadline.is_near and missing:
         return _out_of_time(prepared, missing)
     if only is not None and missing:
         say(console, _resume(prepared, f"Only {', '.join(only)} ran; {_left(missing, 'other trial')}."))
@@ -109,13 +109,13 @@ def _conclude(prepared: Prepared, rows: Iterable[TrialRow], planned: int) -> Out
 
 def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
     saved = f"Everything is saved; {_left(missing)}."
-    if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
+    if not prepared.request.deadline.epochs and not prepared.interruption.is_terminated:
         # With status 75 a script or a batch system would resume the run without end.
         how = "Resume with a longer --time-limit"
-        say(prepared.console, _resume(prepared, f"No epoch ended within the time limit. {saved}", how))
+        say(prepared.request.console, _resume(prepared, f"No epoch ended within the time limit. {saved}", how))
         return "some failed"
     why_now = "Stopped by SIGTERM" if prepared.interruption.is_terminated else "Out of time"
-    say(prepared.console, _resume(prepared, f"{why_now}. {saved}"))
+    say(prepared.request.console, _resume(prepared, f"{why_now}. {saved}"))
     return "out of time"
 
 
@@ -165,11 +165,11 @@ def _gpus_shared(plan: Plan, store: Store, say: Callable[[str], object]) -> Iter
 def _shown(prepared: Prepared, trials: Trials) -> Iterator[None]:
     """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
     look = Look(
-        plain=prepared.options.plain,
+        plain=prepared.request.options.plain,
         dashboard=prepared.plan.cluster.dashboard,
         is_stopping=prepared.interruption,
     )
-    with shown(prepared.store, trials, prepared.console, look) as view:
+    with shown(prepared.store, trials, prepared.request.console, look) as view:
         prepared.interruption.view = view
         try:
             yield
@@ -181,7 +181,7 @@ def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str,
     """Say what is confirmed, keep how many trials the run has now that it is known, and return that."""
     study, rows = prepared.plan.study, prepared.recorded
     planned = planned_trials(study, list(rows.values()), wanted)
-    only = prepared.options.only
+    only = prepared.request.options.only
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
     for row in reopened({key: rows[key] for key in dealt if key in rows}, study.epochs).values():
         trials.update(row)
@@ -193,13 +193,13 @@ def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str,
         if said not in chosen.setdefault(config.cell, []):
             chosen[config.cell].append(said)
     for cell, configurations in chosen.items():
-        note(prepared.console, "confirming", f"{cell}: {'; '.join(configurations)}")
+        note(prepared.request.console, "confirming", f"{cell}: {'; '.join(configurations)}")
     return planned
 
 
 def _resume(prepared: Prepared, sentence: str, how: str = "Resume with") -> str:
     """Return a sentence with the command that resumes the run."""
-    options = prepared.options
+    options = prepared.request.options
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     address = ["--address", options.address] if options.address else []
     assert options.name is not None, "made up where none was given"

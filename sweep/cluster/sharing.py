@@ -38,7 +38,6 @@ class Sharing:
     """MPS on the nodes of a cluster that have GPUs."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
-        """Begin with no node."""
         self._say = say
         self._said: set[str] = set()
         self._keepers: dict[str, Any] = {}

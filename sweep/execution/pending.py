@@ -27,7 +27,6 @@ class LiveTrials:
     """
 
     def __init__(self) -> None:
-        """Begin with no trial."""
         self._seen = 0
         self._live: list[Trial] = []
 

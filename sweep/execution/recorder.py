@@ -152,11 +152,9 @@ class Recorder(Callback):  # type: ignore[misc]
             if row["epochs_run"] == row["epochs_budget"]:
                 row["state"] = "completed"
             elif row["trial_id"] in self._waiting:
-                row.update(
-                    {"state": "pending", "reason": f"waits after epoch {row['epochs_run']} for others of its cell"}
-                )
+                row |= {"state": "pending", "reason": f"waits after epoch {row['epochs_run']} for others of its cell"}
             elif self._is_interrupted():
-                row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+                _interrupt(row)
             else:
                 row.update({"state": "stopped", "reason": _why_stopped(row)})
         self._end(row)
@@ -170,7 +168,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._flush_when_due()
             return
         if self._is_ending():
-            row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+            _interrupt(row)
         else:
             failure = failure_of(trial)
             if failure.traceback and failure.fault != "node lost":
@@ -250,7 +248,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
-                row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+                _interrupt(row)
                 self._listener.changed(row)
         self.flush()
         if self._trouble is not None:
@@ -304,6 +302,10 @@ _EVALUATED = ("val_error", "test_error", "test_top5_error", "dead_classes")
 
 def _is_evaluated(result: Mapping[str, Any]) -> bool:
     return result["val_error"] is not None or result["test_error"] is not None
+
+
+def _interrupt(row: TrialRow) -> None:
+    row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
 
 
 def _why_stopped(row: TrialRow) -> str:

@@ -105,7 +105,6 @@ class ConfirmSearcher(TrialSearcher):
         recorded: Mapping[str, TrialRow],
         fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Begin with the first trial."""
         super().__init__(recorded, fits)
         self._trials = trials
         self._left = [name for name in trials if not (name in recorded and recorded[name]["state"] in FINAL_STATES)]

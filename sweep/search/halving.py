@@ -48,7 +48,6 @@ class CellASHA:
     """
 
     def __init__(self, rungs: Sequence[int], keep_one_in: int = REDUCTION_FACTOR) -> None:
-        """Begin with nobody on the rungs."""
         self._keep_one_in = keep_one_in
         self._errors: dict[int, list[float]] = {rung: [] for rung in rungs}
         self._decided: dict[tuple[str, int], Decision] = {}
