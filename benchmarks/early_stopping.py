@@ -87,7 +87,7 @@ class PerCell(Judge):
     def goes_on(self, curve: Curve, epoch: int, error: float) -> bool:
         """Ask the trial's cell."""
         decision = self._cells[curve.variant].decide(name(curve), epoch, error)
-        return decision is None or decision.verdict == "go on"
+        return decision is None or decision.verdict == "continue"
 
     def end(self, curve: Curve, *, completed: bool) -> None:
         """Tell the trial's cell."""

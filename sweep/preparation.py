@@ -8,8 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -43,8 +43,7 @@ from sweep.resume.recorded import (
 from sweep.resume.remaining import left_to_run
 from sweep.resume.repair import mend
 from sweep.search.confirm import planned_trials
-from sweep.search.selected_rates import with_selected_rates
-from sweep.search.warm_start import warm_started
+from sweep.search.earlier_runs import warm_started, with_selected_rates
 from sweep.signals import Interruption
 from sweep.study.file import StudyFile
 from sweep.study.options import RunOptions
@@ -81,11 +80,9 @@ class Prepared:
     store: Store
     recorded: Mapping[str, TrialRow]
     """Rows of `trials` by trial_id, of a run that goes on."""
-    options: RunOptions
-    """With the name that was given or made up."""
-    console: Console
+    request: Request
+    """With the name that was given or made up, as one of its options."""
     interruption: Interruption
-    deadline: Deadline
     leave_cluster: Callable[[], None]
     """Lets go of the cluster: the Ray that was started here ends."""
 
@@ -95,13 +92,6 @@ def prepare(
 ) -> Prepared | Outcome:
     """Check everything, print the plan and begin the record; how it ended where nothing is to be run.
 
-    Args:
-        study_name: what was named on the command line.
-        options: the rest of it.
-        arguments: the command line as it was typed.
-        deadline: when all has to have ended.
-        stack: what must be given back at the end: the cluster and the run's folder.
-
     Raises:
         ValueError: something cannot be done; nothing was written then.
     """
@@ -109,11 +99,9 @@ def prepare(
     file = StudyFile.named_by(study_name)
     if not options.resume or file is not None:
         load_plugins(options.plugins or ())
-    named: Study | str | None = study_name
-    if file is not None:
-        named = file.read()
-        if options.plugins is not None:
-            options = replace(options, plugins=(*options.plugins, file.path))
+    named = study_name if file is None else file.read()
+    if file is not None and options.plugins is not None:
+        options = replace(options, plugins=(*options.plugins, file.path))
     request = Request(named=named, options=options, arguments=arguments, deadline=deadline, stack=stack)
     return resume_run(request) if options.resume else new_run(request)
 
@@ -124,16 +112,14 @@ def _check_together(options: RunOptions) -> None:
         raise ValueError("plugins must name at least one Python file, got none.")
     if options.rates_from is not None and any(name.rpartition(":")[2] == "lr" for name in options.typed):
         raise ValueError(f"rates_from must be left out where learning rates are given, got {options.rates_from}.")
-    if options.resume:
-        return
-    if options.extend:
-        raise ValueError("extend must be given with --resume --name NAME, the run that it adds to, got it alone.")
-    if options.retry_failed:
-        raise ValueError(
-            "retry_failed must be given with --resume --name NAME, the run whose trials failed, got it alone."
-        )
-    if options.only is not None:
-        raise ValueError("only must be given with --resume --name NAME, the run some of whose variants it names.")
+    needs = {
+        "extend": (options.extend, "the run that it adds to, got it alone"),
+        "retry_failed": (options.retry_failed, "the run whose trials failed, got it alone"),
+        "only": (options.only is not None, "the run some of whose variants it names"),
+    }
+    for name, (is_given, which) in needs.items():
+        if is_given and not options.resume:
+            raise ValueError(f"{name} must be given with --resume --name NAME, {which}.")
 
 
 def new_run(request: Request) -> Prepared | Outcome:
@@ -154,15 +140,15 @@ def new_run(request: Request) -> Prepared | Outcome:
     _show(request, plan, store)
     if options.dry_run:
         return "all ended"
-    interruption = _interruption(request)
     request.stack.enter_context(store.locked(partial(say, request.console)))
-    check_nodes(store.location, data_location(study))
-    interruption.listen()
-    if store.exists():  # another process was faster
-        raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
-    with _refusing(options):
+
+    def begin() -> dict[str, TrialRow]:
+        if store.exists():  # another process was faster
+            raise ValueError(f"name must be that of a new run, got {options.name!r}, which has just been begun.")
         store.write_run(describe_run(plan, request.arguments))
-    return _prepared(request, plan, store, {}, interruption, joined)
+        return {}
+
+    return _prepared(request, plan, store, joined, begin)
 
 
 def resume_run(request: Request) -> Prepared | Outcome:
@@ -191,25 +177,25 @@ def resume_run(request: Request) -> Prepared | Outcome:
     recorded = run.trials()
     study = with_recorded_arithmetic(run.study, recorded.values())
     plan = _plan(request, study, store, cluster, joined, run)
-    _show(request, plan, store, ended=count_ended(recorded.values()))
+    _show(request, plan, store, ended=sum(row["state"] in FINAL_STATES for row in recorded.values()))
     show_notes(_notes(run, plan, recorded, request.options), console)
     if options.dry_run:
         return "all ended"
-    interruption = _interruption(request)
-    check_nodes(store.location, data_location(study))
-    interruption.listen()
-    document = describe_resumption(
-        run.document,
-        plan,
-        request.arguments,
-        study=run.study,
-        changed=run.changed,
-        planned_trials=planned_trials(study, list(recorded.values())),
-    )
-    with _refusing(request.options):
-        recorded = restarted(store, recorded, request.options.only)
+
+    def begin() -> dict[str, TrialRow]:
+        document = describe_resumption(
+            run.document,
+            plan,
+            request.arguments,
+            study=run.study,
+            changed=run.changed,
+            planned_trials=planned_trials(study, list(recorded.values())),
+        )
+        rows = restarted(store, recorded, options.only)
         store.write_run(document)
-    return _prepared(request, plan, store, recorded, interruption, joined)
+        return rows
+
+    return _prepared(request, plan, store, joined, begin)
 
 
 def _cluster(request: Request) -> tuple[Cluster, ExitStack]:
@@ -253,35 +239,28 @@ def _show(request: Request, plan: Plan, store: Store, *, ended: int = 0) -> None
         show_notes([("time limit", ends)], request.console)
 
 
-def _interruption(request: Request) -> Interruption:
+def _prepared(
+    request: Request, plan: Plan, store: Store, joined: ExitStack, begin: Callable[[], Mapping[str, TrialRow]]
+) -> Prepared:
+    """Check the nodes, take signals as requests, and begin the record by `begin`, which returns rows by trial_id."""
+    check_nodes(store.location, data_location(plan.study))
     interruption = Interruption(request.deadline)
     request.stack.callback(interruption.stop_listening)
-    return interruption
-
-
-def _prepared(
-    request: Request,
-    plan: Plan,
-    store: Store,
-    recorded: Mapping[str, TrialRow],
-    interruption: Interruption,
-    joined: ExitStack,
-) -> Prepared:
+    interruption.listen()
+    try:
+        recorded = begin()
+    except OSError as error:
+        raise ValueError(
+            f"output must be where this user can write, got {request.options.output!r} ({explain_os_error(error)})."
+        ) from error
     return Prepared(
         plan=plan,
         store=store,
         recorded=recorded,
-        options=request.options,
-        console=request.console,
+        request=request,
         interruption=interruption,
-        deadline=request.deadline,
         leave_cluster=joined.close,
     )
-
-
-def count_ended(rows: Iterable[TrialRow]) -> int:
-    """Return how many trials are in a final state."""
-    return sum(row["state"] in FINAL_STATES for row in rows)
 
 
 def _repair(store: Store, console: Console) -> None:
@@ -354,25 +333,8 @@ def _check_writable(folder: Path, output: str) -> None:
         raise ValueError(f"output must be a folder that can be written to, got {output!r}.")
 
 
-@contextmanager
-def _refusing(options: RunOptions) -> Iterator[None]:
-    """Take storage that cannot be written for bad input."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"output must be where this user can write, got {options.output!r} ({explain_os_error(error)})."
-        ) from error
-
-
 def show_table(store: Store, console: Console, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Print the table of a run.
-
-    Args:
-        store: the run's.
-        console: where to print.
-        meanwhile: what is done while the table is made.
-    """
+    """Print the table of a run, and call `meanwhile` while it is made."""
     # A process of its own: analysis knows the record, and nothing here knows analysis.
     console.print()
     sys.stdout.flush()

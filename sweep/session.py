@@ -5,15 +5,14 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from sweep.cluster.connect import end_own_cluster
+from sweep.cluster.connect import end_own_cluster, tunnel_command
 from sweep.cluster.liveness import ClusterLostError, cluster_watched
 from sweep.cluster.sharing import mps_on_nodes
-from sweep.cluster.tunnel import tunnel_command
 from sweep.execution.plan import Plan
 from sweep.execution.tune import run_trials
 from sweep.monitor.background import in_background
@@ -28,7 +27,7 @@ from sweep.preparation import Outcome, Prepared, show_table
 from sweep.record.params import describe, write_params
 from sweep.record.progress import Scope
 from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store
 from sweep.resume.provenance import with_gpu_sharing
 from sweep.search.confirm import planned_trials
@@ -39,17 +38,13 @@ from trainables.config import TrialConfig
 
 def execute(prepared: Prepared) -> Outcome:
     """Run the trials, print a line for each and the table at the end."""
-    plan, store = prepared.plan, prepared.store
-    console = prepared.console
-    interruption = prepared.interruption
-    only = prepared.options.only
-    recorded = prepared.recorded
+    plan, store, recorded, console = prepared.plan, prepared.store, prepared.recorded, prepared.request.console
     planned = planned_trials(plan.study, list(recorded.values()))
     trials = Trials(Scope.of(plan.study, run_name(store.location), planned), recorded)
     note(console, "dashboard", plan.cluster.dashboard or "not known")
     if plan.cluster.dashboard and not plan.cluster.is_this_machine:
         note(console, "from elsewhere", tunnel_command(plan.cluster.dashboard))
-    trackers = make_trackers(prepared.options.log or (), store, plan.study, partial(say, console))
+    trackers = make_trackers(prepared.request.options.log or (), store, plan.study, partial(say, console))
     followers = Followers(
         trials=trials,
         progress=Progress(trials, console),
@@ -70,68 +65,57 @@ def execute(prepared: Prepared) -> Outcome:
                 plan,
                 store,
                 recorded=recorded,
-                is_interrupted=lambda: interruption() or bool(store.lost_to),
+                is_interrupted=lambda: prepared.interruption() or bool(store.lost_to),
                 listener=followers,
-                deadline=prepared.deadline,
-                only=only,
+                deadline=prepared.request.deadline,
+                only=prepared.request.options.only,
             )
     except ClusterLostError as error:
-        interruption.stop_listening()
         say(console, _lost(prepared, str(error)))
         return "some failed"
     except OSError as error:
-        interruption.stop_listening()
-        if store.lost_to:
-            writer = f"The run is written by another process now, {store.lost_to}"
-            say(console, f"{writer}, since this one was silent; it has ended.")
-        else:
-            say(
-                console,
-                f"The run could not be written ({explain_os_error(error)}). Make room, or repair the storage, then "
-                f"resume with: {_resume_command(prepared)}",
-            )
+        say(console, _not_written(prepared, error))
         return "some failed"
     except KeyboardInterrupt:
         # A second Ctrl-C does not wait for the trials; what they reported is in the record.
         rows = store.trial_rows()
-    interruption.stop_listening()
+    finally:
+        prepared.interruption.stop_listening()
+    return _conclude(prepared, rows, trials.scope.planned)
+
+
+def _conclude(prepared: Prepared, rows: Iterable[TrialRow], planned: int) -> Outcome:
+    """Print what is left and how to run it, or the table, and return how the run ended."""
+    console, store, only = prepared.request.console, prepared.store, prepared.request.options.only
     # What was completed with fewer epochs than the study has by now is not done.
-    now = reopened({row["trial_id"]: row for row in rows}, plan.study.epochs).values()
+    now = reopened({row["trial_id"]: row for row in rows}, prepared.plan.study.epochs).values()
     states = Counter(row["state"] for row in now if row["state"] in FINAL_STATES)
-    planned = trials.scope.planned
     missing = planned - states.total()
-    if interruption() and missing:
-        say(console, f"Interrupted. Everything is saved. Resume with: {_resume_command(prepared)}")
+    if prepared.interruption() and missing:
+        say(console, _resume(prepared, "Interrupted. Everything is saved."))
         return "interrupted"
-    if prepared.deadline.is_near and missing:
+    if prepared.request.deadline.is_near and missing:
         return _out_of_time(prepared, missing)
-    if prepared.options.only is not None and missing:
-        left = _left(missing, "other trial")
-        say(console, f"Only {', '.join(prepared.options.only)} ran; {left}. Resume with: {_resume_command(prepared)}")
+    if only is not None and missing:
+        say(console, _resume(prepared, f"Only {', '.join(only)} ran; {_left(missing, 'other trial')}."))
         return "some failed" if states["failed"] else "all ended"
     show_table(store, console, prepared.leave_cluster)
     if states["failed"]:
         say(console, f"\nThe traceback of a failed trial is in {store.folder('failures')}.")
     if missing:
-        left = f"{missing} of {planned} trials have not ended"
-        say(console, f"\n{left}. Go on with: {_resume_command(prepared)}")
+        say(console, _resume(prepared, f"\n{missing} of {planned} trials have not ended."))
     return "some failed" if states["failed"] or missing else "all ended"
 
 
 def _out_of_time(prepared: Prepared, missing: int) -> Outcome:
-    if not prepared.deadline.epochs and not prepared.interruption.is_terminated:
+    saved = f"Everything is saved; {_left(missing)}."
+    if not prepared.request.deadline.epochs and not prepared.interruption.is_terminated:
         # With status 75 a script or a batch system would resume the run without end.
-        say(
-            prepared.console,
-            f"No epoch ended within the time limit. Everything is saved; {_left(missing)}. "
-            f"Resume with a longer --time-limit: {_resume_command(prepared)}",
-        )
+        how = "Resume with a longer --time-limit"
+        say(prepared.request.console, _resume(prepared, f"No epoch ended within the time limit. {saved}", how))
         return "some failed"
     why_now = "Stopped by SIGTERM" if prepared.interruption.is_terminated else "Out of time"
-    say(
-        prepared.console,
-        f"{why_now}. Everything is saved; {_left(missing)}. Resume with: {_resume_command(prepared)}",
-    )
+    say(prepared.request.console, _resume(prepared, f"{why_now}. {saved}"))
     return "out of time"
 
 
@@ -140,7 +124,15 @@ def _left(count: int, what: str = "trial") -> str:
 
 
 def _lost(prepared: Prepared, reason: str) -> str:
-    return f"The Ray cluster was lost: {reason}. Everything is saved. Resume with: {_resume_command(prepared)}"
+    return _resume(prepared, f"The Ray cluster was lost: {reason}. Everything is saved.")
+
+
+def _not_written(prepared: Prepared, error: OSError) -> str:
+    if prepared.store.lost_to:
+        writer = f"The run is written by another process now, {prepared.store.lost_to}"
+        return f"{writer}, since this one was silent; it has ended."
+    why = f"The run could not be written ({explain_os_error(error)}). Make room, or repair the storage, then"
+    return _resume(prepared, why, "resume with")
 
 
 def _give_up(prepared: Prepared, reason: str) -> None:
@@ -173,23 +165,23 @@ def _gpus_shared(plan: Plan, store: Store, say: Callable[[str], object]) -> Iter
 def _shown(prepared: Prepared, trials: Trials) -> Iterator[None]:
     """Show the run on the screen until the context ends, and keep all else that is printed in its log."""
     look = Look(
-        plain=prepared.options.plain,
+        plain=prepared.request.options.plain,
         dashboard=prepared.plan.cluster.dashboard,
         is_stopping=prepared.interruption,
     )
-    with shown(prepared.store, trials, prepared.console, look) as view:
-        prepared.interruption.descriptor, prepared.interruption.view = view.errors, view
+    with shown(prepared.store, trials, prepared.request.console, look) as view:
+        prepared.interruption.view = view
         try:
             yield
         finally:
-            prepared.interruption.descriptor, prepared.interruption.view = 2, None
+            prepared.interruption.view = None
 
 
 def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str, TrialConfig]) -> int:
     """Say what is confirmed, keep how many trials the run has now that it is known, and return that."""
     study, rows = prepared.plan.study, prepared.recorded
     planned = planned_trials(study, list(rows.values()), wanted)
-    only = prepared.options.only
+    only = prepared.request.options.only
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
     for row in reopened({key: rows[key] for key in dealt if key in rows}, study.epochs).values():
         trials.update(row)
@@ -201,15 +193,15 @@ def _begin_confirmation(prepared: Prepared, trials: Trials, wanted: Mapping[str,
         if said not in chosen.setdefault(config.cell, []):
             chosen[config.cell].append(said)
     for cell, configurations in chosen.items():
-        note(prepared.console, "confirming", f"{cell}: {'; '.join(configurations)}")
+        note(prepared.request.console, "confirming", f"{cell}: {'; '.join(configurations)}")
     return planned
 
 
-def _resume_command(prepared: Prepared) -> str:
-    options = prepared.options
+def _resume(prepared: Prepared, sentence: str, how: str = "Resume with") -> str:
+    """Return a sentence with the command that resumes the run."""
+    options = prepared.request.options
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     address = ["--address", options.address] if options.address else []
     assert options.name is not None, "made up where none was given"
-    return shlex.join(
-        [python, "-m", "sweep.run", "--resume", "--output", options.output, "--name", options.name, *address]
-    )
+    command = [python, "-m", "sweep.run", "--resume", "--output", options.output, "--name", options.name, *address]
+    return f"{sentence} {how}: {shlex.join(command)}"

@@ -9,7 +9,7 @@ out: `he-warmup`, which is still warming up, and `xavier-256`, whose initialisat
 from dataclasses import replace
 
 from search_spaces import Choice, Space
-from sweep.study.recipes import SCREENED, recipe
+from sweep.study.catalog import SCREENED, recipe
 from sweep.study.study import Study
 
 TOLD = ("glorot", "glorot-linear", "caffe", "normal", "he", "he-clip")

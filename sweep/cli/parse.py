@@ -80,11 +80,7 @@ def collect(
 
 
 def command_line(*, everything: bool = False) -> cyclopts.App:
-    """Return what reads the arguments of `python -m sweep.run`.
-
-    Args:
-        everything: whether its help tells every option, by topic.
-    """
+    """Return what reads the arguments of `python -m sweep.run`, with a help by topic where it is to tell everything."""
     app = new_app(
         name="python -m sweep.run",
         usage="Usage: python -m sweep.run [STUDY] [OPTIONS]",

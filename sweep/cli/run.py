@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from sweep.cli.app import INTERRUPTED, OK, refuse
 from sweep.cli.garbage import collector_off, skip_last_collection
 from sweep.cli.parse import parse
-from sweep.study.diff import StudyDiffers
+from sweep.study.diff import StudyMismatchError
 from sweep.study.file import StudyFile, check_named
 
 SOME_FAILED, OUT_OF_TIME = 1, 75
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 prepared = preparation.prepare(study_name, options, words, deadline, stack)
             except ValueError as error:
                 status = refuse(str(error))
-                if isinstance(error, StudyDiffers):
+                if isinstance(error, StudyMismatchError):
                     print(*error.lines, sep="\n", file=sys.stderr)
                 return status
             except KeyboardInterrupt:

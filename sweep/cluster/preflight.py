@@ -78,12 +78,6 @@ def check_nodes(location: str, data: str | None) -> None:
 def judge(answers: Iterable[Answer], ours: dict[str, str | None], location: str, data: str | None) -> None:
     """Refuse what a node said.
 
-    Args:
-        answers: of all nodes.
-        ours: this process's versions.
-        location: the run's folder or URI, for messages.
-        data: the data's.
-
     Raises:
         ValueError: see `check_nodes`.
     """
@@ -109,16 +103,17 @@ def judge(answers: Iterable[Answer], ours: dict[str, str | None], location: str,
             )
 
 
-def look(location: str, marker: str, text: str, data: str | None) -> tuple[dict[str, str | None], str, str]:
-    """Return what the node that this runs on says: versions, and why storage and data cannot be used, if so."""
-    return _versions(), _why_no_storage(location, marker, text), _why_no_data(data)
+def look(node: str, location: str, marker: str, text: str, data: str | None) -> Answer:
+    """Return what the node that this runs on says, under its address `node`."""
+    storage = _why_no_storage(location, marker, text)
+    return Answer(node=node, versions=_versions(), storage=storage, data=_why_no_data(data))
 
 
 def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str | None) -> list[Answer]:
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-            location, marker, text, data
+            address, location, marker, text, data
         ): address
         for node_id, address in nodes.items()
     }
@@ -131,7 +126,7 @@ def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str
     answers = []
     for reference in ready:
         try:
-            versions, storage, found = ray.get(reference)
+            answers.append(ray.get(reference))
         except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
             continue  # gone in the meantime: no trial will run there
         except ray.exceptions.RayError as error:
@@ -140,7 +135,6 @@ def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str
                 f"Each node must be able to run this code, got an error from the node {asked[reference]} ({reason}); "
                 "install the project's requirements there."
             ) from error
-        answers.append(Answer(node=asked[reference], versions=versions, storage=storage, data=found))
     return answers
 
 

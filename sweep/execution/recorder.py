@@ -128,12 +128,12 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def decided(self, decision: Decision) -> None:
         """Take what early stopping decided about a trial; it is written with the next flush, as the epochs are."""
-        if decision.verdict == "wait":
+        if decision.verdict == "pause":
             self._waiting.add(decision.trial_id)
             return
         # Where only NaN had arrived there is no error to compare with.
-        cut = decision.cut if math.isfinite(decision.cut) else None
-        kept: Any = asdict(decision) | {"cut": cut}
+        cutoff = decision.cutoff if math.isfinite(decision.cutoff) else None
+        kept: Any = asdict(decision) | {"cutoff": cutoff}
         self._decisions[decision.trial_id, decision.epoch] = kept
         self._decisions_are_written = False
         waited = decision.trial_id in self._waiting
@@ -152,11 +152,9 @@ class Recorder(Callback):  # type: ignore[misc]
             if row["epochs_run"] == row["epochs_budget"]:
                 row["state"] = "completed"
             elif row["trial_id"] in self._waiting:
-                row.update(
-                    {"state": "pending", "reason": f"waits after epoch {row['epochs_run']} for others of its cell"}
-                )
+                row |= {"state": "pending", "reason": f"waits after epoch {row['epochs_run']} for others of its cell"}
             elif self._is_interrupted():
-                row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+                _interrupt(row)
             else:
                 row.update({"state": "stopped", "reason": _why_stopped(row)})
         self._end(row)
@@ -170,7 +168,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._flush_when_due()
             return
         if self._is_ending():
-            row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+            _interrupt(row)
         else:
             failure = failure_of(trial)
             if failure.traceback and failure.fault != "node lost":
@@ -250,7 +248,7 @@ class Recorder(Callback):  # type: ignore[misc]
         """
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
-                row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+                _interrupt(row)
                 self._listener.changed(row)
         self.flush()
         if self._trouble is not None:
@@ -304,6 +302,10 @@ _EVALUATED = ("val_error", "test_error", "test_top5_error", "dead_classes")
 
 def _is_evaluated(result: Mapping[str, Any]) -> bool:
     return result["val_error"] is not None or result["test_error"] is not None
+
+
+def _interrupt(row: TrialRow) -> None:
+    row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
 
 
 def _why_stopped(row: TrialRow) -> str:

@@ -16,13 +16,7 @@ _REASON = "no checkpoint: restarts from epoch 1"
 
 
 def without_checkpoint(store: Store, trials: Mapping[str, TrialRow], only: Container[str] | None = None) -> set[str]:
-    """Return the ids of the trials that have not ended and have no checkpoint to resume from.
-
-    Args:
-        store: the run's.
-        trials: rows of `trials` by trial_id.
-        only: the variants to look at; None looks at all.
-    """
+    """Return the ids of the trials, of the variants `only` or of all, that have not ended and have no checkpoint."""
     return {
         trial_id
         for trial_id, row in trials.items()

@@ -113,9 +113,9 @@ def run_trials(
 
     ends.learn(recorded.values())
     rows = [row.copy() for row in recorded.values()]
-    if len(search_ended(rows)) < plan.search_trials:
+    if len(search_ended(rows)) < study.search_trials:
         rows = run(lambda recorder: StudySearcher(study, recorded, recorder.skipped, only, ends.fits), recorded)
-    if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
+    if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < study.search_trials:
         return rows
     wanted = confirmations(study, rows)
     listener.confirming(wanted)

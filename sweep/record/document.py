@@ -8,7 +8,7 @@ from typing import Annotated, Any, final
 from annotated_types import Ge, Le
 
 from sweep.record.schema import SCHEMA_VERSION
-from sweep.study.plugins import Plugin
+from sweep.study.diff import Plugin
 from sweep.study.study import Study
 from trainables.common.validation import configuration, from_plain, one_line, quote
 

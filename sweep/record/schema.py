@@ -27,7 +27,7 @@ Fault = Literal["node lost", "out of memory", "process died", "shared GPU", "cod
 Lack of memory, the death of a process, which mostly comes of it, and an error of a GPU that is shared by MPS may be the
 neighbours' doing: the trial is retried once in isolation. An exception of the trial's own code would come again."""
 
-Verdict = Literal["go on", "stop"]
+Verdict = Literal["continue", "stop"]
 
 
 ErrorColumn = Literal["val_error", "test_error"]
@@ -104,10 +104,10 @@ class DecisionRow(TypedDict):
     trial_id: str
     epoch: int
     error: float
-    cut: float | None
-    """The highest error that continued by its rank among the `arrivals` so far; null where there was none. A trial that
-    continues above it was the last of its cell that could complete."""
-    arrivals: int
+    cutoff: float | None
+    """The highest error that continued by its rank among the `num_results` so far; null where there was none. A trial
+    that continues above it was the last of its cell that could complete."""
+    num_results: int
     verdict: Verdict
 
 

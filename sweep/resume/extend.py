@@ -6,7 +6,7 @@ from typing import Any
 
 from search_spaces import Choice, Dimension, Scalar, Space
 from search_spaces.dimensions import in_words
-from sweep.study.diff import Difference, StudyDiffers, seeds_of
+from sweep.study.diff import Difference, StudyMismatchError, join_words, seeds_of
 from sweep.study.study import Study
 from trainables.config import is_prefix_of
 from trainables.hyperparameters import value_of
@@ -23,21 +23,16 @@ def extended(recorded: Study, given: Study, differences: Sequence[Difference]) -
 
     What is recorded comes first, in its order: the numbers of a grid's points go by the record, and the rest follow.
 
-    Args:
-        recorded: what the run has recorded.
-        given: what the command line says.
-        differences: where they differ.
-
     Raises:
-        StudyDiffers: the given study does not hold all of the recorded one, or differs where it may not.
+        StudyMismatchError: the given study does not hold all of the recorded one, or differs where it may not.
     """
     names = [difference.setting for difference in differences]
     reasons = {name: _why_not(name, recorded, given) for name in names}
     refused = [replace(each, why=reasons[each.setting]) for each in differences if reasons[each.setting]]
     if refused:
         must = "With --extend the study given must be the recorded one or hold more "
-        must += _listed(("values of hyperparameters", *EXTENDABLE))
-        raise StudyDiffers(must, refused, f"{ADVICE}.")
+        must += join_words(("values of hyperparameters", *EXTENDABLE))
+        raise StudyMismatchError(must, refused, f"{ADVICE}.")
     changed: dict[str, Any] = {}
     for name in (name for name in names if name not in _dimensions(given)):
         if name == "variants":
@@ -105,7 +100,7 @@ def _why_not_epochs(recorded: Study, given: Study) -> str:
     if now.iterations is not None:
         return "a streamed trial's steps are cut into them, so that each would become shorter"
     if not is_prefix_of(was, now):
-        before, after = (_listed(tuple(map(str, config.drop_epochs))) for config in (was, now))
+        before, after = (join_words([*map(str, config.drop_epochs)]) for config in (was, now))
         return (
             f"the learning rate falls at shares of them, after {before} of {was.epochs} and after {after} of "
             f"{now.epochs}, so that trials that are done are no beginnings of longer ones"
@@ -164,12 +159,8 @@ def _merged(recorded: Study, given: Study, setting: str) -> Dimension:
 
 def _lacks(recorded: tuple[Any, ...], given: tuple[Any, ...]) -> str:
     lost = [value for value in recorded if value not in given]
-    return f"it must hold all that is recorded, and lacks {_listed(tuple(map(in_words, lost)))}" if lost else ""
+    return f"it must hold all that is recorded, and lacks {join_words([*map(in_words, lost)])}" if lost else ""
 
 
 def _fewer(recorded: int | None, given: int | None) -> str:
     return "it must not become less" if (given or 0) < (recorded or 0) else ""
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -14,8 +14,7 @@ import torch
 
 from sweep.execution.plan import Plan
 from sweep.record.document import Change, Code, Data, Execution, Extension, Hardware, RunDocument
-from sweep.study.diff import Difference
-from sweep.study.plugins import Plugin
+from sweep.study.diff import Difference, Plugin
 from sweep.study.study import Study
 
 PACKAGES = ("all-cnn-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "kornia")

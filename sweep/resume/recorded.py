@@ -17,8 +17,8 @@ from sweep.record.store import Store, run_location
 from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums
 from sweep.search.confirm import confirmations, is_done, search_ended
-from sweep.search.selected_rates import with_selected_rates
-from sweep.study.diff import Difference, StudyDiffers, plugin_differences, study_differences
+from sweep.search.earlier_runs import with_selected_rates
+from sweep.study.diff import Difference, StudyMismatchError, plugin_differences, study_differences
 from sweep.study.options import RunOptions
 from sweep.study.study import Study
 from trainables.common.registry import load_plugins
@@ -68,7 +68,9 @@ class Recorded:
         rows = self._recorded
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
-            running |= _begun_again(running)
+            running |= {
+                key: retried(row, row["reason"] or "") for key, row in running.items() if row["state"] == "failed"
+            }
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
         return rows | running | reopened(searched, self.study.epochs)
 
@@ -77,11 +79,7 @@ class Recorded:
         return is_done(self.study, list(self.trials().values()))
 
     def wanted(self, trials: Mapping[str, TrialRow]) -> dict[str, TrialConfig] | None:
-        """Return the trials that confirm, by trial_id; None where the search has yet to end.
-
-        Args:
-            trials: rows of `trials` by trial_id.
-        """
+        """Return the trials that confirm, by trial_id as `trials` is; None where the search has yet to end."""
         if len(search_ended(trials.values())) < self.study.search_trials:
             return None
         return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
@@ -111,7 +109,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         options: the rest of it.
 
     Raises:
-        StudyDiffers: it is not.
+        StudyMismatchError: it is not.
         ValueError: there is no such run, or it cannot be read.
     """
     if options.name is None:
@@ -122,7 +120,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
     plugins = plugin_differences(document.plugins, plugin_checksums(paths))
     if plugins and not options.extend:
         # Before any of them is run.
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
         )
     load_plugins(paths)
@@ -138,7 +136,7 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         *_workers_difference(options, document),
     ]
     if settings and not options.extend:
-        raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
+        raise StudyMismatchError("The study must be the recorded one", settings, _advice(located, given, settings))
     return Recorded(
         store=store,
         document=document,
@@ -152,10 +150,6 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
 def check_only(names: Sequence[str] | None, study: Study) -> None:
     """Check that the option `only` names variants of the run.
 
-    Args:
-        names: what it names; None where it was not given.
-        study: the run's.
-
     Raises:
         ValueError: it names none, or one that the run does not have.
     """
@@ -163,11 +157,6 @@ def check_only(names: Sequence[str] | None, study: Study) -> None:
     if names is not None and (unknown or not names):
         got = quote(unknown[0]) if unknown else "none"
         raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
-
-
-def _begun_again(rows: Mapping[str, TrialRow]) -> dict[str, TrialRow]:
-    """Return the rows of failed trials as those of trials that are to be run once more."""
-    return {name: retried(row, row["reason"] or "") for name, row in rows.items() if row["state"] == "failed"}
 
 
 def _warm_start_difference(named: Study | str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:
@@ -189,7 +178,7 @@ def _workers_difference(options: RunOptions, document: RunDocument) -> Iterable[
 def _advice(recorded: Study, given: Study, settings: Sequence[Difference]) -> str:
     try:
         extended(recorded, given, settings)
-    except StudyDiffers:
+    except StudyMismatchError:
         return f"Leave these options out, or {NEW_RUN}."
     return f"Leave these options out, {EXTEND_OR_NEW}"
 
@@ -216,7 +205,7 @@ def check_same(plan: Plan, document: RunDocument) -> None:
     """Check that trials would be split over as many workers, and see the same images, as when the run began.
 
     Raises:
-        StudyDiffers: they would not.
+        StudyMismatchError: they would not.
     """
     found = []
     advice = []
@@ -232,7 +221,7 @@ def check_same(plan: Plan, document: RunDocument) -> None:
             advice.append("name the place of the images that it began with by --data")
     if found:
         said = ", ".join(dict.fromkeys(advice))
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run must go on with the workers and the images that it began with",
             found,
             f"{said[0].upper()}{said[1:]}, or {NEW_RUN}.",

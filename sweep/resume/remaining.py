@@ -21,14 +21,7 @@ def left_to_run(
     wanted: Mapping[str, TrialConfig] | None,
     only: Container[str] | None = None,
 ) -> list[str]:
-    """Return a line for each cell with trials left, and one for the second phase while its trials are not known.
-
-    Args:
-        study: what is run.
-        recorded: rows of `trials` by trial_id.
-        wanted: trials of the second phase, once they are known.
-        only: variants whose trials would run now; None for all.
-    """
+    """Return a line for each cell with trials left, and one for the second phase while `wanted`, its own, is None."""
     recorded = reopened(recorded, study.epochs)
     lines = []
     cells = [cell for cell in study.cells() if only is None or cell.variant in only]

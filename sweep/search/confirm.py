@@ -2,10 +2,8 @@
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, final
 
 from ray.tune.search import Searcher
@@ -14,7 +12,7 @@ from sweep.record.params import read_params
 from sweep.record.rows import reopened
 from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
 from sweep.record.selection import candidates, rank_configurations
-from sweep.search.searcher import METRIC, isolated_trials
+from sweep.search.searcher import TrialSearcher
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
 from trainables.hyperparameters import with_values
@@ -28,10 +26,6 @@ def confirmations(study: Study, trials: Iterable[TrialRow]) -> dict[str, TrialCo
 
     An id holds the configuration's rank when it was first confirmed. One that the record has confirmed keeps its ids,
     also where the choice, made again among more trials, ranks it otherwise; another one gets a rank that is free.
-
-    Args:
-        study: of the protocol `holdout`.
-        trials: rows of `trials`.
     """
     of_cell: dict[str, list[TrialRow]] = {cell.cell: [] for cell in study.cells()}
     for row in trials:
@@ -74,12 +68,7 @@ def _ranks(selected: Iterable[str], trials: Iterable[TrialRow]) -> dict[str, int
 
 
 def is_done(study: Study, trials: Sequence[TrialRow]) -> bool:
-    """Return whether all trials of a study have ended, those of the second phase too.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-    """
+    """Return whether all trials of a study have ended, those of the second phase too, by rows of `trials`."""
     now = reopened({row["trial_id"]: row for row in trials}, study.epochs)
     if len(search_ended(now.values())) < study.search_trials:
         return False
@@ -96,11 +85,6 @@ def planned_trials(study: Study, trials: Sequence[TrialRow], wanted: Collection[
     """Return how many trials the run will hold in a final state, as far as that is known.
 
     Beside those that the study plans these are the ones that confirmed what, after an extension, is no longer chosen.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-        wanted: ids of the second phase's trials, once they are known.
     """
     searched = study.search_trials
     confirmed = {row["trial_id"] for row in trials if row["phase"] == "confirm" and row["state"] in FINAL_STATES}
@@ -110,8 +94,10 @@ def planned_trials(study: Study, trials: Sequence[TrialRow], wanted: Collection[
 
 
 @final
-class ConfirmSearcher(Searcher):  # type: ignore[misc]
+class ConfirmSearcher(TrialSearcher):
     """Deals given trials in order, without those that the record holds in a final state."""
+
+    phase = "confirm"
 
     def __init__(
         self,
@@ -119,58 +105,20 @@ class ConfirmSearcher(Searcher):  # type: ignore[misc]
         recorded: Mapping[str, TrialRow],
         fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Begin with the first trial.
-
-        Args:
-            trials: by trial_id.
-            recorded: rows of `trials` by trial_id.
-            fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
-        """
-        super().__init__(metric=METRIC, mode="min")
-        self._fits = fits
-        self._left = [
-            (name, config)
-            for name, config in trials.items()
-            if not (name in recorded and recorded[name]["state"] in FINAL_STATES)
-        ]
-        self._running: dict[str, tuple[str, TrialConfig]] = {}
-        self._lost: set[str] = set()
-        self._alone = isolated_trials(recorded)
-        self._attempts: Counter[str] = Counter()
+        super().__init__(recorded, fits)
+        self._trials = trials
+        self._left = [name for name in trials if not (name in recorded and recorded[name]["state"] in FINAL_STATES)]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration; None where one that runs may yet come again."""
-        index = next((index for index, (_, config) in enumerate(self._left) if self._fits(config.cell)), None)
-        if index is None:
+        name = next((name for name in self._left if self._fits(self._trials[name].cell)), None)
+        if name is None:
             return None if self._running else Searcher.FINISHED
-        name, config = self._running[trial_id] = self._left.pop(index)
-        attempt = self._attempts[name]
-        self._attempts[name] += 1
-        return {
-            "trial_id": name,
-            "attempt": attempt,
-            "alone": name in self._alone,
-            "phase": "confirm",
-            "cell": config.cell,
-            "config": config.to_dict(),
-        }
-
-    def lost(self, name: str, *, alone: bool = False) -> None:
-        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more, first."""
-        self._lost.add(name)
-        if alone:
-            self._alone.add(name)
-
-    def failed(self, name: str, signature: str) -> None:
-        """Learn nothing: the seeds of a configuration that has completed a trial are worth a try each."""
+        self._left.remove(name)
+        return self._start(trial_id, name, self._trials[name])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
-        """Learn nothing, but whether the trial comes again: all else was decided before."""
-        name, config = self._running.pop(trial_id)
-        if name in self._lost:
-            self._lost.discard(name)
-            self._left.insert(0, (name, config))
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
-        Path(checkpoint_path).touch()
+        """Learn nothing, but whether the trial comes again, first: all else was decided before."""
+        name, is_lost = self._ended(trial_id)
+        if is_lost:
+            self._left.insert(0, name)

@@ -11,8 +11,8 @@ from typing import Literal, final
 
 from sweep.study.rungs import REDUCTION_FACTOR
 
-Verdict = Literal["go on", "stop", "wait"]
-"""`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
+Verdict = Literal["continue", "stop", "pause"]
+"""`pause`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
 
 
 @final
@@ -25,12 +25,12 @@ class Decision:
     """The rung: the epoch after which the trial was judged."""
     error: float
     """The error that the trial was judged by, a fraction in [0, 1] or NaN."""
-    cut: float
+    cutoff: float
     """The highest error that went on by its rank when the verdict was given; infinite where only NaN had arrived."""
-    arrivals: int
+    num_results: int
     """Trials that had arrived at the rung, this one included."""
     verdict: Verdict
-    """`go on` with an error above the cut: no other trial of the cell was left that could complete."""
+    """`continue` with an error above the cutoff: no other trial of the cell was left that could complete."""
 
 
 @final
@@ -48,7 +48,6 @@ class CellASHA:
     """
 
     def __init__(self, rungs: Sequence[int], keep_one_in: int = REDUCTION_FACTOR) -> None:
-        """Begin with nobody on the rungs."""
         self._keep_one_in = keep_one_in
         self._errors: dict[int, list[float]] = {rung: [] for rung in rungs}
         self._decided: dict[tuple[str, int], Decision] = {}
@@ -59,10 +58,11 @@ class CellASHA:
         """Count a trial among those that can still complete."""
         self._alive.add(trial_id)
 
-    def end(self, trial_id: str, *, completed: bool) -> None:
-        """Count a trial no longer among those that can still complete, whyever it ended."""
+    def end(self, trial_id: str, *, completed: bool) -> list[Decision]:
+        """Count a trial that ended no longer among those that can still complete; no other one waits for that."""
         self._alive.discard(trial_id)
         self._has_completed = self._has_completed or completed
+        return []
 
     def restore(self, decision: Decision) -> None:
         """Put a trial on the rung where it was judged before the run was resumed."""
@@ -81,25 +81,30 @@ class CellASHA:
             self._decided[trial_id, epoch] = self._judge(trial_id, epoch, error)
         return self._decided[trial_id, epoch]
 
+    def arrive(self, trial_id: str, epoch: int, error: float) -> list[Decision]:
+        """Return what `decide` does, as `CellHalving.arrive` does."""
+        decision = self.decide(trial_id, epoch, error)
+        return [] if decision is None else [decision]
+
     def _judge(self, trial_id: str, epoch: int, error: float) -> Decision:
         arrived = self._errors[epoch]
         arrived.append(error)
         best = sorted(value for value in arrived if not math.isnan(value))
         places = max(1, len(arrived) // self._keep_one_in)
         # With fewer errors than places, all of them go on.
-        cut = best[min(places, len(best)) - 1] if best else math.inf
+        cutoff = best[min(places, len(best)) - 1] if best else math.inf
         others_left = self._has_completed or bool(self._alive - {trial_id})
         # Not the other way round: a comparison with NaN is false.
-        goes_on = error <= cut or not others_left
+        goes_on = error <= cutoff or not others_left
         if not goes_on:
             self._alive.discard(trial_id)
         return Decision(
             trial_id=trial_id,
             epoch=epoch,
             error=error,
-            cut=cut,
-            arrivals=len(arrived),
-            verdict="go on" if goes_on else "stop",
+            cutoff=cutoff,
+            num_results=len(arrived),
+            verdict="continue" if goes_on else "stop",
         )
 
 
@@ -128,6 +133,9 @@ class CellHalving:
         self._ended: set[int] = set()
         self._decided: dict[tuple[int, int], Decision] = {}
 
+    def add(self, trial_id: str) -> None:
+        """Do nothing: a bracket's trials are known by their numbers."""
+
     def restore(self, decision: Decision) -> None:
         """Keep what was decided before the run was resumed."""
         self._decided[_number(decision.trial_id), decision.epoch] = decision
@@ -144,12 +152,14 @@ class CellHalving:
             return [self._decided[number, epoch]]
         self._arrived[number, epoch] = (trial_id, error)
         decisions = self._judge(number)
-        arrivals = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
-        wait = Decision(trial_id=trial_id, epoch=epoch, error=error, cut=math.inf, arrivals=arrivals, verdict="wait")
+        num_results = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
+        wait = Decision(
+            trial_id=trial_id, epoch=epoch, error=error, cutoff=math.inf, num_results=num_results, verdict="pause"
+        )
         return decisions or [wait]
 
-    def end(self, trial_id: str) -> list[Decision]:
-        """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
+    def end(self, trial_id: str, *, completed: bool = False) -> list[Decision]:  # noqa: ARG002 - as CellASHA's
+        """Return what is decided now that a trial has ended, for any reason, and need not be waited for."""
         number = _number(trial_id)
         if number in self._ended:
             return []
@@ -181,15 +191,15 @@ class CellHalving:
 
     def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:
         errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
-        cut = sorted(errors.values())[min(places, len(errors)) - 1]
+        cutoff = sorted(errors.values())[min(places, len(errors)) - 1]
         for member, (trial_id, error) in arrived.items():
             self._decided[member, rung] = Decision(
                 trial_id=trial_id,
                 epoch=rung,
                 error=error,
-                cut=cut,
-                arrivals=len(arrived),
-                verdict="go on" if errors[member] <= cut else "stop",
+                cutoff=cutoff,
+                num_results=len(arrived),
+                verdict="continue" if errors[member] <= cutoff else "stop",
             )
         return [self._decided[member, rung] for member in arrived]
 

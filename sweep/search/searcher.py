@@ -161,13 +161,62 @@ class CellSearch:
                 raise
 
 
+class TrialSearcher(Searcher):  # type: ignore[misc]
+    """What the searchers of both phases share: which trials run, and how often each was begun."""
+
+    phase: Phase
+
+    def __init__(self, recorded: Mapping[str, TrialRow], fits: Callable[[str], bool]) -> None:
+        super().__init__(metric=METRIC, mode="min")
+        self._fits = fits
+        self._running: dict[str, str] = {}
+        self._lost: set[str] = set()
+        self._alone = isolated_trials(recorded)
+        self._attempts: Counter[str] = Counter()
+
+    def lost(self, name: str, *, alone: bool = False) -> None:
+        """Suggest a trial once more, in isolation where `alone`; called before Ray Tune says that it ended."""
+        self._lost.add(name)
+        if alone:
+            self._alone.add(name)
+
+    def failed(self, name: str, signature: str) -> None:
+        """Learn how a trial failed permanently; called before Ray Tune says that it ended."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write an empty file where Ray Tune wants the search's state: a run is resumed from its record alone."""
+        Path(checkpoint_path).touch()
+
+    def _start(self, trial_id: str, name: str, config: TrialConfig) -> dict[str, Any]:
+        """Return what `run_trial` takes for Ray's trial `trial_id`."""
+        self._running[trial_id] = name
+        self._attempts[name] += 1
+        return {
+            "trial_id": name,
+            "attempt": self._attempts[name] - 1,
+            "alone": name in self._alone,
+            "phase": self.phase,
+            "cell": config.cell,
+            "config": config.to_dict(),
+        }
+
+    def _ended(self, trial_id: str) -> tuple[str, bool]:
+        """Return the name of Ray's trial `trial_id`, which has ended, and whether it is suggested once more."""
+        name = self._running.pop(trial_id)
+        is_lost = name in self._lost
+        self._lost.discard(name)
+        return name, is_lost
+
+
 @final
-class StudySearcher(Searcher):  # type: ignore[misc]
+class StudySearcher(TrialSearcher):
     """Deals trials over the cells in turn, so that each gets the same number, whatever order they end in.
 
     A trial that early stopping puts aside has ended for Ray Tune; it is suggested once more when it may go on. So is
     one that lost its node, at once.
     """
+
+    phase = "search"
 
     def __init__(
         self,
@@ -187,29 +236,25 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             only: variants whose trials are dealt; None deals all.
             fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
         """
-        super().__init__(metric=METRIC, mode="min")
+        super().__init__(recorded or {}, fits)
         self._recorded = dict(recorded or {})
         self._cells = [CellSearch(study, cell, self._recorded) for cell in study.cells()]
         self._is_dealt = [only is None or cell.variant in only for cell in study.cells()]
-        self._fits, self._is_out_of_time = fits, False
+        self._is_out_of_time = False
         self._turn = 0
-        self._running: dict[str, str] = {}
         self._known: dict[str, tuple[int, TrialConfig]] = {}
         self._aside: dict[str, float] = {}
         self._may_go_on: list[str] = []
-        self._lost: set[str] = set()
-        self._alone = isolated_trials(self._recorded)
         self._skip = skip
         self._failures: dict[int, list[str]] = {}
         self._have_trained = {self._cell_of(name) for name, row in self._recorded.items() if row["epochs_run"]}
-        self._attempts: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration for Ray's trial `trial_id`; None where one must be waited for."""
         for name in self._may_go_on:
             if self._has_time(self._known[name][0]):
                 self._may_go_on.remove(name)
-                return self._start(trial_id, name)
+                return self._start(trial_id, name, self._known[name][1])
         while (number := self._next_cell()) is not None:
             cell = self._cells[number]
             name, config = cell.ask()
@@ -225,7 +270,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 )
                 cell.tell(name, "failed", None)
                 continue
-            return self._start(trial_id, name)
+            return self._start(trial_id, name, config)
         # Those aside wait for one that runs, and one that runs may lose its node and come again.
         waits = self._running or (self._aside and not self._is_out_of_time)
         return None if waits else Searcher.FINISHED
@@ -233,23 +278,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def decided(self, decision: Decision) -> None:
         """Hear what early stopping decided about a trial, before Ray Tune hears of it or after."""
         name = decision.trial_id
-        if decision.verdict == "wait":
+        if decision.verdict == "pause":
             self._aside[name] = decision.error
         elif name in self._aside:
             error = self._aside.pop(name)
-            if decision.verdict == "go on":
+            if decision.verdict == "continue":
                 self._may_go_on.append(name)
             else:
                 self._tell(name, "stopped", error)
 
-    def lost(self, name: str, *, alone: bool = False) -> None:
-        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more."""
-        self._lost.add(name)
-        if alone:
-            self._alone.add(name)
-
     def failed(self, name: str, signature: str) -> None:
-        """Hear how a trial failed for good, before Ray Tune says that it ended."""
+        """Learn how a trial failed permanently; called before Ray Tune says that it ended."""
         self._failures.setdefault(self._known[name][0], []).append(signature)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: ARG002
@@ -258,9 +297,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the trial's cell how it ended."""
-        name = self._running.pop(trial_id)
-        if name in self._lost:
-            self._lost.discard(name)
+        name, is_lost = self._ended(trial_id)
+        if is_lost:
             self._may_go_on.append(name)
             return
         if error or not result:
@@ -271,20 +309,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         else:
             stopped = result["state"] == "running" and result["epoch"] < self._known[name][1].epochs
             self._tell(name, "stopped" if stopped else "completed", result[METRIC])
-
-    def _start(self, trial_id: str, name: str) -> dict[str, Any]:
-        _, config = self._known[name]
-        self._running[trial_id] = name
-        attempt = self._attempts[name]
-        self._attempts[name] += 1
-        return {
-            "trial_id": name,
-            "attempt": attempt,
-            "alone": name in self._alone,
-            "phase": "search",
-            "cell": config.cell,
-            "config": config.to_dict(),
-        }
 
     def _is_hopeless(self, number: int) -> bool:
         """Return whether the last trials of a cell have failed alike, and none of it has ever trained an epoch."""
@@ -297,10 +321,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _tell(self, name: str, state: str, error: float | None) -> None:
         number, _ = self._known[name]
         self._cells[number].tell(name, state, error)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
-        Path(checkpoint_path).touch()
 
     def _has_time(self, number: int) -> bool:
         has_time = self._fits(self._cells[number].name)

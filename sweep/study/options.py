@@ -23,20 +23,30 @@ YEAR_S = 365 * 86_400.0
 """Most that a time limit may be: the end of one must be a date."""
 
 
-# cyclopts would round 1.5 to 2 where an int is wanted, and read "none" as no value at all: a researcher who types
-# one of them should hear of it.
-def _whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int:  # noqa: ARG001 - cyclopts' signature
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"it must be a whole number, got {tokens[0].value[:40]!r}.") from None
+def _converter(parse: Callable[[str], T], kind: str) -> Callable[[type, Sequence[cyclopts.Token]], T]:
+    """Return a converter for cyclopts, which would round 1.5 to 2 and read "none" as no value at all."""
+
+    def convert(_: type, tokens: Sequence[cyclopts.Token]) -> T:
+        try:
+            return parse(tokens[0].value)
+        except ValueError:
+            raise ValueError(f"it must be {kind}, got {tokens[0].value[:40]!r}.") from None
+
+    return convert
 
 
-def _auto_or_whole_number(kind: type, tokens: Sequence[cyclopts.Token]) -> int | None:
-    try:
-        return None if tokens[0].value == "auto" else _whole_number(kind, tokens)
-    except ValueError:
-        raise ValueError(f"it must be auto or a whole number, got {tokens[0].value[:40]!r}.") from None
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds <= YEAR_S:
+        raise ValueError
+    return seconds
+
+
+_whole_number = _converter(int, "a whole number")
+_auto_or_whole_number = _converter(lambda text: None if text == "auto" else int(text), "auto or a whole number")
+_number = _converter(float, "a number")
+_duration = _converter(_seconds, "a number of seconds, minutes or hours such as 90s, 11m or 2h, and at most a year")
 
 
 def _each(convert: Callable[[type, Sequence[cyclopts.Token]], T], tokens: Sequence[cyclopts.Token]) -> list[T]:
@@ -63,25 +73,6 @@ def _values(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]: 
         return Range((float(low), float(high)))
     except ValueError:
         raise ValueError(f"it must be numbers, or a range LOW..HIGH, got {tokens[0].value[:40]!r}.") from None
-
-
-def _number(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
-    try:
-        return float(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"it must be a number, got {tokens[0].value[:40]!r}.") from None
-
-
-def _duration(kind: type, tokens: Sequence[cyclopts.Token]) -> float:  # noqa: ARG001
-    text = tokens[0].value
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text)
-    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 0 < seconds <= YEAR_S:
-        raise ValueError(
-            f"it must be a number of seconds, minutes or hours such as 90s, 11m or 2h, and at most a year, got "
-            f"{text[:40]!r}."
-        )
-    return seconds
 
 
 def _words(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[str, ...]:  # noqa: ARG001

@@ -53,23 +53,6 @@ def sections() -> dict[str, list[Value]]:
     return found
 
 
-def page() -> str:
-    """Return docs/reference/hyperparameters.md."""
-    lines = [
-        "# Hyperparameters and settings",
-        "",
-        "Written by `scripts/list-hyperparameters` from the classes that define them. `--set NAME=VALUE` sets one,",
-        "`--vary NAME=VALUES` searches it. A named study has values of its own, which `--dry-run` shows. The options",
-        "that a variant of yours registers are listed by `python -m sweep.run my_study.py --help-all`.",
-    ]
-    for title, values in sections().items():
-        lines += ["", f"## {title}", "", "| Name | Value | Default | Meaning |", "| --- | --- | --- | --- |"]
-        for value in values:
-            kind = value.kind if value.is_searched else f"{value.kind}; `--set` only"
-            lines.append(f"| `{value.name}` | {kind} | {value.default or 'must be given'} | {value.text} |")
-    return "\n".join(lines) + "\n"
-
-
 def _values(cls: Any, names: Iterable[str], prefix: str = "") -> list[Value]:
     kinds, texts = field_kinds(cls), _texts(cls)
     items = {item.name: item for item in dataclasses.fields(cls)}

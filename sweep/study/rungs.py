@@ -30,13 +30,9 @@ def rungs_of(config: TrialConfig, first_rung: int | None = None, keep_one_in: in
 def halving_rungs(
     config: TrialConfig, first_rung: int | None = None, keep_one_in: int = HALVING_FACTOR
 ) -> tuple[int, ...]:
-    """Return the epochs after which trials wait for each other, in order; the last epoch is none of them.
+    """Return the epochs after which trials wait for each other, as `rungs_of` does where the first one is given.
 
-    Args:
-        config: a trial of the study.
-        first_rung: the first of them; the next ones are `keep_one_in` times as late each. None takes two: halfway
-            to the first drop of the learning rate, and one epoch after it.
-        keep_one_in: one trial in this many goes on from each.
+    Else there are two: halfway to the first drop of the learning rate, and one epoch after it.
     """
     if first_rung is not None:
         return tuple(rungs_of(config, first_rung, keep_one_in))

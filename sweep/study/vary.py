@@ -25,10 +25,6 @@ def parse_dimension(text: str, variants: Sequence[str]) -> tuple[str | None, str
     `linear:` and `log:` before it say which, and `0..0.5..0.1` has a step. `momentum=0.8..0.99 if optimiser=sgd` exists
     only there. `my-net:lr=0.01..0.1` is for that variant alone.
 
-    Args:
-        text: as written.
-        variants: the study's.
-
     Raises:
         ValueError: it is none, or there is no such hyperparameter.
     """
@@ -51,10 +47,6 @@ def parse_dimension(text: str, variants: Sequence[str]) -> tuple[str | None, str
 
 def parse_setting(text: str, variants: Sequence[str]) -> tuple[str, Scalar]:
     """Return the name and the value that `--set NAME=VALUE` says.
-
-    Args:
-        text: as written.
-        variants: the study's.
 
     Raises:
         ValueError: it is none, there is no such hyperparameter, or the value is of another kind.
@@ -79,11 +71,6 @@ def name_in(text: str) -> str:
 
 def named(written: str, variants: Sequence[str], others: Iterable[str] = ()) -> tuple[str, object]:
     """Return a hyperparameter's name and its annotation, of what a user wrote.
-
-    Args:
-        written: the name as written.
-        variants: those whose own options count.
-        others: further names that may have been meant.
 
     Raises:
         ValueError: there is none of that name.

@@ -16,7 +16,6 @@ from analysis.__main__ import main
 from analysis.reproduction import BEGIN, END
 from sweep.cli.parse import parse
 from sweep.study.catalog import STUDIES
-from sweep.study.reference import page
 from tests.reported import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,7 +171,7 @@ def test_the_list_of_modules_is_that_of_their_docstrings() -> None:
 
 def test_the_list_of_hyperparameters_is_that_of_their_classes() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "list-hyperparameters"))
-    assert script["PAGE"].read_text(encoding="utf-8") == page(), "run scripts/list-hyperparameters"
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), "run scripts/list-hyperparameters"
 
 
 STATES = ("README.md", "docs/reproduction/README.md")

@@ -161,7 +161,7 @@ def test_trials_put_aside_come_to_the_same_record_interrupted_or_not_one_at_a_ti
     ]
     assert decisions[0] == decisions[1]
     # The learning rate first drops after epoch 5 of 8: trials wait after epoch 2, and after epoch 6.
-    assert sorted((d["epoch"], d["arrivals"]) for d in decisions[0]) == [(2, 4)] * 4 + [(6, 2)] * 2
+    assert sorted((d["epoch"], d["num_results"]) for d in decisions[0]) == [(2, 4)] * 4 + [(6, 2)] * 2
     states = sorted((row["state"], row["epochs_run"]) for row in stores[0].read_trials().to_pylist())
     assert states == [("completed", 8), ("stopped", 2), ("stopped", 2), ("stopped", 6)]
     best = min((d for d in decisions[0] if d["epoch"] == 6), key=lambda d: d["error"])

@@ -141,7 +141,7 @@ def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sw
     for row in stopped:
         decision = stops[row["trial_id"]]
         assert (decision["epoch"], decision["error"]) == (row["epochs_run"], row["val_error"] or row["test_error"])
-        assert decision["error"] > decision["cut"]
+        assert decision["error"] > decision["cutoff"]
 
 
 def test_random_search_draws_as_many_rates_as_asked(sweep: Sweep, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def rows() -> dict[str, list[dict[str, Any]]]:
         for epoch in (1, 2)
         for trial in trials
     ]
-    verdict = {"trial_id": "t1", "epoch": 1, "error": 0.5, "cut": 0.4, "arrivals": 2, "verdict": "stop"}
+    verdict = {"trial_id": "t1", "epoch": 1, "error": 0.5, "cutoff": 0.4, "num_results": 2, "verdict": "stop"}
     found = (trials, epochs[:4], epochs[4:], [verdict])
     return dict(zip(FILES, found, strict=True))
 

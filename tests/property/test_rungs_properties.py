@@ -57,7 +57,7 @@ def test_decisions_are_those_of_a_table_of_all_arrivals(
             continue
         arrivals.append((name, epoch[name], error))
         expected = goes_on(arrivals, keep_one_in, others_left=bool(completed or alive - {name}))
-        assert (decision.verdict == "go on") == expected
+        assert (decision.verdict == "continue") == expected
         assert asha.decide(name, epoch[name], 0.0) == decision
         if decision.verdict == "stop":
             asha.end(name, completed=False)
@@ -78,5 +78,5 @@ def test_whatever_the_order_one_trial_of_a_cell_reaches_its_end(
     left = list(order)
     for rung in (1, 2, 3):
         decisions = [(number, asha.decide(f"t{number}", rung, values[number])) for number in left]
-        left = [number for number, decision in decisions if decision is not None and decision.verdict == "go on"]
+        left = [number for number, decision in decisions if decision is not None and decision.verdict == "continue"]
     assert left

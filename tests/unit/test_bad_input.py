@@ -369,7 +369,7 @@ def test_a_plugin_that_cannot_be_run_is_refused(
             "return STUDIES['quickstart']()",
             "The study mine must return a Study of that name, got one named 'quickstart'.",
         ),
-        ("return {}['x']", "The study mine must be a function that returns a Study, got KeyError('x') from it."),
+        ("return {}['x']", "The study mine must be a function that returns a Study, got KeyError: 'x'."),
     ],
 )
 def test_a_study_that_is_none_is_refused(

@@ -14,7 +14,7 @@ from sweep.resume.extend import extended
 from sweep.resume.recorded import Recorded, recorded_run
 from sweep.search.searcher import StudySearcher
 from sweep.study.catalog import STUDIES
-from sweep.study.diff import StudyDiffers, study_differences
+from sweep.study.diff import StudyMismatchError, study_differences
 from sweep.study.options import RunOptions
 from sweep.study.study import Study
 from tests.begun import Begin, confirmed, searched
@@ -41,7 +41,7 @@ def left_of(found: Recorded) -> list[dict[str, Any]]:
 
 
 def refusals(store: Store, **options: Any) -> list[str]:
-    with pytest.raises(StudyDiffers) as caught:
+    with pytest.raises(StudyMismatchError) as caught:
         extend(store, **options)
     return [line.strip() for line in caught.value.lines[:-1]]
 
@@ -231,6 +231,6 @@ def test_what_would_change_trials_that_are_done_is_refused(
 def test_a_search_that_draws_takes_no_dimension_more(store: Store, begin: Begin) -> None:
     study = begin(search="random", trials_per_cell=2)
     given = replace(study, space=study.space.with_dimensions({"dropout": Choice((0.1, 0.2))}))
-    with pytest.raises(StudyDiffers) as caught:
+    with pytest.raises(StudyMismatchError) as caught:
         extended(study, given, study_differences(study, given))
     assert "the search random has drawn from what is recorded" in caught.value.lines[0]

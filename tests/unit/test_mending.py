@@ -145,7 +145,9 @@ def test_a_checkpoint_of_other_hyperparameters_gives_no_rows(run: Store) -> None
 
 @pytest.mark.parametrize("name", ["trials.parquet", "decisions.parquet"])
 def test_a_damaged_table_beside_the_epochs_is_refused(run: Store, name: str) -> None:
-    run.write_decisions([{"trial_id": "t0", "epoch": 1, "error": 0.5, "cut": None, "arrivals": 1, "verdict": "go on"}])
+    run.write_decisions(
+        [{"trial_id": "t0", "epoch": 1, "error": 0.5, "cutoff": None, "num_results": 1, "verdict": "continue"}]
+    )
     flip(Path(run.location) / name)
     with pytest.raises(
         ValueError, match=rf"{name} cannot be read: .* goes on from a whole one only; put it back from a copy"

@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Store:
     for number in range(3):
         store.append_epochs([rows[number] for n in range(4) if (rows := epochs_of(f"t{n}", 3))])
     store.write_decisions(
-        [{"trial_id": "t0", "epoch": 1, "error": 0.5, "cut": None, "arrivals": 1, "verdict": "go on"}]
+        [{"trial_id": "t0", "epoch": 1, "error": 0.5, "cutoff": None, "num_results": 1, "verdict": "continue"}]
     )
     store.write_trials(
         [row("model-c", 0.1, state, epochs_run=3) | {"trial_id": f"t{n}"} for n, state in enumerate(STATES)]
@@ -129,7 +129,7 @@ def test_a_run_that_is_written_meanwhile_is_packed_as_it_was_when_its_trials_wer
 
     def write_more() -> None:
         run.append_epochs(epochs_of("t9", 1))
-        run.write_decisions([{"trial_id": "t9", "epoch": 1, "error": 0.5, "arrivals": 1, "verdict": "stop"}])
+        run.write_decisions([{"trial_id": "t9", "epoch": 1, "error": 0.5, "num_results": 1, "verdict": "stop"}])
         run.write_trials(late)
         run.write_failure("t9", "Traceback\n")
         run.merge_epochs()

@@ -129,7 +129,7 @@ def test_a_plan_counts_trials_and_epochs() -> None:
     assert plan.trials == 4 * 2 * 3
     assert plan.epochs == plan.trials * study.base.epochs
     holdout = replace(plan, study=STUDIES["quickstart"]())
-    assert (holdout.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
+    assert (holdout.study.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
 
 
 SMALL = Recipe(name="small", settings={"batch_size": 10})

@@ -14,8 +14,7 @@ from sweep.execution.plan import check_study
 from sweep.record.store import TRIAL_ID
 from sweep.run import main
 from sweep.search.searcher import StudySearcher
-from sweep.study.catalog import STUDIES
-from sweep.study.recipes import RECIPES, SCREENED
+from sweep.study.catalog import RECIPES, SCREENED, STUDIES
 from sweep.study.study import Study
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig

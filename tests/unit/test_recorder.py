@@ -368,7 +368,7 @@ def test_what_an_earlier_attempt_reported_gives_way_to_what_the_latest_one_did(t
 
 
 def decision(trial_id: str, epoch: int = 2, error: float = 0.4, **values: Any) -> Decision:
-    defaults = {"cut": 0.3, "arrivals": 3, "verdict": "stop"}
+    defaults = {"cutoff": 0.3, "num_results": 3, "verdict": "stop"}
     return Decision(**{"trial_id": trial_id, "epoch": epoch, "error": error} | defaults | values)  # type: ignore[arg-type]
 
 
@@ -376,24 +376,24 @@ def test_decisions_are_flushed_with_the_epochs_in_the_order_they_were_made(bench
     trial = StandIn("t1")
     bench.start(trial)
     assert not (Path(bench.store.location) / "decisions.parquet").exists()
-    bench.recorder.decided(decision("t1", verdict="go on", error=0.2, cut=0.2))
+    bench.recorder.decided(decision("t1", verdict="continue", error=0.2, cutoff=0.2))
     bench.recorder.decided(decision("t0"))
     bench.report(trial, 1)
     assert bench.store.read_decisions().num_rows == 0
     bench.clock.now += FLUSH_AFTER_S
     bench.report(trial, 2)
     assert bench.store.read_decisions().to_pylist() == [
-        {"trial_id": "t1", "epoch": 2, "error": 0.2, "cut": 0.2, "arrivals": 3, "verdict": "go on"},
-        {"trial_id": "t0", "epoch": 2, "error": 0.4, "cut": 0.3, "arrivals": 3, "verdict": "stop"},
+        {"trial_id": "t1", "epoch": 2, "error": 0.2, "cutoff": 0.2, "num_results": 3, "verdict": "continue"},
+        {"trial_id": "t0", "epoch": 2, "error": 0.4, "cutoff": 0.3, "num_results": 3, "verdict": "stop"},
     ]
 
 
 def test_a_decision_told_twice_is_one_row_and_no_cut_is_null(bench: Bench) -> None:
     for _ in range(2):
-        bench.recorder.decided(decision("t0", error=math.nan, cut=math.inf))
+        bench.recorder.decided(decision("t0", error=math.nan, cutoff=math.inf))
     bench.recorder.close()
     (row,) = bench.store.read_decisions().to_pylist()
-    assert row["cut"] is None
+    assert row["cutoff"] is None
     assert math.isnan(row["error"])
 
 
@@ -420,12 +420,12 @@ def test_a_trial_that_waits_is_pending_until_it_is_decided(bench: Bench) -> None
     for trial in (loser, winner):
         bench.start(trial)
         bench.report(trial, 1)
-        bench.recorder.decided(decision(trial.config["trial_id"], epoch=1, verdict="wait"))
+        bench.recorder.decided(decision(trial.config["trial_id"], epoch=1, verdict="pause"))
         bench.complete(trial)
     assert {row["reason"] for row in bench.written().values()} == {"waits after epoch 1 for others of its cell"}
     assert bench.ended == []
     assert bench.store.read_decisions().num_rows == 0, "to wait is no verdict"
-    bench.recorder.decided(decision("t1", epoch=1, verdict="go on"))
+    bench.recorder.decided(decision("t1", epoch=1, verdict="continue"))
     bench.recorder.decided(decision("t0", epoch=1))
     assert bench.written()["t0"]["state"] == "stopped"
     assert [row["trial_id"] for row in bench.ended] == ["t0"]
@@ -434,7 +434,7 @@ def test_a_trial_that_waits_is_pending_until_it_is_decided(bench: Bench) -> None
         bench.report(winner, epoch)
     bench.complete(winner)
     assert bench.written()["t1"]["state"] == "completed"
-    assert bench.store.read_decisions()["verdict"].to_pylist() == ["go on", "stop"]
+    assert bench.store.read_decisions()["verdict"].to_pylist() == ["continue", "stop"]
 
 
 def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:

@@ -92,8 +92,8 @@ def test_writing_trials_again_replaces_them(store: Store) -> None:
 
 def test_decisions_come_back_in_the_order_they_were_made_and_are_replaced(store: Store) -> None:
     rows = [
-        {"trial_id": "b", "epoch": 5, "error": 0.4, "cut": None, "arrivals": 1, "verdict": "go on"},
-        {"trial_id": "a", "epoch": 5, "error": 0.5, "cut": 0.4, "arrivals": 2, "verdict": "stop"},
+        {"trial_id": "b", "epoch": 5, "error": 0.4, "cutoff": None, "num_results": 1, "verdict": "continue"},
+        {"trial_id": "a", "epoch": 5, "error": 0.5, "cutoff": 0.4, "num_results": 2, "verdict": "stop"},
     ]
     store.write_decisions(rows[:1])
     store.write_decisions(rows)

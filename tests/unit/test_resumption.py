@@ -10,7 +10,7 @@ from search_spaces import Choice, Space
 from sweep.record.store import Store
 from sweep.resume.recorded import recorded_run
 from sweep.run import main
-from sweep.search.warm_start import warm_started
+from sweep.search.earlier_runs import warm_started
 from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
 from tests.begun import LEAVE_EXTEND_OR_NEW, LEAVE_OR_NEW, SAME, Begin, confirmed, contents, refused, run, searched

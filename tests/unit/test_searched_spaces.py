@@ -14,7 +14,7 @@ from sweep.execution.plan import Plan, check_study, place
 from sweep.record.params import read_params, write_params
 from sweep.search.confirm import confirmations
 from sweep.search.halving import CellHalving
-from sweep.search.schedulers import PerCellHalving
+from sweep.search.schedulers import PerCell
 from sweep.search.searcher import CellSearch, rehearse
 from sweep.study.catalog import STUDIES
 from sweep.study.study import Study, params_of
@@ -231,7 +231,7 @@ def test_a_plan_counts_the_trials_of_each_variant_s_space() -> None:
     plan = Plan(
         study=asked, datasets={}, parameters=parameters, placement=placement, slots=slots, cluster=machine, asked=None
     )
-    assert (plan.search_trials, plan.trials, plan.epochs) == (6, 6 + 2 * 3, 12 * QUICKSTART.base.epochs)
+    assert (plan.study.search_trials, plan.trials, plan.epochs) == (6, 6 + 2 * 3, 12 * QUICKSTART.base.epochs)
 
 
 def test_the_best_of_each_variant_s_own_space_is_confirmed() -> None:
@@ -257,14 +257,14 @@ def test_halving_makes_brackets_as_large_as_each_cell() -> None:
         base=replace(QUICKSTART.base, epochs=8),
     )
     assert asked.rungs == (2, 6)
-    small, large = PerCellHalving(asked)._of_cell.values()
+    small, large = PerCell(asked)._of_cell.values()
     for halving, count in ((small, 2), (large, 4)):
         expected = CellHalving(asked.rungs, asked.keep_one_in, count)
         for number in range(count):
             name = f"cell_{number:04d}"
             verdicts = [d.verdict for d in halving.arrive(name, 2, 0.1 * number)]
             assert verdicts == [d.verdict for d in expected.arrive(name, 2, 0.1 * number)]
-            assert (verdicts == ["wait"]) == (number < count - 1), "nobody is judged before all have come"
+            assert (verdicts == ["pause"]) == (number < count - 1), "nobody is judged before all have come"
 
 
 # A search over the number of epochs

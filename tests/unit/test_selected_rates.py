@@ -9,7 +9,7 @@ import pytest
 from search_spaces import Choice, Space
 from sweep.record.store import Store
 from sweep.run import main
-from sweep.search.selected_rates import with_selected_rates
+from sweep.search.earlier_runs import with_selected_rates
 from sweep.study.catalog import STUDIES
 from tests.reported import document, trial
 

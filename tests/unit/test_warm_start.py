@@ -11,8 +11,8 @@ from sweep.record.params import write_params
 from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.run import main
+from sweep.search.earlier_runs import warm_started
 from sweep.search.searcher import CellSearch
-from sweep.search.warm_start import warm_started
 from sweep.study.catalog import STUDIES
 from sweep.study.prior_trials import PriorTrial
 from sweep.study.study import Study
