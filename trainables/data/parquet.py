@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from PIL import Image
 from trainables.common.files import explain_os_error, filesystem_of, holds_password
 from trainables.common.validation import one_line
 from trainables.data.source import Split
+
+SPLITS = ("train", "test")
+"""Of a data set that fits into memory."""
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 """How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""
@@ -74,19 +77,30 @@ def list_folder(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]
         ) from error
 
 
-def file_identity(info: pafs.FileInfo) -> list[Any]:
-    """Return path, size in bytes and time of change in ns: what tells a file from an altered one without reading it."""
-    return [info.path, info.size, info.mtime_ns]
+def identity_of(source: str, files: Mapping[str, Iterable[pafs.FileInfo]]) -> dict[str, Any]:
+    """Return path, size in bytes and time of change in ns of the files of a source's splits.
+
+    This tells a file from an altered one without reading it.
+    """
+    found = [[info.path, info.size, info.mtime_ns] for infos in files.values() for info in infos]
+    return {"source": source, "files": found}
 
 
 def read_images(
-    split: str, filesystem: pafs.FileSystem, files: Sequence[pafs.FileInfo], label_column: str, num_classes: int
-) -> Split:
-    """Decode all files of a split, PNG or lossless WebP of 32x32 pixels.
+    filesystem: pafs.FileSystem, files: Mapping[str, Iterable[pafs.FileInfo]], label_column: str, num_classes: int
+) -> tuple[Split, Split]:
+    """Decode all files of the splits `train` and `test`, PNG or lossless WebP of 32x32 pixels.
 
     Raises:
         ValueError: a file is truncated, lacks a column, or holds an image or a label that does not fit.
     """
+    train, test = (_read_split(split, filesystem, files[split], label_column, num_classes) for split in SPLITS)
+    return train, test
+
+
+def _read_split(
+    split: str, filesystem: pafs.FileSystem, files: Iterable[pafs.FileInfo], label_column: str, num_classes: int
+) -> Split:
     images, labels = [], []
     for info in files:
         table, _ = read_table(filesystem, info.path, "img", label_column)
