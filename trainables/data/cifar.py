@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import pyarrow.fs as pafs
 
+from trainables.common.validation import one_line
 from trainables.data.cache import cache_folder, make_folder
 from trainables.data.parquet import SPLITS, find_split, identity_of, list_folder, open_location, read_images
 from trainables.data.source import Source, Split
@@ -97,7 +98,7 @@ class Cifar(Source):
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"{self.name} must come from one of three places: --data PATH, the variable SWEEP_DATA, or a download "
-                f"from {self._torchvision_class.url}, which failed here ({_first_line(error)}); PATH is a folder or "
+                f"from {self._torchvision_class.url}, which failed here ({one_line(error)}); PATH is a folder or "
                 f"URI that holds {self.name}/{{train,test}}-*.parquet or {self._torchvision_class.base_folder}."
             ) from error
         return self._from_torchvision(str(folder))
@@ -121,10 +122,6 @@ class Cifar(Source):
             for split, part in zip(SPLITS, parts, strict=True)
         )
         return train, test
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _load(name: str) -> "type[torchvision.datasets.CIFAR10]":
