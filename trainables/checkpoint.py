@@ -5,17 +5,18 @@ import json
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Self, final
+from typing import Annotated, Any, Self, final
 
 import pyarrow.fs as pafs
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
 from trainables.architectures import build_network
 from trainables.common.files import filesystem_of, with_retries, write_whole
-from trainables.common.validation import one_line, quote
+from trainables.common.validation import configuration, one_line, quote
 from trainables.config import TrialConfig, is_prefix_of
 from trainables.state import TrainingState
 
@@ -29,14 +30,21 @@ PREVIOUS = "previous.pt"
 """Name of the checkpoint before the latest, in the same folder."""
 
 
+Count = Annotated[int, Ge(1), Le(MAX_COUNT)]
+
+
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Checkpoint:
-    """A network as it stood after an epoch, with all that is needed to build it again."""
+    """A network as it stood after an epoch, with all that is needed to build it again.
+
+    Raises:
+        ValueError: a field is not of its type, or a count is beyond `MAX_COUNT`.
+    """
 
     config: TrialConfig
-    num_classes: int
-    epoch: int
+    num_classes: Count
+    epoch: Count
     """Counted from 1."""
     weights: Mapping[str, torch.Tensor]
     """The network's `state_dict`, contiguous on the CPU."""
@@ -116,9 +124,9 @@ class Checkpoint:
         try:
             return cls(
                 config=TrialConfig.from_dict(json.loads(held["config"])),
-                num_classes=_count("num_classes", held["num_classes"]),
-                epoch=_count("epoch", held["epoch"]),
-                weights=_tensors(held["weights"]),
+                num_classes=held["num_classes"],
+                epoch=held["epoch"],
+                weights=held["weights"],
                 training=TrainingState.unpack(held["training"]),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -206,17 +214,3 @@ def _alike(expected: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor
         return False
     one, other = expected[name], held[name]
     return one.shape == other.shape and one.dtype == other.dtype and other.layout == torch.strided
-
-
-def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
-        raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}, got {quote(value)}")
-    return value
-
-
-def _tensors(held: object) -> dict[str, torch.Tensor]:
-    if not isinstance(held, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in held.items()
-    ):
-        raise ValueError(f"weights must be tensors by name, got {quote(type(held).__name__)}")
-    return dict(held)

@@ -148,7 +148,7 @@ def attempt_name(parameters: Mapping[str, Any]) -> str:
 
 
 def run_trial(
-    parameters: dict[str, Any], *, placement: Placement, run: str, execution: str, plugins: Mapping[str, str]
+    parameters: dict[str, Any], *, placement: Placement, run: str, execution: str, plugins: Mapping[str, bytes]
 ) -> None:
     """Train one trial and report each epoch to Ray Tune, from the first on, also where an earlier attempt trained some.
 
@@ -229,7 +229,7 @@ def _run_in_group(
     placement: Placement,
     store: Store,
     execution: str,
-    plugins: Mapping[str, str],
+    plugins: Mapping[str, bytes],
 ) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")

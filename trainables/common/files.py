@@ -75,20 +75,24 @@ def is_transient(error: BaseException) -> bool:
     return error.errno in _MAY_PASS or (error.errno is None and bool(_SAID_WHERE_IT_MAY_PASS.search(str(error))))
 
 
-def filesystem_of(location: str) -> tuple[pafs.FileSystem, str]:
+def filesystem_of(location: str, what: str = "A location") -> tuple[pafs.FileSystem, str]:
     """Return the file system of a path or URI, and the path in it.
+
+    Args:
+        location: the path or URI.
+        what: names it in messages.
 
     Raises:
         ValueError: a URI cannot be understood, or no path can be like this.
     """
-    check_path("A location", location)
+    check_path(what, location)
     try:
         if "://" in location:
             filesystem, path = pafs.FileSystem.from_uri(location)
-            return filesystem, check_path("A location", path)
+            return filesystem, check_path(what, path)
         return pafs.LocalFileSystem(), str(Path(location).resolve())
     except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"A location must be a path or a URI, got {quote(location)} ({one_line(error)}).") from error
+        raise ValueError(f"{what} must be a folder or a URI, got {quote(location)} ({one_line(error)}).") from error
 
 
 def holds_password(uri: str) -> bool:
