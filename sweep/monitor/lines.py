@@ -10,8 +10,8 @@ from sweep.execution.plan import Plan
 from sweep.monitor.console import note, say
 from sweep.monitor.optuna_journal import JOURNAL
 from sweep.monitor.screen import Trials
-from sweep.record.params import describe, label
-from sweep.record.progress import estimate_left, eta_in_words
+from sweep.record.params import label
+from sweep.record.progress import estimate_left, eta_in_words, outcome_in_words, trial_in_words
 from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.common.files import explain_os_error
@@ -97,25 +97,17 @@ class Progress:
         eta = eta_in_words(
             self._trials.scope, estimate_left(self._trials.scope, rows, at_once=min(running + 1, planned - ended))
         )
-        is_validation = row["val_error"] is not None
-        error = row["val_error"] if is_validation else row["test_error"]
-        kind = "validation error" if is_validation else "error"
-        outcome = row["reason"] if row["state"] in ("failed", "diverged") else f"{kind} {100 * (error or 0.0):.2f} %"
-        what = f"{'confirm ' if row['phase'] == 'confirm' else ''}{row['variant']}"
-        searched = _searched(row)
         say(
             self._console,
-            f"[{ended}/{planned}] {what} {searched}seed {row['seed']}: {row['state']}, "
-            f"{outcome}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s{f'; {eta}' if eta else ''}",
+            f"[{ended}/{planned}] {outcome_in_words(row)}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s"
+            f"{f'; {eta}' if eta else ''}",
         )
 
     def trial_lost(self, row: TrialRow) -> None:
         """Print that a trial lost its node, or that it is retried for another reason."""
-        searched = _searched(row)
         is_node = row["fault"] == "node lost"
         what, where = ("node lost", "elsewhere") if is_node else ("retried", f"in isolation: {row['reason']}")
-        trial = f"{row['variant']} {searched}seed {row['seed']}"
-        note(self._console, what, f"{trial} had {row['epochs_run']} epochs and resumes {where}")
+        note(self._console, what, f"{trial_in_words(row)} had {row['epochs_run']} epochs and resumes {where}")
 
     def record_troubled(self, error: OSError | None) -> None:
         """Print that the record cannot be written, or that it can be again."""
@@ -170,10 +162,6 @@ def _space(study: Study) -> dict[str, str]:
 
 def _heading(name: str) -> str:
     return {"lr": "learning rates", "batch_size": "batch sizes", "weight_decay": "weight decays"}.get(name, label(name))
-
-
-def _searched(row: TrialRow) -> str:
-    return f"{words} " if (words := describe(row["params"])) else ""
 
 
 def _waiting(plan: Plan) -> dict[str, str]:

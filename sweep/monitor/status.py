@@ -27,7 +27,7 @@ from sweep.monitor.console import PipeSafeConsole, note, say
 from sweep.monitor.grid import Facts, draw, printable
 from sweep.monitor.screen import Events, Screen, Trials, is_live
 from sweep.record.document import RunDocument
-from sweep.record.params import describe, read_params
+from sweep.record.params import read_params
 from sweep.record.progress import (
     Scope,
     arrange,
@@ -35,6 +35,7 @@ from sweep.record.progress import (
     duration,
     epochs_per_s,
     estimate_left,
+    outcome_in_words,
     progress_line,
 )
 from sweep.record.schema import FINAL_STATES, TrialRow
@@ -218,7 +219,7 @@ def follow(
             trials.replace_all(run.scope, run.rows)
             for row in run.rows:
                 if row["state"] in FINAL_STATES and before.get(row["trial_id"]) not in FINAL_STATES:
-                    say(lines, printable(_ended(run.scope, row)))
+                    say(lines, printable(outcome_in_words(row)))
     if screen is not None:
         screen.leave()
     say(console, printable(f"{run.scope.run}: {run.words}."))
@@ -232,13 +233,6 @@ def _read_again(run: Run, console: Console) -> Run:
         reason = explain_os_error(error) if isinstance(error, OSError) else error
         say(console, printable(f"the record cannot be read: {reason}"))
         return run
-
-
-def _ended(scope: Scope, row: TrialRow) -> str:
-    error = row["test_error"] if row["phase"] == "confirm" else row[scope.column]
-    outcome = row["reason"] if row["state"] in ("failed", "diverged") or error is None else f"error {100 * error:.2f} %"
-    phase = "confirm " if row["phase"] == "confirm" else ""
-    return f"{phase}{row['variant']} {describe(row['params'])} seed {row['seed']}: {row['state']}, {outcome}"
 
 
 @app.default

@@ -20,6 +20,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, final
 
@@ -43,7 +44,7 @@ from trainables.common.files import (
     with_retries,
     write_whole,
 )
-from trainables.common.validation import one_line, quote
+from trainables.common.validation import quote
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 _READ_ATTEMPTS = 5
@@ -59,10 +60,23 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: it holds anything but letters, digits, dots, hyphens and underscores, or starts with a dot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+    return _check_folder_name("name", name, 100)
+
+
+def check_trial_id(trial_id: str) -> str:
+    """Return a trial's id where it can safely be a folder's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    return _check_folder_name("trial_id", trial_id, 250)
+
+
+def _check_folder_name(what: str, name: str, longest: int) -> str:
+    if len(name) > longest or not re.fullmatch(TRIAL_ID, name):
         raise ValueError(
-            "name must be at most 100 letters, digits, dots, hyphens and underscores and start with a letter, digit or "
-            f"underscore, got {name!r}."
+            f"{what} must be at most {longest} letters, digits, dots, hyphens and underscores and start with a letter, "
+            f"digit or underscore, got {quote(name)}."
         )
     return name
 
@@ -104,13 +118,13 @@ class Store:
         Raises:
             ValueError: the URI cannot be understood, or holds a password.
         """
-        check_path("A run's location", location)
-        self._filesystem: pafs.FileSystem
-        self._root: str
-        if "://" in location:
-            self._filesystem, self._root = _open_uri(location)
-        else:
-            self._filesystem, self._root = filesystem_of(location)
+        if holds_password(location):
+            raise ValueError(
+                "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
+                "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        self._filesystem, root = filesystem_of(location)
+        self._root = root.rstrip("/") if "://" in location else root
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
         self.location = self._root if self._is_local else location
@@ -221,7 +235,7 @@ class Store:
 
     def exists(self) -> bool:
         """Return whether a run was begun here."""
-        return bool(self._info("study.json").is_file)
+        return self.holds("study.json")
 
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
@@ -236,7 +250,7 @@ class Store:
 
     def write_run(self, document: RunDocument) -> None:
         """Write what the run was asked to do."""
-        self._write("study.json", document.to_bytes())
+        self.write_file("study.json", document.to_bytes())
 
     def read_run(self) -> RunDocument:
         """Return what `write_run` wrote.
@@ -250,7 +264,9 @@ class Store:
 
     def write_trials(self, rows: Sequence[TrialRow]) -> None:
         """Replace the table of trials; its file has a column for each hyperparameter besides."""
-        self._write("trials.parquet", serialise(with_param_columns(pa.Table.from_pylist(list(rows), schema=TRIALS))))
+        self.write_file(
+            "trials.parquet", serialise(with_param_columns(pa.Table.from_pylist(list(rows), schema=TRIALS)))
+        )
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
@@ -262,11 +278,11 @@ class Store:
 
     def write_decisions(self, rows: Sequence[DecisionRow]) -> None:
         """Replace the table of decisions."""
-        self._write("decisions.parquet", encode(rows, DECISIONS))
+        self.write_file("decisions.parquet", encode(rows, DECISIONS))
 
     def write_failure(self, trial_id: str, traceback: str) -> None:
         """Keep the traceback of a trial's last failure."""
-        self._write(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
+        self.write_file(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
@@ -296,14 +312,20 @@ class Store:
         return self.read_decisions().to_pylist()  # type: ignore[no-any-return]
 
     def write_file(self, name: str, data: bytes) -> None:
-        """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
-        self._write(name, data)
+        """Write a file of the run's, whole.
+
+        Raises:
+            LeaseLostError: another process may have taken over the run.
+        """
+        if self._lease is not None:
+            self._lease.check()
+        write_whole(self._filesystem, f"{self._root}/{name}", data)
 
     def append_epochs(self, rows: Sequence[EpochRow]) -> None:
         """Add rows as one more part."""
         if rows:
             number = max(self._parts(), default=-1) + 1
-            self._write(part_name(number), encode(rows, EPOCHS))
+            self.write_file(part_name(number), encode(rows, EPOCHS))
 
     def write_epochs(self, epochs: pa.Table) -> None:
         """Write all epochs as one part, where there is none yet.
@@ -311,7 +333,7 @@ class Store:
         Args:
             epochs: of the record's schema, each once.
         """
-        self._write(part_name(0), serialise(epochs))
+        self.write_file(part_name(0), serialise(epochs))
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
@@ -331,20 +353,19 @@ class Store:
         table = each_once(pa.concat_tables(tables))
         if drop:
             table = table.filter(pc.invert(pc.is_in(table["trial_id"], pa.array(sorted(drop), pa.string()))))
-        self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
+        self.write_file(part_name(max(self._parts(), default=-1) + 1), serialise(table))
         for number in parts:
-            self._delete(part_name(number))
+            # An answer that was lost on its way makes a second attempt find nothing.
+            with suppress(FileNotFoundError):
+                with_retries(partial(self._filesystem.delete_file, f"{self._root}/{part_name(number)}"))
 
     def each_part(self, read: Callable[[str], T]) -> list[T]:
         """Return what `read` makes of each part of the epochs, given its name in the run's folder, in their order."""
-        for attempt in range(_READ_ATTEMPTS):
-            try:
+        for _ in range(_READ_ATTEMPTS - 1):
+            # The writer may merge the parts after they were listed: the rows are in another part then.
+            with suppress(FileNotFoundError):
                 return [read(part_name(number)) for number in self._parts()]
-            except FileNotFoundError:
-                # The writer merged the parts after they were listed: the rows are in another part now.
-                if attempt == _READ_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt has returned or raised")
+        return [read(part_name(number)) for number in self._parts()]
 
     def _read_part(self, name: str) -> pa.Table:
         return self.read_table(name, EPOCHS)
@@ -357,8 +378,13 @@ class Store:
             ValueError: it cannot be read.
         """
         path = f"{self._root}/{name}"
+
+        def read() -> bytes:
+            with self._filesystem.open_input_stream(path) as stream:
+                return stream.read()  # type: ignore[no-any-return]
+
         try:
-            return with_retries(lambda: self._read_bytes(name))
+            return with_retries(read)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -368,7 +394,10 @@ class Store:
 
     def holds(self, name: str) -> bool:
         """Return whether there is a file of this name in the run's folder."""
-        return bool(self._info(name).is_file)
+        try:
+            return bool(with_retries(lambda: self._filesystem.get_file_info(f"{self._root}/{name}")).is_file)
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
 
     def put_aside(self, name: str) -> str:
         """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
@@ -396,44 +425,10 @@ class Store:
         listing = with_retries(lambda: self._filesystem.get_file_info(selector))
         return sorted(info.base_name for info in listing if info.type != pafs.FileType.Directory)
 
-    def _info(self, name: str) -> pafs.FileInfo:
-        try:
-            return with_retries(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
-        except OSError as error:
-            raise _unreadable(self.location, error) from error
-
-    def _write(self, name: str, data: bytes) -> None:
-        if self._lease is not None:
-            self._lease.check()
-        write_whole(self._filesystem, f"{self._root}/{name}", data)
-
-    def _delete(self, name: str) -> None:
-        # An answer that was lost on its way makes a second attempt find nothing.
-        with suppress(FileNotFoundError):
-            with_retries(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
-
-    def _read_bytes(self, name: str) -> bytes:
-        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
-            return stream.read()  # type: ignore[no-any-return]
-
 
 def part_name(number: int) -> str:
     """Return the name of a part of the epochs in a run's folder."""
     return f"epochs/part-{number:08d}.parquet"
-
-
-def check_trial_id(trial_id: str) -> str:
-    """Return a trial's id where it can safely be a folder's name.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if not re.fullmatch(TRIAL_ID, trial_id):
-        raise ValueError(
-            "trial_id must be at most 250 letters, digits, dots, hyphens and underscores and start with a letter, "
-            f"digit or underscore, got {quote(trial_id)}."
-        )
-    return trial_id
 
 
 def each_once(epochs: pa.Table) -> pa.Table:
@@ -473,21 +468,6 @@ def _inside(location: str, name: str) -> str:
         return f"{location}/{name}"
     path, question_mark, query = location.partition("?")
     return f"{path.rstrip('/')}/{name}{question_mark}{query}"
-
-
-def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    if holds_password(uri):
-        raise ValueError(
-            "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
-            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
-    try:
-        filesystem, root = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(
-            f"A run's location must be a folder or a URI, got {quote(uri)} ({one_line(error)})."
-        ) from error
-    return filesystem, check_path("A run's location", root.rstrip("/"))
 
 
 def _unreadable(location: str, error: OSError) -> ValueError:

@@ -149,14 +149,14 @@ def test_wandb_writes_offline_into_the_runs_folder(tmp_path: Path, monkeypatch: 
 
 
 class Broken(Tracker):
-    def epoch(self, trial: Any, epoch: Any) -> None:
+    def _begin(self, trial: Any) -> str:
+        return "begun"
+
+    def _log(self, run: Any, numbers: Any, step: int) -> None:
         raise OSError("no such\nserver")
 
-    def end(self, trial: Any) -> None:
+    def _finish(self, run: Any, trial: Any) -> None:
         raise KeyError("no such trial")
-
-    def close(self) -> None:
-        raise ArithmeticError
 
 
 def test_a_tool_that_fails_is_said_once_and_fails_nothing() -> None:
@@ -204,15 +204,15 @@ def test_what_was_passed_on_does_not_change_with_the_row() -> None:
     may_take = threading.Event()
 
     class Slow(Tracker):
-        def epoch(self, trial: Any, epoch: Any) -> None:
+        def _begin(self, trial: Any) -> Any:
             may_take.wait()
-            taken.append((trial["epochs_run"], epoch["epoch"]))
+            return trial["epochs_run"]
 
-        def end(self, trial: Any) -> None:
-            taken.append(trial["state"])
+        def _log(self, run: Any, numbers: Any, step: int) -> None:
+            taken.append((run, step))
 
-        def close(self) -> None:
-            taken.append("closed")
+        def _finish(self, run: Any, trial: Any) -> None:
+            taken.append(trial and trial["state"])
 
     following = Trackers({"slow": Slow}, print)
     row = dict(TRIAL)
@@ -220,9 +220,10 @@ def test_what_was_passed_on_does_not_change_with_the_row() -> None:
     row["epochs_run"] = 9
     following.change(row)
     following.change(row | {"state": "diverged"})
+    following.epoch(row | {"trial_id": "another"}, EPOCHS[1])
     may_take.set()
     following.close()
-    assert taken == [(2, 1), "diverged", "closed"]
+    assert taken == [(2, 1), "diverged", (9, 2), None], "the other one has not ended"
 
 
 @pytest.mark.parametrize(
