@@ -7,7 +7,7 @@ from typing import final
 
 from analysis.formats import MISSING, Row
 from analysis.inference import binomial_half_width
-from analysis.published import OURS, PAPER, PAPER_ERRORS, Published, differences, settings_of
+from analysis.published import LARGE, PAPER, PAPER_ERRORS, Published, differences, settings_of
 from analysis.results import COUNTED_STATES, VariantResult
 from analysis.run_data import Evidence
 from analysis.tables import LARGE_NOTE, PLUS_MINUS
@@ -187,7 +187,7 @@ def _notes(found: Mapping[Cell, Reproduced]) -> list[str]:
         )
     if any(one.result.lost_seeds for one in found.values()):
         notes.append("Seeds such as 2 of 3: the others diverged, failed or were stopped, and the mean leaves them out.")
-    if any(one.result.variant == OURS["Large ALL-CNN"] for one in found.values()):
+    if any(one.result.variant == LARGE for one in found.values()):
         notes.append(LARGE_NOTE)
     if any(cell[0] == "cifar100" and one.protocol == "paper" and len(one.tried) > 1 for cell, one in found.items()):
         notes.append(

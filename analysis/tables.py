@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.comparison import Comparison
 from analysis.formats import MISSING, TIE, Mark, Marks, Row
 from analysis.inference import binomial_standard_error, welch
-from analysis.published import OURS, PUBLISHED, Published, differences, published_error, settings_of
+from analysis.published import LARGE, PUBLISHED, Published, differences, published_error, settings_of
 from analysis.results import COUNTED_STATES, By, VariantResult
 from analysis.run_data import Evidence
 from search_spaces import Scalar
@@ -33,7 +33,6 @@ NO_TEST_ERROR = (
 )
 """In place of `ERRORS_ARE` where a run confirms nothing."""
 
-LARGE = OURS["Large ALL-CNN"]
 LARGE_NOTE = (
     "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch size, weight "
     "decay, preprocessing and the strengths of the augmentation are the study's own."
