@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.comparison import compare
 from analysis.published import differences, settings_of
-from analysis.results import COUNTED_STATES, Trial, VariantResult
+from analysis.results import COUNTED_STATES, Trial, VariantResult, cell_of
 from analysis.run_data import Evidence, evidence_of, read_record
 from analysis.tables import headings_of, published_of, searched_beside_the_rate
 from sweep.record.params import names_in
@@ -111,11 +111,6 @@ class Series:
         """Epochs after which the learning rate drops, in a full-length trial."""
         return list(self.study.base.drop_epochs)
 
-    def label(self, result: VariantResult) -> str:
-        """Return a cell's name, as short as the run allows."""
-        several = len({(r.dataset, r.augmentation) for r in self.evidence.results}) > 1
-        return f"{result.dataset}/{result.augmentation}/{result.variant}" if several else result.variant
-
     @cached_property
     def bars(self) -> list[Bar]:
         """A bar per cell that has an error, in the study's order."""
@@ -124,7 +119,7 @@ class Series:
         lowest = {id(result) for result in best_of_each(results)}
         return [
             Bar(
-                label=self.label(result),
+                label=self.evidence.label(result),
                 error=result.error,
                 half_width=result.half_width,
                 seeds=result.num_seeds,
@@ -162,7 +157,7 @@ class Series:
                     epochs, errors = zip(*curve, strict=True)
                     chosen = trial["trial_id"] in result.chosen
                     lines.append(Line(trial=trial, epochs=epochs, errors=errors, chosen=chosen))
-            panels.append(Panel(label=self.label(result), trials=trials, lines=lines, chosen=result))
+            panels.append(Panel(label=self.evidence.label(result), trials=trials, lines=lines, chosen=result))
         return panels
 
     @cached_property
@@ -207,9 +202,7 @@ class Series:
         speeds = [
             trial["images_per_s"]
             for trial in self.evidence.trials
-            if trial["state"] == "completed"
-            and trial["images_per_s"]
-            and all(trial[name] == getattr(result, name) for name in ("dataset", "augmentation", "variant"))
+            if trial["state"] == "completed" and trial["images_per_s"] and cell_of(trial) == result.cell
         ]
         return statistics.median(speeds) if speeds else None
 
@@ -289,7 +282,7 @@ def best_of_each(results: Sequence[VariantResult]) -> list[VariantResult]:
     groups: dict[tuple[str, str], list[VariantResult]] = {}
     for result in results:
         if result.error is not None:
-            groups.setdefault((result.dataset, result.augmentation), []).append(result)
+            groups.setdefault(result.cell[:2], []).append(result)
     return [min(group, key=lambda r: r.error or 0.0) for group in groups.values() if len(group) > 1]
 
 
@@ -302,8 +295,11 @@ def verdicts(series: Series) -> list[str]:
         if not known:
             yet = series.study.reads_test_errors
             return ["No variant has a test error yet." if yet else "No test error was read, since seeds is 0."]
-        return [f"{series.label(one)} has a test error of {_in_words(one)}; nothing stands beside it." for one in known]
-    return [_verdict(one, [r for r in results if _beside(r, one)]) for one in best]
+        return [
+            f"{series.evidence.label(one)} has a test error of {_in_words(one)}; nothing stands beside it."
+            for one in known
+        ]
+    return [_verdict(one, [r for r in results if r.cell[:2] == one.cell[:2]]) for one in best]
 
 
 def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
@@ -311,9 +307,9 @@ def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
     place = best.dataset if best.augmentation == "none" else f"{best.dataset} with {best.augmentation}"
     head = f"On {place}, {best.variant} has the lowest test error, {_in_words(best)}"
     with_error = [other for other in others if other.result.error is not None]
-    worse = [other.result.variant for other in with_error if other.p_holm is not None and other.is_clear]
-    unknown = [other.result.variant for other in with_error if other.p_holm is None]
-    alike = [other.result.variant for other in with_error if other.p_holm is not None and not other.is_clear]
+    worse, alike, unknown = (
+        [other.result.variant for other in with_error if other.is_clear is wanted] for wanted in (True, False, None)
+    )
     parts = []
     if worse:
         every = len(worse) == len(with_error)
@@ -323,10 +319,6 @@ def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
     if unknown:
         parts.append(f"too few seeds to compare it with {_listed(unknown)}")
     return f"{head}{': ' if parts else ''}{'; '.join(parts)}."
-
-
-def _beside(result: VariantResult, other: VariantResult) -> bool:
-    return (result.dataset, result.augmentation) == (other.dataset, other.augmentation)
 
 
 def _in_words(result: VariantResult) -> str:

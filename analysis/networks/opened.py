@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from analysis.results import Cell, cell_of
 from analysis.run_data import read_evidence
-from sweep.record.schema import TrialRow, cell_of
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.common.registry import load_plugins
@@ -19,9 +20,6 @@ from trainables.data.augmentation import placed
 
 _SAME_IN_BOTH = ("dataset", "augmentation", "variant", "lr", "seed")
 """What a trial's row and its checkpoint's configuration both say."""
-
-Cell = tuple[str, str, str]
-"""Data set, augmentation, variant."""
 
 
 @final
@@ -133,8 +131,7 @@ def _chosen_trials(store: Store) -> dict[Cell, TrialRow]:
         if result.chosen:
             best = by_id[result.chosen[0]]
             confirmed = [trial for trial in evidence.trials if _confirms(trial, best)]
-            cell = (result.dataset, result.augmentation, result.variant)
-            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
+            chosen[result.cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
     return chosen
 
 

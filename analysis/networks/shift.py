@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from analysis.formats import MISSING, Row
+from analysis.formats import Row, as_cell
 from analysis.networks.geometry import total_stride
 from analysis.networks.opened import Images, Subject
 from analysis.networks.pictures import Curve, draw_curves
@@ -132,7 +132,7 @@ def shift_table(rows: Sequence[ShiftRow]) -> list[Row]:
         {
             "measure": measure,
             "variant": variant,
-            "total stride": MISSING if own[0].total_stride is None else str(own[0].total_stride),
+            "total stride": as_cell(own[0].total_stride),
             **{f"{pixels} px": f"{value:.2f}" for pixels, value in enumerate(curve(own, count))},
         }
         for measure, count in _MEASURES
@@ -160,5 +160,5 @@ def shift_csv(rows: Sequence[ShiftRow]) -> bytes:
 
 def _curve(rows: Sequence[ShiftRow], count: str) -> Curve:
     values, stride = curve(rows, count), rows[0].total_stride
-    name = f"{rows[0].variant}, total stride {MISSING if stride is None else stride}"
+    name = f"{rows[0].variant}, total stride {as_cell(stride)}"
     return Curve(name=name, values=values, marked=range(0, len(values), stride) if stride else ())
