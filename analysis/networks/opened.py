@@ -86,6 +86,17 @@ def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     ]
 
 
+def check_counts(**counts: int | None) -> None:
+    """Refuse a number of something that is below 1, by its name.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}.")
+
+
 def load_images(subject: Subject, data: str | None, count: int) -> Images:
     """Return the first `count` test images, or all where there are fewer, as the trial's network was given them.
 
@@ -97,8 +108,7 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
     Raises:
         ValueError: `count` is below 1, the data cannot be had, or is not what the run was trained on.
     """
-    if count < 1:
-        raise ValueError(f"images must be at least 1, got {count}.")
+    check_counts(images=count)
     config = subject.config
     dataset = open_dataset(config.dataset, data or config.data, config.train_size)
     if isinstance(dataset, StreamedDataset):
