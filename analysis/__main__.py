@@ -245,12 +245,14 @@ def features(
         output: folder for the pictures; the run's folder report/features by default.
     """
     from analysis.files import report_folder, write_file
-    from analysis.networks.features import Request, draw_features
-    from analysis.networks.opened import load_subjects
+    from analysis.networks.features import draw_features
+    from analysis.networks.opened import check_counts, load_subjects
 
     store = Store(run)
     folder = report_folder(store, output, "report/features")
-    request = Request(
+    check_counts(filters=filters, patches=patches, images=images)
+    pages = draw_features(
+        load_subjects(store, variant),
         layers=layer,
         method=method,
         without_image=without_image,
@@ -259,7 +261,7 @@ def features(
         images=images,
         data=data,
     )
-    for name, page in draw_features(load_subjects(store, variant), request):
+    for name, page in pages:
         print(write_file(folder, name, page), flush=True)
     return _said(read_evidence(store).damages)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+from analysis.formats import counted
 from analysis.inference import binomial_standard_error, kendall_tau
 from analysis.published import PAPER_ERRORS
 from analysis.results import COUNTED_STATES, Trial, VariantResult
@@ -114,7 +115,7 @@ def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
             below_end = sum(error < at_end for _, error, _ in ahead)
             yield Finding(
                 about=evidence.names([result]),
-                text=f"{_count(len(ahead), 'trial was', 'trials were')} stopped while ahead of the chosen "
+                text=f"{counted(len(ahead), 'trial was', 'trials were')} stopped while ahead of the chosen "
                 f"configuration, {below_end} of them below its error at the end; at learning rate {worst['lr']:g}, "
                 f"{100 * error:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %.",
                 advice="run without early stopping, or let it begin later.",
@@ -136,7 +137,7 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
     if early:
         yield Finding(
             about=", ".join(dict.fromkeys(row["variant"] for row in early)),
-            text=f"{_count(len(early), 'trial was', 'trials were')} stopped before "
+            text=f"{counted(len(early), 'trial was', 'trials were')} stopped before "
             f"{'halfway to where ' if halving else ''}the learning rate first dropped, "
             "when low rates look better than they end up.",
             advice="let early stopping begin later, as it does by default.",
@@ -202,9 +203,9 @@ def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
     """
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for r in evidence.results:
-        paper = PAPER_ERRORS.get((r.dataset, r.augmentation, r.variant))
+        paper = PAPER_ERRORS.get(r.cell)
         if paper and r.error is not None and not any(data.generated for data in evidence.document.data.values()):
-            groups.setdefault((r.dataset, r.augmentation), []).append((r.error, paper.error_percent))
+            groups.setdefault(r.cell[:2], []).append((r.error, paper.error_percent))
     for (dataset, augmentation), pairs in groups.items():
         if len(pairs) < LEAST_RANKED:
             continue
@@ -258,7 +259,7 @@ def lost_seeds(evidence: Evidence) -> Iterator[Finding]:
         count = sum(result.lost_seeds for result in found)
         yield Finding(
             about=evidence.names(found),
-            text=f"{_count(count, 'seed', 'seeds')} of the chosen configuration diverged, failed or "
+            text=f"{counted(count, 'seed')} of the chosen configuration diverged, failed or "
             f"{'was' if count == 1 else 'were'} stopped, and the mean leaves {'it' if count == 1 else 'them'} out.",
             advice="read it as the error of a training that succeeds, or take a lower learning rate.",
         )
@@ -368,7 +369,3 @@ def _same(trial: Trial, other: Trial) -> bool:
 def _is_at_chance(error: float, data: Data) -> bool:
     guess = 1 - 1 / data.num_classes
     return bool(error > guess - 2 * binomial_standard_error(guess, data.test_images))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

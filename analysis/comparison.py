@@ -25,9 +25,9 @@ class Comparison:
     """Corrected for the number of comparisons that have a p value."""
 
     @property
-    def is_clear(self) -> bool:
-        """Whether the difference is statistically significant at 5 %, corrected."""
-        return self.p_holm is not None and self.p_holm < 1 - CONFIDENCE
+    def is_clear(self) -> bool | None:
+        """Whether the difference is statistically significant at 5 %, corrected; None where that is not known."""
+        return None if self.p_holm is None else self.p_holm < 1 - CONFIDENCE
 
     @property
     def verdict(self) -> str:
@@ -55,11 +55,11 @@ def compare(results: Sequence[VariantResult], reference: str) -> list[Comparison
     known = list(dict.fromkeys(result.variant for result in results))
     if reference not in known:
         raise ValueError(f"compare must be one of the run's variants, {', '.join(known)}, got {reference!r}.")
-    references = {(r.dataset, r.augmentation): r for r in results if r.variant == reference}
+    references = {r.cell[:2]: r for r in results if r.variant == reference}
     pairs = [
-        (result, references[result.dataset, result.augmentation])
+        (result, references[result.cell[:2]])
         for result in results
-        if result.variant != reference and (result.dataset, result.augmentation) in references
+        if result.variant != reference and result.cell[:2] in references
     ]
     if not pairs:
         raise ValueError(f"compare must leave a variant to compare with it, got {reference!r}, which stands alone.")

@@ -22,6 +22,14 @@ UNFINISHED_STATES: tuple[State, ...] = ("running", "pending")
 Trial = TrialRow
 """A row of the record's `trials`."""
 
+Cell = tuple[str, str, str]
+"""Data set, augmentation, variant."""
+
+
+def cell_of(trial: Trial) -> Cell:
+    """Return the cell that a trial is of."""
+    return trial["dataset"], trial["augmentation"], trial["variant"]
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,11 @@ class VariantResult:
     num_parameters: int | None
     states: Mapping[str, int]
     """Trials in each state, of both phases."""
+
+    @property
+    def cell(self) -> Cell:
+        """What the row is of."""
+        return self.dataset, self.augmentation, self.variant
 
     @property
     def num_seeds(self) -> int:
@@ -92,18 +105,24 @@ def summarise(trials: Iterable[Trial], study: Study, by: By = "variant") -> list
         study: what study.json holds under `study`.
         by: what makes a row; by learning rate or seed, a cell has a row for each one that a trial has.
     """
-    cells = list(product(study.datasets, study.augmentations, study.variants))
-    of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
+    of_cell: dict[Cell, list[Trial]] = {
+        cell: [] for cell in product(study.datasets, study.augmentations, study.variants)
+    }
     for trial in trials:
-        of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
+        of_cell.setdefault(cell_of(trial), []).append(trial)
     results = []
     for cell, rows in of_cell.items():
         for value, part in _parts(rows, by):
             # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
             choice_is_the_cells = by == "seed" and study.protocol == "holdout"
             choice = _choose(rows if choice_is_the_cells else part, study)
-            results.append(_result((*cell, value), part, choice, study, by))
+            results.append(_result(cell, value, part, choice, study, by))
     return results
+
+
+def several_places(results: Iterable[VariantResult]) -> bool:
+    """Return whether results are of several data sets or augmentations, which must then be named."""
+    return len({result.cell[:2] for result in results}) > 1
 
 
 def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
@@ -125,8 +144,10 @@ def _choose(trials: Sequence[Trial], study: Study) -> list[Candidate]:
     return ranked[0] if ranked else []
 
 
-def _result(key: tuple[Any, ...], trials: list[Trial], choice: list[Candidate], study: Study, by: By) -> VariantResult:
-    dataset, augmentation, variant, value = key
+def _result(
+    cell: Cell, value: Any, trials: list[Trial], choice: list[Candidate], study: Study, by: By
+) -> VariantResult:
+    dataset, augmentation, variant = cell
     reported = _reported(trials, choice, study.protocol)
     measured = [row for row in reported if row["state"] == "completed" and row["test_error"] is not None]
     errors = [error for row in measured if (error := row["test_error"]) is not None]

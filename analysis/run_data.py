@@ -8,7 +8,7 @@ from typing import final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.results import By, Trial, VariantResult, summarise
+from analysis.results import By, Cell, Trial, VariantResult, cell_of, several_places, summarise
 from sweep.record.damage import Salvaged, salvage_record
 from sweep.record.document import RunDocument
 from sweep.record.schema import EpochRow
@@ -51,22 +51,22 @@ class Evidence:
         """Return the variants of some results in words, with data set and augmentation where there are several."""
         if len(results) == len(self.results) > 1:
             return f"all {len(results)} rows"
-        several = len({(result.dataset, result.augmentation) for result in self.results}) > 1
-        return ", ".join(
-            f"{result.dataset}/{result.augmentation}/{result.variant}" if several else result.variant
-            for result in results
-        )
+        return ", ".join(map(self.label, results))
+
+    def label(self, result: VariantResult) -> str:
+        """Return a cell's name, as short as the run allows."""
+        return "/".join(result.cell) if several_places(self.results) else result.variant
 
     def searched(self, result: VariantResult) -> list[Trial]:
         """Return the trials of the search in a result's cell."""
-        return self._searched.get((result.dataset, result.augmentation, result.variant), [])
+        return self._searched.get(result.cell, [])
 
     @cached_property
-    def _searched(self) -> dict[tuple[str, str, str], list[Trial]]:
-        cells: dict[tuple[str, str, str], list[Trial]] = {}
+    def _searched(self) -> dict[Cell, list[Trial]]:
+        cells: dict[Cell, list[Trial]] = {}
         for row in self.trials:
             if row["phase"] == "search":
-                cells.setdefault((row["dataset"], row["augmentation"], row["variant"]), []).append(row)
+                cells.setdefault(cell_of(row), []).append(row)
         return cells
 
 

@@ -18,8 +18,6 @@ from analysis.tables import (
     table_rows,
 )
 
-_KEYS = ("dataset", "augmentation", "variant")
-
 
 def run_names(locations: Sequence[str]) -> list[str]:
     """Return a short name for each run: its folder's, with more of the path before it where two would be alike."""
@@ -76,8 +74,7 @@ def side_by_side(
 
 
 def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
-    own = {"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by]
-    return (*(getattr(result, name) for name in _KEYS), *own)
+    return (*result.cell, *{"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by])
 
 
 def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:

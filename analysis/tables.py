@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from analysis.comparison import Comparison
-from analysis.formats import MISSING, TIE, Mark, Marks, Row
+from analysis.formats import MISSING, TIE, Mark, Marks, Row, as_cell, counted, percent
 from analysis.inference import binomial_standard_error, welch
-from analysis.published import OURS, PUBLISHED, Published, differences, published_error, settings_of
-from analysis.results import COUNTED_STATES, By, VariantResult
+from analysis.published import LARGE, PUBLISHED, Published, differences, published_error, settings_of
+from analysis.results import COUNTED_STATES, By, VariantResult, several_places
 from analysis.run_data import Evidence
 from search_spaces import Scalar
 from search_spaces.dimensions import in_words
@@ -33,7 +33,6 @@ NO_TEST_ERROR = (
 )
 """In place of `ERRORS_ARE` where a run confirms nothing."""
 
-LARGE = OURS["Large ALL-CNN"]
 LARGE_NOTE = (
     "The paper does not say how it trained and augmented for large-all-cnn: learning rates, epochs, batch size, weight "
     "decay, preprocessing and the strengths of the augmentation are the study's own."
@@ -48,7 +47,7 @@ def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By =
         document: contents of the run's study.json.
         by: what makes a row.
     """
-    several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
+    several_cells = several_places(results)
     several_seeds = any(result.num_seeds > 1 for result in results)
     searched = headings_of(searched_beside_the_rate(results))
     published = published_of(results, document)
@@ -58,18 +57,18 @@ def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By =
         row["variant"] = result.variant
         if by == "seed":
             row["seed"] = str(result.seed)
-        row[error_heading(document.study.protocol, by)] = _percent(result.error)
+        row[error_heading(document.study.protocol, by)] = percent(result.error)
         if several_seeds:
-            row[PLUS_MINUS] = _percent(result.half_width)
-            row["sd"] = _percent(result.error_sd)
+            row[PLUS_MINUS] = percent(result.half_width)
+            row["sd"] = percent(result.error_sd)
             row["seeds"] = str(result.num_seeds)
         if document.study.protocol == "holdout":
-            row["validation %"] = _percent(result.validation_error)
-        row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
+            row["validation %"] = percent(result.validation_error)
+        row["learning rate"] = as_cell(result.lr, "g")
         for name, heading in searched.items():
             row[heading] = in_words(result.params[name]) if name in result.params else MISSING
         row["epochs"] = str(result.epochs)
-        row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
+        row["parameters"] = as_cell(result.num_parameters, ",")
         if any(published) and by == "variant":
             # The paper printed the best of its learning rates, which stands beside no single rate or seed.
             row["paper %"] = f"{paper.error_percent:.2f}" if paper else MISSING
@@ -133,8 +132,7 @@ def marks_of(results: Sequence[VariantResult], document: RunDocument, by: By = "
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, result in enumerate(results):
         if result.error is not None and by != "seed":
-            key = (result.dataset, result.augmentation, *([result.variant] if by == "lr" else []))
-            groups.setdefault(key, []).append(place)
+            groups.setdefault(result.cell if by == "lr" else result.cell[:2], []).append(place)
     marks: dict[tuple[int, str], Mark] = {}
     for places in groups.values():
         best = min(places, key=lambda place: results[place].error or 0.0)
@@ -163,19 +161,19 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     Args:
         comparisons: all with one reference.
     """
-    several_cells = len({(one.result.dataset, one.result.augmentation) for one in comparisons}) > 1
+    several_cells = several_places(one.result for one in comparisons)
     rows = []
     for one in comparisons:
         row = {"data set": one.result.dataset, "augmentation": one.result.augmentation} if several_cells else {}
         row |= {
             "variant": one.result.variant,
             "seeds": str(one.result.num_seeds),
-            "error %": _percent(one.result.error),
-            f"{one.reference.variant} %": _percent(one.reference.error),
-            "difference": MISSING if one.difference is None else f"{100 * one.difference:+.2f}",
-            PLUS_MINUS: _percent(one.half_width),
-            "p": MISSING if one.p is None else f"{one.p:.2g}",
-            "p (Holm)": MISSING if one.p_holm is None else f"{one.p_holm:.2g}",
+            "error %": percent(one.result.error),
+            f"{one.reference.variant} %": percent(one.reference.error),
+            "difference": as_cell(None if one.difference is None else 100 * one.difference, "+.2f"),
+            PLUS_MINUS: percent(one.half_width),
+            "p": as_cell(one.p, ".2g"),
+            "p (Holm)": as_cell(one.p_holm, ".2g"),
             "difference is": one.verdict,
         }
         rows.append(row)
@@ -186,9 +184,10 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
     """Return what a reader must know of the differences."""
     tests = sum(one.p is not None for one in comparisons)
     reference = comparisons[0].reference
-    seeds = sorted({one.reference.num_seeds for one in comparisons})
+    numbers = sorted({one.reference.num_seeds for one in comparisons})
+    seeds = " or ".join(counted(number, "seed") for number in numbers)
     return [
-        f"Differences are to {reference.variant} ({' or '.join(map(_seeds, seeds))}), in points of error, "
+        f"Differences are to {reference.variant} ({seeds}), in points of error, "
         f"{PLUS_MINUS} half of the interval of each alone; p is that of Welch's t-test, p (Holm) the same corrected "
         f"for their number, {tests}.",
         "These tests cover seed variance only, not the hyperparameter search or the choice of test images.",
@@ -222,8 +221,8 @@ def reported_rows(rows: Sequence[EpochRow]) -> list[Row]:
         {
             "trial": row["trial_id"],
             "epochs": str(row["epoch"]),
-            "validation %": _percent(row["val_error"]),
-            "test %": _percent(row["test_error"]),
+            "validation %": percent(row["val_error"]),
+            "test %": percent(row["test_error"]),
         }
         for row in rows
     ]
@@ -325,11 +324,3 @@ def _comparability(published: Sequence[Published], study: Study, train_images: i
         if different:
             found.append(f"Not comparable with the paper's {whose}: {', '.join(different)}.")
     return [*found, *([LARGE_NOTE] if LARGE in settings else [])]
-
-
-def _seeds(number: int) -> str:
-    return f"{number} {'seed' if number == 1 else 'seeds'}"
-
-
-def _percent(error: float | None) -> str:
-    return MISSING if error is None else f"{100 * error:.2f}"

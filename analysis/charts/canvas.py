@@ -98,11 +98,6 @@ def legend_below(canvas: Canvas, handles: Sequence[Line2D]) -> None:
     )
 
 
-def count_trials(count: int) -> str:
-    """Return a number of trials in words."""
-    return f"{count} {'trial' if count == 1 else 'trials'}"
-
-
 def draw_grid(axes: Axes, which: Any) -> None:
     """Draw a faint grid, `x`, `y` or `both`, and no frame."""
     axes.grid(axis=which, color=GRID, linewidth=0.5)

@@ -17,13 +17,12 @@ from analysis.charts.canvas import (
     WARN,
     Canvas,
     Chart,
-    count_trials,
     describe,
     draw_grid,
     legend_below,
 )
 from analysis.charts.chart_data import Line, Panel, Series
-from analysis.formats import MISSING
+from analysis.formats import MISSING, counted
 from analysis.tables import headings_of
 from search_spaces import Scalar
 from search_spaces.dimensions import exact, in_words
@@ -129,7 +128,7 @@ def early_stopping_chart(series: Series) -> Chart | None:
                 [place], [row.saved], left=[row.epochs_run], color="none", edgecolor=ACCENT, height=0.6, hatch="////"
             )
             canvas.tip(run, f"{row.label}: {row.epochs_run:,} epochs run")
-            canvas.tip(saved, f"{row.label}: {row.saved:,} epochs saved, {count_trials(row.stopped)} stopped")
+            canvas.tip(saved, f"{row.label}: {row.saved:,} epochs saved, {counted(row.stopped, 'trial')} stopped")
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("epochs of the search")

@@ -17,7 +17,6 @@ from analysis.charts.canvas import (
     PLAIN,
     Canvas,
     Chart,
-    count_trials,
     describe,
     draw_grid,
     handle,
@@ -26,6 +25,7 @@ from analysis.charts.canvas import (
 )
 from analysis.charts.chart_data import Bar, Panel, Series
 from analysis.charts.trials import curves_chart, early_stopping_chart, parallel_chart
+from analysis.formats import counted
 
 
 def charts(series: Series) -> list[Chart]:
@@ -168,7 +168,8 @@ def _sensitivity(series: Series) -> Chart | None:
             axes.plot(rates, errors, "-" if listed else "", color=colour, linewidth=1)
             for rate, error, count in points:
                 (dot,) = axes.plot([rate], [100 * error], marker, color=colour, markersize=4)
-                canvas.tip(dot, f"{panel.label} at learning rate {rate:g}: {100 * error:.2f} % ({count_trials(count)})")
+                at = f"{panel.label} at learning rate {rate:g}"
+                canvas.tip(dot, f"{at}: {100 * error:.2f} % ({counted(count, 'trial')})")
             lost = [trial for trial in panel.trials if trial["state"] in ("diverged", "failed")]
             for trial in lost:
                 # Above the axes' upper edge: there is no error to place it by.
@@ -199,7 +200,7 @@ def _sensitivity(series: Series) -> Chart | None:
 
 def _bar_tip(bar: Bar) -> str:
     interval = "" if bar.half_width is None else f" ± {100 * bar.half_width:.2f}"
-    return f"{bar.label}: {100 * bar.error:.2f} %{interval}, {bar.seeds} {'seed' if bar.seeds == 1 else 'seeds'}"
+    return f"{bar.label}: {100 * bar.error:.2f} %{interval}, {counted(bar.seeds, 'seed')}"
 
 
 def _percent_limits(bars: Sequence[Bar]) -> tuple[float, float]:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from analysis.results import Cell, cell_of
 from analysis.run_data import read_evidence
-from sweep.record.schema import TrialRow, cell_of
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.common.registry import load_plugins
@@ -19,9 +20,6 @@ from trainables.data.augmentation import placed
 
 _SAME_IN_BOTH = ("dataset", "augmentation", "variant", "lr", "seed")
 """What a trial's row and its checkpoint's configuration both say."""
-
-Cell = tuple[str, str, str]
-"""Data set, augmentation, variant."""
 
 
 @final
@@ -88,6 +86,17 @@ def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     ]
 
 
+def check_counts(**counts: int | None) -> None:
+    """Refuse a number of something that is below 1, by its name.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}.")
+
+
 def load_images(subject: Subject, data: str | None, count: int) -> Images:
     """Return the first `count` test images, or all where there are fewer, as the trial's network was given them.
 
@@ -99,8 +108,7 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
     Raises:
         ValueError: `count` is below 1, the data cannot be had, or is not what the run was trained on.
     """
-    if count < 1:
-        raise ValueError(f"images must be at least 1, got {count}.")
+    check_counts(images=count)
     config = subject.config
     dataset = open_dataset(config.dataset, data or config.data, config.train_size)
     if isinstance(dataset, StreamedDataset):
@@ -133,8 +141,7 @@ def _chosen_trials(store: Store) -> dict[Cell, TrialRow]:
         if result.chosen:
             best = by_id[result.chosen[0]]
             confirmed = [trial for trial in evidence.trials if _confirms(trial, best)]
-            cell = (result.dataset, result.augmentation, result.variant)
-            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
+            chosen[result.cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
     return chosen
 
 

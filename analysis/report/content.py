@@ -9,8 +9,8 @@ from typing import final
 from analysis.charts.chart_data import Series, verdicts
 from analysis.charts.variants import rate_points
 from analysis.checks import findings
-from analysis.formats import MISSING, Mark, Row
-from analysis.results import COUNTED_STATES, Trial
+from analysis.formats import MISSING, Mark, Row, as_cell, percent
+from analysis.results import COUNTED_STATES, Trial, several_places
 from analysis.tables import marks_of, notes, table_rows
 from search_spaces.dimensions import in_words
 from sweep.record.document import Execution, RunDocument
@@ -143,12 +143,12 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
     comparison = [
         {
             "variant": bar.label,
-            "test error %": _percent(bar.error),
-            "± 95 %": _percent(bar.half_width),
+            "test error %": percent(bar.error),
+            "± 95 %": percent(bar.half_width),
             "seeds": str(bar.seeds),
-            "parameters": MISSING if bar.parameters is None else f"{bar.parameters:,}",
-            "images/s": MISSING if bar.images_per_s is None else f"{bar.images_per_s:,.0f}",
-            **({} if all(b.paper is None for b in series.bars) else {"paper %": _percent(bar.paper)}),
+            "parameters": as_cell(bar.parameters, ","),
+            "images/s": as_cell(bar.images_per_s, ",.0f"),
+            **({} if all(b.paper is None for b in series.bars) else {"paper %": percent(bar.paper)}),
         }
         for bar in series.bars
     ]
@@ -156,7 +156,7 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
         {
             "variant": panel.label,
             "learning rate": f"{rate:g}",
-            f"{series.criterion} %": _percent(error),
+            f"{series.criterion} %": percent(error),
             "completed": str(count),
         }
         for panel in series.panels
@@ -171,7 +171,7 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
 
 
 def _trial_row(series: Series, trial: Trial) -> Row:
-    several = len({(r.dataset, r.augmentation) for r in series.evidence.results}) > 1
+    several = several_places(series.evidence.results)
     place = {"data set": trial["dataset"], "augmentation": trial["augmentation"]} if several else {}
     return {
         **place,
@@ -181,10 +181,10 @@ def _trial_row(series: Series, trial: Trial) -> Row:
         "seed": str(trial["seed"]),
         "state": trial["state"],
         "epochs": f"{trial['epochs_run'] or 0}/{trial['epochs_budget']}",
-        "validation %": _percent(trial["val_error"]),
-        "test %": _percent(trial["test_error"]),
-        "seconds": MISSING if trial["duration_s"] is None else f"{trial['duration_s']:,.0f}",
-        "images/s": MISSING if trial["images_per_s"] is None else f"{trial['images_per_s']:,.0f}",
+        "validation %": percent(trial["val_error"]),
+        "test %": percent(trial["test_error"]),
+        "seconds": as_cell(trial["duration_s"], ",.0f"),
+        "images/s": as_cell(trial["images_per_s"], ",.0f"),
     }
 
 
@@ -233,7 +233,3 @@ def _origin(entry: Execution, prefix: str) -> list[tuple[str, str]]:
     if entry.gpu_sharing:
         lines.append(("GPUs shared by", entry.gpu_sharing))
     return [(f"{prefix}{what}", text) for what, text in lines]
-
-
-def _percent(error: float | None) -> str:
-    return MISSING if error is None else f"{100 * error:.2f}"

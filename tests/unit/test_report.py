@@ -8,15 +8,18 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.__main__ import main
 from analysis.charts.canvas import Canvas, Chart
 from analysis.charts.export import draw_for_paper, draw_for_screen
-from analysis.networks.pictures import Curve, draw_curves
+from analysis.networks.pictures import Tile, draw_page
+from analysis.report.svg import VARIABLES
 from sweep.record.params import write_params
 from sweep.record.store import Store
 from tests.reported import SCRIPT, make_run, make_run_of_many_kinds, trial
@@ -227,7 +230,7 @@ def test_pictures_of_other_commands_come_in_and_too_many_are_linked(
 ) -> None:
     folder = Path(run.location) / "report"
     (folder / "features").mkdir(parents=True)
-    png = draw_curves("a title", [("a panel", [Curve(name="a", values=[1, 2], marked=[])])])
+    png = draw_page("a title", [Tile(x=0, y=0, picture=np.zeros((2, 2, 3)))], [])
     (folder / "shift.png").write_bytes(png)
     (folder / "features" / "a b.png").write_bytes(png)
     (folder / "secret.png").symlink_to("/etc/hostname")
@@ -359,3 +362,8 @@ def test_the_templates_are_package_data() -> None:
     tools: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "analysis.report" in tools["packages"]
     assert tools["package-data"]["analysis.report"] == ["templates/*"]
+
+
+def test_the_style_has_a_value_for_each_colour_of_the_charts() -> None:
+    style = files("analysis.report").joinpath("templates", "style.css").read_text("utf-8")
+    assert {f"{variable}:" for variable in VARIABLES.values()} <= {*re.findall(r"--[\w-]+:", style)}
