@@ -165,7 +165,8 @@ def _sensitivity(series: Series) -> Chart | None:
             colour, marker = style(place)
             points = rate_points(series, panel)
             rates, errors = [rate for rate, _, _ in points], [100 * error for _, error, _ in points]
-            axes.plot(rates, errors, "-" if listed else "", color=colour, linewidth=1)
+            if listed:  # between values that were drawn there may be others of other configurations
+                axes.plot(rates, errors, "-", color=colour, linewidth=1)
             for rate, error, count in points:
                 (dot,) = axes.plot([rate], [100 * error], marker, color=colour, markersize=4)
                 at = f"{panel.label} at learning rate {rate:g}"
