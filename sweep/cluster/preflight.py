@@ -139,13 +139,15 @@ def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"Python": platform.python_version()}
-    for package in COMPARED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    return {"Python": platform.python_version()} | {package: installed_version(package) for package in COMPARED}
+
+
+def installed_version(package: str) -> str | None:
+    """Return a distribution's version, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _public(found: str | None) -> str | None:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from sweep.cluster.preflight import installed_version
 from sweep.execution.plan import Plan
 from sweep.record.document import Change, Code, Data, Execution, Extension, Hardware, RunDocument
 from sweep.study.diff import Difference, Plugin
@@ -122,7 +122,7 @@ def _execution(plan: Plan, arguments: Sequence[str]) -> Execution:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=("python", "-m", "sweep.run", *arguments),
         code=_code(),
-        packages={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        packages={name: installed_version(name) for name in PACKAGES} | {"python": platform.python_version()},
         hardware=Hardware(
             cpus=plan.cluster.cpus,
             gpus=plan.cluster.gpus,
@@ -152,10 +152,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -49,15 +49,6 @@ _number = _converter(float, "a number")
 _duration = _converter(_seconds, "a number of seconds, minutes or hours such as 90s, 11m or 2h, and at most a year")
 
 
-def _each(convert: Callable[[type, Sequence[cyclopts.Token]], T], tokens: Sequence[cyclopts.Token]) -> list[T]:
-    try:
-        return [convert(float, [token]) for token in tokens]
-    except ValueError as error:
-        if len(tokens) == 1:  # cyclopts names the option itself then
-            raise
-        raise ValueError(f"{tokens[0].keyword}: {error}") from None
-
-
 @final
 class Range(tuple[float, ...]):
     """The two ends of LOW..HIGH. A tuple, since that is how cyclopts knows what takes several words."""
@@ -68,7 +59,12 @@ class Range(tuple[float, ...]):
 def _values(kind: type, tokens: Sequence[cyclopts.Token]) -> tuple[float, ...]:  # noqa: ARG001
     low, dots, high = tokens[0].value.partition("..") if len(tokens) == 1 else ("", "", "")
     if not dots:
-        return tuple(_each(_number, tokens))
+        try:
+            return tuple(_number(float, [token]) for token in tokens)
+        except ValueError as error:
+            if len(tokens) == 1:  # cyclopts names the option itself then
+                raise
+            raise ValueError(f"{tokens[0].keyword}: {error}") from None
     try:
         return Range((float(low), float(high)))
     except ValueError:
@@ -93,13 +89,9 @@ _OF_A_TRIAL = ("epochs", "iterations", "train_size", "batch_size", "width", "pre
 """Short forms of `--set`."""
 
 
-def _topic(title: str) -> Parameter:
-    return Parameter(group=cyclopts.Group.create_ordered(title))
-
-
-RUN, COMPARED, SEARCH, ERROR, TRAINING, PLACE = map(
-    _topic,
-    ("The run", "What is compared", "Search", "Which errors are reported", "Training", "Where it runs"),
+RUN, COMPARED, SEARCH, ERROR, TRAINING, PLACE = (
+    Parameter(group=cyclopts.Group.create_ordered(title))
+    for title in ("The run", "What is compared", "Search", "Which errors are reported", "Training", "Where it runs")
 )
 """Topics of the options, in the order in which the help lists them."""
 
