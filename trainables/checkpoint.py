@@ -96,7 +96,7 @@ class Checkpoint:
             buffer,
         )
         filesystem, path = filesystem_of(location)
-        if keep_previous and with_retries(lambda: filesystem.get_file_info(path).is_file):
+        if keep_previous and with_retries(lambda: filesystem.get_file_info(path)).is_file:
             # An object store has no renaming, and shows the old file until the new one is whole.
             keep = filesystem.move if isinstance(filesystem, pafs.LocalFileSystem) else filesystem.copy_file
             with_retries(lambda: keep(path, _previous(path)))
@@ -144,7 +144,7 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
     """
     filesystem, path = filesystem_of(location)
     for place in (path, _previous(path)):
-        if not with_retries(partial(_is_file, filesystem, place)):
+        if not with_retries(partial(filesystem.get_file_info, place)).is_file:
             continue
         try:
             found = Checkpoint._load(filesystem, place, place)
@@ -162,10 +162,6 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
 def _read_file(filesystem: pafs.FileSystem, path: str) -> bytes:
     with filesystem.open_input_stream(path) as stream:
         return stream.read()  # type: ignore[no-any-return]
-
-
-def _is_file(filesystem: pafs.FileSystem, path: str) -> bool:
-    return bool(filesystem.get_file_info(path).is_file)
 
 
 def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:

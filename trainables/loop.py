@@ -31,7 +31,7 @@ from trainables.evaluation import (
 )
 from trainables.hardware import Arithmetic
 from trainables.optimiser import make_optimiser, place_rates, set_rate
-from trainables.state import TrainingState, generators, optimiser_state
+from trainables.state import TrainingState, generators, optimiser_state, restore_generators
 from trainables.step import Step
 
 
@@ -139,11 +139,18 @@ class _Trial:
         self.unlearned_steps = 0
         torch.manual_seed(stream_seed(config.seed, f"dropout of worker {ranks.rank}"))
         if start is not None:
-            start.training.apply(
-                optimiser=self.optimiser, feed=feed, average=self.average, device=device, rank=ranks.rank
-            )
-            self.reports, self.unlearned_steps = list(start.training.reports), start.training.unlearned_steps
+            self._resume(start.training)
         place_rates(self.optimiser, device)
+
+    def _resume(self, then: TrainingState) -> None:
+        self.optimiser.load_state_dict({**then.optimiser})
+        self.feed.restore(then.feed)
+        if self.average is not None and then.average is not None:
+            self.average.restore(**then.average)
+        # A worker that was not there before keeps the generators that it has.
+        if self.ranks.rank < len(then.generators):
+            restore_generators(then.generators[self.ranks.rank], self.device)
+        self.reports, self.unlearned_steps = list(then.reports), then.unlearned_steps
 
     @property
     def has_ended(self) -> bool:

@@ -9,8 +9,7 @@ import torch
 from typing_extensions import TypedDict  # what pydantic asks for before Python 3.12
 
 from trainables.common.validation import configuration, from_plain
-from trainables.data.batches import Feed
-from trainables.ema import AverageState, WeightAverage
+from trainables.ema import AverageState
 from trainables.epoch_report import EpochReport
 
 
@@ -59,31 +58,6 @@ class TrainingState:
         """Return the state of a completed trial that is to train more epochs; a diverged one stays ended."""
         *earlier, last = self.reports
         return replace(self, reports=(*earlier, replace(last, state="running"))) if last.state == "completed" else self
-
-    def apply(
-        self,
-        *,
-        optimiser: torch.optim.Optimizer,
-        feed: Feed,
-        average: WeightAverage | None,
-        device: torch.device,
-        rank: int,
-    ) -> None:
-        """Bring a trial that was just set up to where this one stood; its network has the weights already.
-
-        Args:
-            optimiser: of the same network.
-            feed: of the same trial, not read from yet.
-            average: of the network's weights.
-            device: where dropout draws.
-            rank: the worker's number. One that was not there before keeps the generators that it has.
-        """
-        optimiser.load_state_dict({**self.optimiser})
-        feed.restore(self.feed)
-        if average is not None and self.average is not None:
-            average.restore(**self.average)
-        if rank < len(self.generators):
-            restore_generators(self.generators[rank], device)
 
     def pack(self) -> dict[str, Any]:
         """Return tensors, numbers and text alone, which `torch.load` reads without running anything."""

@@ -8,8 +8,8 @@ from search_spaces import paper
 from trainables.architectures import VARIANTS, build, count_parameters, network
 from trainables.config import ArchitectureConfig
 from trainables.data.images import CROP
-from trainables.dropout import WordDropout
-from trainables.imagenet import imagenet_layers
+from trainables.large import imagenet_layers
+from trainables.layers import WordDropout
 
 # Exact counts with biases, computed from the paper's layer lists, for 10 and for 100 classes.
 COUNTS = {

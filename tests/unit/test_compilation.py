@@ -18,9 +18,9 @@ from trainables.compilation import Network, compiled
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.data.batches import MemoryFeed
-from trainables.dropout import WordDropout
 from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
+from trainables.layers import WordDropout
 from trainables.loop import Ranks, stream_seed, train
 from trainables.worker import _agreed
 

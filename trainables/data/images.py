@@ -80,14 +80,7 @@ def index_images(filesystem: pafs.FileSystem, root: str) -> tuple[ImageIndex, Im
     Raises:
         ValueError: a split or a class is missing, a class folder is empty, or a file is not what it should be.
     """
-    found = [_index(filesystem, root, name) for name in SPLITS]
-    for name, index in zip(SPLITS, found, strict=True):
-        if index is None:
-            raise ValueError(
-                f"{root} must hold the folders train and val with a folder for each class, or train-*.parquet and "
-                f"validation-*.parquet, got neither of them for {name}."
-            )
-    train, val = (index for index in found if index is not None)
+    train, val = (_index(filesystem, root, name) for name in SPLITS)
     if train.classes != val.classes:
         alone = sorted(set(train.classes) ^ set(val.classes))
         here, there = ("train", "val") if alone[0] in train.classes else ("val", "train")
@@ -132,7 +125,7 @@ def decode_crop(data: bytes | None, where: str, place: tuple[float, float, bool]
     return np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop)
 
 
-def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex | None:
+def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex:
     for alias in SPLITS[name]:
         files = find_split(filesystem, root, alias)
         if files:
@@ -140,7 +133,10 @@ def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex | No
         folders = [info for info in list_folder(filesystem, f"{root}/{alias}") if not info.is_file]
         if folders:
             return _of_folders(filesystem, folders, name)
-    return None
+    raise ValueError(
+        f"{root} must hold the folders train and val with a folder for each class, or train-*.parquet and "
+        f"validation-*.parquet, got neither of them for {name}."
+    )
 
 
 def _of_folders(filesystem: pafs.FileSystem, folders: list[pafs.FileInfo], name: str) -> ImageIndex:
