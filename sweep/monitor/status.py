@@ -22,10 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.cli.app import new_app, run_app
-from sweep.monitor.background import in_background
 from sweep.monitor.console import PipeSafeConsole, note, say
 from sweep.monitor.grid import Facts, draw, printable
-from sweep.monitor.screen import Events, Screen, Trials, is_live
+from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
 from sweep.record.document import RunDocument
 from sweep.record.params import read_params
 from sweep.record.progress import (

@@ -11,8 +11,8 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from sweep.execution.recorder import Recorder
-from sweep.monitor.background import in_background
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
+from sweep.monitor.screen import in_background
 from sweep.record.params import write_params
 from sweep.record.progress import Scope, arrange
 from sweep.record.store import Store
