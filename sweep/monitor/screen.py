@@ -18,7 +18,7 @@ from rich.live import Live
 
 from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
-from sweep.monitor.grid import EVENTS, Facts, draw
+from sweep.monitor.grid import EVENTS, draw, shows_blocks
 from sweep.record.progress import Scope, progress_line
 from sweep.record.schema import TrialRow
 from sweep.record.store import Store
@@ -151,9 +151,16 @@ class Screen:
         return max(DRAW_EVERY_S, PAUSE_PER_DRAW * took)
 
     def _picture(self, width: int, height: int | None, events: Iterable[str]) -> Group:
-        facts = Facts(dashboard=self._dashboard, title=self.title(), events=tuple(events))
-        can = (self.console.encoding or "").startswith("utf")
-        return draw(self._trials.scope, self._trials.seen(), facts, width=width, height=height, unicode=can)
+        return draw(
+            self._trials.scope,
+            self._trials.seen(),
+            width=width,
+            height=height,
+            unicode=shows_blocks(self.console),
+            title=self.title(),
+            dashboard=self._dashboard,
+            events=tuple(events),
+        )
 
     def run(self, ended: threading.Event) -> None:
         """Draw whenever something has changed, until the event; what goes wrong here ends the drawing, not the run."""

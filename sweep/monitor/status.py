@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sweep.cli.app import new_app, run_app
 from sweep.monitor.console import PipeSafeConsole, note, say
-from sweep.monitor.grid import Facts, draw, printable
+from sweep.monitor.grid import draw, printable, shows_blocks
 from sweep.monitor.screen import LINE_EVERY_S, Events, Screen, Trials, in_background, is_live
 from sweep.record.document import RunDocument
 from sweep.record.params import read_params
@@ -260,9 +260,9 @@ def status(
         if format == "json":
             print(json.dumps(as_json(run), indent=2))
             return
-        facts = Facts(title=f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago")
-        can = (console.encoding or "").startswith("utf")
-        console.print(draw(run.scope, run.rows, facts, width=console.width, unicode=can))
+        title = f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago"
+        unicode = shows_blocks(console)
+        console.print(draw(run.scope, run.rows, width=console.width, unicode=unicode, title=title))
         return
     if follow:
         raise ValueError(

@@ -132,14 +132,6 @@ TRIALS = _schema(TrialRow)
 EPOCHS = _schema(EpochRow)
 DECISIONS = _schema(DecisionRow)
 
-TIME_COLUMNS: frozenset[str] = frozenset(
-    {
-        *("duration_s", "train_s", "images_per_s", "epoch_s", "node"),
-        *("preemptions", "retries", "retry_reasons", "fault", "isolated"),
-    }
-)
-"""Columns that differ between two runs of the same study on the same kind of machine."""
-
 
 def cell_of(row: TrialRow) -> str:
     """Return data set, augmentation and variant of a trial, as `TrialConfig.cell` does."""
