@@ -18,8 +18,7 @@ import cyclopts
 
 from search_spaces import LogUniform, Space
 from search_spaces.paper import VARIANTS
-from sweep.monitor.background import in_background
-from sweep.monitor.screen import Events, Screen, Trials
+from sweep.monitor.screen import Events, Screen, Trials, in_background
 from sweep.record.params import write_params
 from sweep.record.progress import Scope
 from sweep.record.schema import TRIALS

@@ -15,19 +15,17 @@ from sweep.cluster.liveness import ClusterLostError, cluster_watched
 from sweep.cluster.sharing import mps_on_nodes
 from sweep.execution.plan import Plan
 from sweep.execution.tune import run_trials
-from sweep.monitor.background import in_background
 from sweep.monitor.console import note, say
 from sweep.monitor.followers import Followers
 from sweep.monitor.lines import Progress
 from sweep.monitor.optuna_journal import open_journal
 from sweep.monitor.prometheus import RunMetrics, run_name
-from sweep.monitor.screen import Look, Trials, shown
+from sweep.monitor.screen import Look, Trials, in_background, shown
 from sweep.monitor.trackers import make_trackers
 from sweep.preparation import Outcome, Prepared, show_table
 from sweep.record.params import describe, write_params
 from sweep.record.progress import Scope
-from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES, TrialRow
+from sweep.record.schema import FINAL_STATES, TrialRow, reopened
 from sweep.record.store import Store
 from sweep.resume.provenance import with_gpu_sharing
 from sweep.search.confirm import planned_trials

@@ -13,8 +13,7 @@ from ray.tune.experiment import Trial
 from sweep.execution.listener import Listener
 from sweep.execution.retries import failure_of
 from sweep.record.params import write_params
-from sweep.record.rows import retried
-from sweep.record.schema import EPOCHS, FINAL_STATES, DecisionRow, EpochRow, Phase, TrialRow
+from sweep.record.schema import EPOCHS, FINAL_STATES, DecisionRow, EpochRow, Phase, TrialRow, retried
 from sweep.record.store import Store
 from sweep.search.halving import Decision
 from sweep.study.study import Study, params_of

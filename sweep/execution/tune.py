@@ -20,8 +20,7 @@ from sweep.execution.recorder import Recorder
 from sweep.execution.restart import restarted
 from sweep.execution.retries import LossScheduler
 from sweep.execution.trial import attempt_name, run_trial
-from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES, TrialRow
+from sweep.record.schema import FINAL_STATES, TrialRow, reopened
 from sweep.record.store import Store
 from sweep.search.confirm import ConfirmSearcher, confirmations, search_ended
 from sweep.search.halving import Decision

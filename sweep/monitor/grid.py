@@ -5,11 +5,9 @@ Nothing here looks at a clock, a terminal or a file: the same rows and the same 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group
+from rich.console import Console, Group
 from rich.text import Text
 
 from search_spaces.dimensions import in_words
@@ -49,47 +47,44 @@ EVENTS = 5
 """Last events that are shown at most, where there is room."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is shown around the grid, beside what the rows say."""
-
-    dashboard: str = ""
-    title: str = ""
-    """How the run is, in words, behind its name."""
-    events: Sequence[str] = ()
-    """What happened last, in words, the oldest first."""
-
-
 def draw(
     scope: Scope,
     rows: Sequence[Row],
-    facts: Facts,
     *,
     width: int,
     height: int | None = None,
     unicode: bool = True,
+    title: str = "",
+    dashboard: str = "",
+    events: Sequence[str] = (),
 ) -> Group:
     """Return the grid as lines that are at most `width` wide, and at most `height` of them.
 
     Args:
         scope: what the run is to do.
         rows: of `trials`.
-        facts: what else is shown.
         width: columns of the terminal.
         height: its lines; None for as many as there are to say.
         unicode: whether the terminal can show bars of block characters.
+        title: how the run is, in words, behind its name.
+        dashboard: address of Ray's dashboard.
+        events: what happened last, in words, the oldest first.
     """
     counts = count_states(scope, rows)
-    head = _head(scope, rows, facts)
+    head = _head(scope, rows, title, dashboard)
     legend = _legend(counts, width)
     spare = 1_000_000 if height is None else height - len(head) - 2  # the grid's heading, and the legend
-    tail = min(len(facts.events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
+    tail = min(len(events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
     space = 1 if tail and spare - tail > len(scope.cells) else 0
     grid = _grid(scope, rows, width=width, most=spare - tail - space, unicode=unicode)
-    events = [Text(printable(event)) for event in facts.events[len(facts.events) - tail :]]
-    lines = [*head, *grid, legend, *[Text()] * space, *events]
+    lines = [*head, *grid, legend, *[Text()] * space]
+    lines += [Text(printable(event)) for event in events[len(events) - tail :]]
     return Group(*(_cut(line, width) for line in lines[:height]))
+
+
+def shows_blocks(console: Console) -> bool:
+    """Return whether a console can show bars of block characters."""
+    return (console.encoding or "").startswith("utf")
 
 
 def printable(text: str) -> str:
@@ -116,15 +111,15 @@ def _cut(line: Text, width: int) -> Text:
     return line
 
 
-def _head(scope: Scope, rows: Sequence[Row], facts: Facts) -> list[Text]:
+def _head(scope: Scope, rows: Sequence[Row], words: str, dashboard: str) -> list[Text]:
     title = Text(printable(scope.run), style="bold")
-    for words in (scope.study, facts.title):
-        title.append(f"  {printable(words)}" if words else "", style="not bold")
+    for part in (scope.study, words):
+        title.append(f"  {printable(part)}" if part else "", style="not bold")
     error = "validation" if scope.column == "val_error" else "test"
     return [
         title,
         Text("   ".join(progress_parts(scope, rows))),
-        Text(_devices(rows) + (f"   dashboard {printable(facts.dashboard)}" if facts.dashboard else "")),
+        Text(_devices(rows) + (f"   dashboard {printable(dashboard)}" if dashboard else "")),
         Text(f"{error} error in %, epoch of {scope.epochs:,}; * lowest of its row", style="dim"),
     ]
 

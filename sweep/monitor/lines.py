@@ -44,14 +44,14 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
     each = f"each in {_count(size, 'worker')} of its own" if size else "each in a process of its own"
     lines = {
         **_space(study),
-        **_warm_start(study),
+        "warm start": _warm_start(study),
         "images": f"{images} (training + test), {base.preprocessing}"
         + (f", placed into {base.canvas}x{base.canvas} px" if base.canvas else ""),
         "arithmetic": f"{base.precision}, {base.memory_format}"
         + (" (what is clearly faster where a trial runs)" if "auto" in (base.precision, base.memory_format) else "")
         + f", {_COMPILED[base.compiled]}",
-        **_line("training", study, _training(study)),
-        **_line("network", study, _network(base.architecture)),
+        "training": _line(study, _training(study)),
+        "network": _line(study, _network(base.architecture)),
         **_recipes(study),
         "protocol": f"{_protocol(study)}; early stopping: {_early_stopping(study)}",
         "total": f"{_count(plan.trials, 'trial')}, {_count(plan.epochs, 'epoch')}"
@@ -59,13 +59,13 @@ def show_plan(plan: Plan, location: str, console: Console, *, ended: int = 0) ->
         "where": f"{plan.cluster.address} with {_count(plan.cluster.cpus, 'CPU')} and "
         f"{_count(plan.cluster.gpus, 'GPU')}{' once it has grown' if plan.cluster.grown else ''}: "
         f"{_count(plan.slots, 'trial')} at once, {each}",
-        **_waiting(plan),
+        "waiting for": _waiting(plan),
         "record": location,
         "optuna journal": "left out, since the record is at a URI and a journal is kept in folders only"
         if "://" in location
         else f"{location}/{JOURNAL}",
     }
-    show_notes(lines.items(), console)
+    show_notes(((heading, line) for heading, line in lines.items() if line), console)
 
 
 def show_notes(notes: Iterable[tuple[str, str]], console: Console) -> None:
@@ -93,10 +93,8 @@ class Progress:
         rows, planned = self._trials.seen(), self._trials.scope.planned
         ended = sum(each["state"] in FINAL_STATES for each in rows)
         # The place that the trial has left goes to one that waits.
-        running = sum(each["state"] == "running" for each in rows)
-        eta = eta_in_words(
-            self._trials.scope, estimate_left(self._trials.scope, rows, at_once=min(running + 1, planned - ended))
-        )
+        at_once = min(1 + sum(each["state"] == "running" for each in rows), planned - ended)
+        eta = eta_in_words(self._trials.scope, estimate_left(self._trials.scope, rows, at_once=at_once))
         say(
             self._console,
             f"[{ended}/{planned}] {outcome_in_words(row)}, {row['epochs_run']} epochs in {row['duration_s']:.0f} s"
@@ -120,15 +118,14 @@ class Progress:
         note(self._console, "waiting", f"{_count(waiting, 'trial')} for room on the cluster, while {running:,} {run}")
 
 
-def _line(heading: str, study: Study, words: Mapping[str, str]) -> dict[str, str]:
-    """Return a line of what trials have in common: words by hyperparameter, without those that every cell searches."""
+def _line(study: Study, words: Mapping[str, str]) -> str:
+    """Return what trials have in common: words by hyperparameter, without those that every cell searches."""
     spaces = [study.space_of(variant) for variant in study.variants]
-    left = [
+    return ", ".join(
         text
         for name, text in words.items()
         if text and not all(name in space and not space[name].condition for space in spaces)
-    ]
-    return {heading: ", ".join(left)} if left else {}
+    )
 
 
 def _training(study: Study) -> dict[str, str]:
@@ -156,33 +153,29 @@ def _space(study: Study) -> dict[str, str]:
     lines = {_heading(name): str(dimension) for name, dimension in study.space.items()}
     for variant, space in study.spaces.items():
         lines |= {f"{variant}: {label(name)}": str(dimension) for name, dimension in space.items()}
-    how = f"{study.search}, {_count(study.search_seeds, 'seed')} from {study.base.seed}"
-    return lines | {"search": how}
+    return lines | {"search": f"{study.search}, {_count(study.search_seeds, 'seed')} from {study.base.seed}"}
 
 
 def _heading(name: str) -> str:
     return {"lr": "learning rates", "batch_size": "batch sizes", "weight_decay": "weight decays"}.get(name, label(name))
 
 
-def _waiting(plan: Plan) -> dict[str, str]:
+def _waiting(plan: Plan) -> str:
     if plan.slots_now == plan.slots:
-        return {}
+        return ""
     up = len(plan.cluster.nodes)
-    return {
-        "waiting for": f"nodes: the {_count(up, 'node')} up now {'has' if up == 1 else 'have'} room for "
+    return (
+        f"nodes: the {_count(up, 'node')} up now {'has' if up == 1 else 'have'} room for "
         f"{_count(plan.slots_now, 'trial')}, and the cluster grows as trials ask for more"
-    }
+    )
 
 
-def _warm_start(study: Study) -> dict[str, str]:
+def _warm_start(study: Study) -> str:
     if study.warm_start is None:
-        return {}
-    points = study.warm_start.points
-    cells = len({point.cell for point in points})
-    return {
-        "warm start": f"{_count(len(points), 'trial')} of {study.warm_start.run} in {_count(cells, 'cell')}, "
-        f"{study.warm_start.skipped:,} skipped"
-    }
+        return ""
+    points, skipped = study.warm_start.points, study.warm_start.skipped
+    cells = _count(len({point.cell for point in points}), "cell")
+    return f"{_count(len(points), 'trial')} of {study.warm_start.run} in {cells}, {skipped:,} skipped"
 
 
 def _recipes(study: Study) -> dict[str, str]:

@@ -6,6 +6,7 @@ that goes on writes it anew.
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.record.params import read_params
-from sweep.record.schema import FINAL_STATES, EpochRow, ErrorColumn, Phase, TrialRow, cell_of
+from sweep.record.schema import FINAL_STATES, EpochRow, ErrorColumn, Phase, State, TrialRow, cell_of
 from sweep.record.selection import criterion_column
 from sweep.record.store import Store
 from sweep.search.searcher import distribution, sampler_seed
@@ -62,6 +63,15 @@ class _Buffer(BaseJournalBackend):  # type: ignore[misc]
             self._logs = []
 
 
+@dataclass
+class _Open:
+    """What the journal holds of a trial that has not ended."""
+
+    number: int
+    state: State = "running"
+    epochs: set[int] = field(default_factory=set)
+
+
 @final
 class Journal:
     """Follows the rows of `trials`. Written by the process that writes the record, and by no other."""
@@ -80,9 +90,7 @@ class Journal:
         self._study = study
         # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
         self._columns: dict[Phase, ErrorColumn] = {"search": criterion_column(study.protocol), "confirm": "test_error"}
-        self._open: dict[str, int] = {}
-        self._shown: dict[str, str] = {}
-        self._curves: dict[str, dict[int, float]] = {}
+        self._open: dict[str, _Open] = {}
         ended = {row["trial_id"]: row for row in rows if row["state"] in FINAL_STATES}
         curves: dict[str, dict[int, float]] = {trial_id: {} for trial_id in ended}
         for epoch in epochs:
@@ -106,25 +114,23 @@ class Journal:
         trial_id = row["trial_id"]
         if trial_id not in self._open:
             if row["state"] == "running":
-                self._open[trial_id] = self._add(row, {})
-                self._curves[trial_id] = {}
-                self._shown[trial_id] = "running"
+                self._open[trial_id] = _Open(self._add(row, {}))
             return
-        number = self._open[trial_id]
+        trial = self._open[trial_id]
         error = row[self._columns[row["phase"]]]
-        if row["epochs_run"] and error is not None and row["epochs_run"] not in self._curves[trial_id]:
-            self._storage.set_trial_intermediate_value(number, row["epochs_run"], error)
-            self._curves[trial_id][row["epochs_run"]] = error
-        if row["state"] == self._shown[trial_id]:
+        if row["epochs_run"] and error is not None and row["epochs_run"] not in trial.epochs:
+            self._storage.set_trial_intermediate_value(trial.number, row["epochs_run"], error)
+            trial.epochs.add(row["epochs_run"])
+        if row["state"] == trial.state:
             return
-        # One that was put aside, or lost its node, waits here until it goes on or is stopped: it is the same trial.
-        self._shown[trial_id] = row["state"]
+        # One that was paused, or lost its node, waits here until it is resumed or stopped: it is the same trial.
+        trial.state = row["state"]
         for name in ("state", "reason"):
-            self._storage.set_trial_user_attr(number, name, row[name])
+            self._storage.set_trial_user_attr(trial.number, name, row[name])
         value = self._value(row)
-        self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
+        self._storage.set_trial_state_values(trial.number, _STATES[row["state"]], None if value is None else [value])
         if row["state"] in FINAL_STATES:
-            del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
+            del self._open[trial_id]
 
     def flush(self) -> None:
         """Write to the file what has been noted since the last time; it is left as it is once that has failed."""
@@ -138,16 +144,12 @@ class Journal:
             warnings.warn(f"{JOURNAL} is not written any more: {error}", RuntimeWarning, stacklevel=2)
 
     def _new_study(self, cell: str, phase: Phase) -> int:
-        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
+        name = cell if phase == "search" else f"{cell} {phase}"
+        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         about: dict[str, Any] = {"phase": phase, "protocol": self._study.protocol, "seed": self._study.base.seed}
-        if phase == "search":
-            about |= {
-                "search": self._study.search,
-                "minimises": self._columns[phase],
-                "first_sampler_seed": sampler_seed(self._study, cell, 0),
-            }
-        else:
-            about["measures"] = self._columns[phase]
+        search: dict[str, Any] = {"search": self._study.search, "minimises": self._columns[phase]}
+        search |= {"first_sampler_seed": sampler_seed(self._study, cell, 0)}
+        about |= search if phase == "search" else {"measures": self._columns[phase]}
         for name, value in about.items():
             self._storage.set_study_user_attr(number, name, value)
         return number
@@ -158,6 +160,10 @@ class Journal:
             # Only once there is something to show: a cell without a completed trial is never confirmed.
             self._studies[cell, phase] = self._new_study(cell, phase)
         params, space = read_params(row["params"]), self._study.space_of(row["variant"])
+        attributes = {name: row[name] for name in ("trial_id", "state", "seed", "reason")}
+        if phase == "search":  # what confirms was drawn by no sampler
+            point = int(row["trial_id"].rpartition("_")[2])
+            attributes["sampler_seed"] = sampler_seed(self._study, cell, point)
         state = _STATES[row["state"]]
         now = datetime.now(UTC)
         trial = FrozenTrial(
@@ -170,32 +176,16 @@ class Journal:
             datetime_complete=now if state.is_finished() else None,
             params=dict(params),
             distributions={name: distribution(space[name]) for name in params},
-            user_attrs={
-                "trial_id": row["trial_id"],
-                "state": row["state"],
-                "seed": row["seed"],
-                **self._sampled(row, cell),
-                "reason": row["reason"],
-            },
+            user_attrs=attributes,
             system_attrs={},
             intermediate_values=dict(curve),
         )
         return self._storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
 
-    def _sampled(self, row: TrialRow, cell: str) -> dict[str, int]:
-        if row["phase"] != "search":
-            return {}  # what confirms was drawn by no sampler
-        point = int(row["trial_id"].rpartition("_")[2])
-        return {"sampler_seed": sampler_seed(self._study, cell, point)}
-
     def _value(self, row: TrialRow) -> float | None:
         if row["state"] not in ("completed", "stopped"):
             return None  # Optuna's failed trials have no value
         return row[self._columns[row["phase"]]]
-
-
-def _name(cell: str, phase: str) -> str:
-    return cell if phase == "search" else f"{cell} {phase}"
 
 
 def open_journal(store: Store, study: Study, recorded: Mapping[str, TrialRow]) -> Journal | None:

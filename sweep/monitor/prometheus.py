@@ -36,15 +36,10 @@ class Metric:
     """One metric: what it is called, what tells its series apart, and what it says."""
 
     name: str
-    """Without what Ray adds, see `exported`."""
+    """Without `ray_` before it and, of a counter, `_total` behind it, which Ray adds."""
     kind: Literal["counter", "gauge"]
     tags: tuple[str, ...]
     about: str
-
-    @property
-    def exported(self) -> str:
-        """The name that Prometheus sees."""
-        return f"ray_{self.name}" + ("_total" if self.kind == "counter" else "")
 
 
 EPOCHS = Metric("sweep_epochs", "counter", ("run", "cell"), "Epochs trained and recorded by this process.")

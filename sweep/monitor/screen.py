@@ -6,19 +6,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import IO, Any, TextIO, cast, final
+from functools import partial
+from typing import IO, TextIO, cast, final
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
-from sweep.monitor.background import in_background
 from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
-from sweep.monitor.grid import EVENTS, Facts, draw
+from sweep.monitor.grid import EVENTS, draw, shows_blocks
 from sweep.record.progress import Scope, progress_line
 from sweep.record.schema import TrialRow
 from sweep.record.store import Store
@@ -117,7 +117,6 @@ class Screen:
             console=self.console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
         self._is_shown = False
-        self._drawn: object = None
         self._lock = threading.Lock()
 
     def show(self) -> None:
@@ -136,76 +135,63 @@ class Screen:
     def leave(self) -> None:
         """Print the grid as it is at the end, where the terminal scrolls."""
         with suppress(OSError):
-            width, _ = self._resize()
-            self.console.print(self.picture(width, None, ()))
+            width, _ = self._size()
+            self.console.print(self._picture(width, None, ()))
 
     def draw(self) -> float:
         """Draw once and return how long the next drawing should wait, s."""
         began = time.thread_time()
         with self._lock:
             if self._is_shown:
-                width, height = self._resize()
-                self._live.update(self.picture(width, height), refresh=True)
+                width, height = self._size()
+                self._live.update(self._picture(width, height, self._events.last), refresh=True)
         took = time.thread_time() - began
         self.drawings += 1
         self.draw_s += took
         return max(DRAW_EVERY_S, PAUSE_PER_DRAW * took)
 
-    def picture(self, width: int, height: int | None, events: Sequence[str] | None = None) -> Any:
-        """Return the grid as it is now.
-
-        Args:
-            width: columns.
-            height: lines, None for as many as there are.
-            events: what stands below it, by default what happened last.
-        """
-        rows = self._trials.seen()
-        facts = Facts(
-            dashboard=self._dashboard,
+    def _picture(self, width: int, height: int | None, events: Iterable[str]) -> Group:
+        return draw(
+            self._trials.scope,
+            self._trials.seen(),
+            width=width,
+            height=height,
+            unicode=shows_blocks(self.console),
             title=self.title(),
-            events=tuple(self._events.last) if events is None else events,
+            dashboard=self._dashboard,
+            events=tuple(events),
         )
-        can = (self.console.encoding or "").startswith("utf")
-        scope = self._trials.scope
-        return draw(scope, rows, facts, width=width, height=height, unicode=can)
 
     def run(self, ended: threading.Event) -> None:
         """Draw whenever something has changed, until the event; what goes wrong here ends the drawing, not the run."""
         try:
-            pause, waited = 0.0, 0.0
+            pause, waited, drawn = 0.0, 0.0, None
             while not ended.wait(pause):
                 now = (self._trials.changes, self._events.count, self._size(), self.title())
                 waited += pause
-                if now == self._drawn and waited < DRAW_ANYWAY_S:
+                if now == drawn and waited < DRAW_ANYWAY_S:
                     pause = DRAW_EVERY_S
                     continue
-                self._drawn, waited = now, 0.0
+                drawn, waited = now, 0.0
                 pause = self.draw()
         except Exception as error:  # whatever it is, the run goes on
             self.close()
             self._events.write(f"the grid could not be drawn: {type(error).__name__}: {error}\n")
 
     def _size(self) -> tuple[int, int]:
+        """Return the terminal's columns and lines, by which the console goes from now on."""
+        # Asked of the terminal itself: the streams that rich would ask lead elsewhere while the run goes on.
         try:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
-            return 80, 24
-        return size.columns or 80, size.lines or 24
-
-    def _resize(self) -> tuple[int, int]:
-        # Asked of the terminal itself: the streams that rich would ask lead elsewhere while the run goes on.
-        width, height = self._size()
-        self.console.size = ConsoleDimensions(width, height)
-        return width, height
+            size = os.terminal_size((80, 24))
+        self.console.size = ConsoleDimensions(size.columns or 80, size.lines or 24)
+        return self.console.size
 
 
 def is_live(out: TextIO, *, plain: bool) -> bool:
     """Return whether the grid can be drawn there: on a terminal that can move its cursor, unless it is to be plain."""
-    try:
-        is_terminal = out.isatty()
-    except ValueError:
-        is_terminal = False
-    return is_terminal and not plain and not Console(file=out).is_dumb_terminal
+    return not out.closed and out.isatty() and not plain and not Console(file=out).is_dumb_terminal
 
 
 @final
@@ -249,7 +235,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
         console.file = streams.out
         try:
             if not is_live(streams.out, plain=look.plain):
-                with in_background(line_a_minute(trials, console), "progress"):
+                with in_background(partial(line_a_minute, trials, console), "progress"):
                     yield View(trials=trials, errors=streams.error, close=lambda: None, out=streams.out.fileno())
                 return
             events = Events(streams.log)
@@ -269,13 +255,20 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
             console.file = sys.stdout
 
 
-def line_a_minute(
-    trials: Trials, console: Console, period_s: float = LINE_EVERY_S
-) -> Callable[[threading.Event], None]:
-    """Return work for a thread: it prints how far the run is, each time that the period has passed."""
+def line_a_minute(trials: Trials, console: Console, ended: threading.Event) -> None:
+    """Print how far the run is each minute until the event, as a thread does."""
+    while not ended.wait(LINE_EVERY_S):
+        note(console, "progress", progress_line(trials.scope, trials.seen()))
 
-    def work(ended: threading.Event) -> None:
-        while not ended.wait(period_s):
-            note(console, "progress", progress_line(trials.scope, trials.seen()))
 
-    return work
+@contextmanager
+def in_background(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Do the work in a thread until the context ends; the work watches the event that it is given."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, Literal, TextIO, cast, final
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -22,13 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.cli.app import new_app, run_app
-from sweep.monitor.background import in_background
 from sweep.monitor.console import PipeSafeConsole, note, say
-from sweep.monitor.grid import Facts, draw, printable
-from sweep.monitor.screen import Events, Screen, Trials, is_live
+from sweep.monitor.grid import draw, printable, shows_blocks
+from sweep.monitor.screen import LINE_EVERY_S, Events, Screen, Trials, in_background, is_live
 from sweep.record.document import RunDocument
 from sweep.record.params import read_params
 from sweep.record.progress import (
+    Place,
     Scope,
     arrange,
     count_states,
@@ -44,7 +44,6 @@ from trainables.common.files import explain_os_error
 from trainables.common.validation import one_line
 
 READ_EVERY_S = 3.0
-LINE_EVERY_S = 60.0
 
 Flag = Parameter(negative=())
 
@@ -113,19 +112,19 @@ def as_json(run: Run) -> dict[str, Any]:
     left = estimate_left(run.scope, run.rows)
     cells = []
     for name, standing in zip(run.scope.cells, arrange(run.scope, run.rows, places=False), strict=True):
-        best = standing.best
-        confirm = standing.confirm.best(completed=True) if standing.confirm else None
+        search, best, confirm = standing.search, standing.best, standing.confirm or Place()
+        confirmed = confirm.best(completed=True)
         cells.append(
             {
                 "cell": name,
-                "trials": standing.search.trials,
-                "ended": standing.search.ended,
-                "states": dict(standing.search.states),
+                "trials": search.trials,
+                "ended": search.ended,
+                "states": dict(search.states),
                 "best_error": best[0] if best else None,
                 "params": dict(read_params(best[1])) if best else None,
-                "confirm_trials": standing.confirm.trials if standing.confirm else 0,
-                "confirm_ended": standing.confirm.ended if standing.confirm else 0,
-                "confirm_error": confirm[0] if confirm else None,
+                "confirm_trials": confirm.trials,
+                "confirm_ended": confirm.ended,
+                "confirm_error": confirmed[0] if confirmed else None,
             }
         )
     return {
@@ -179,7 +178,7 @@ def table_of(runs: Sequence[Run], now: datetime) -> Table:
     return table
 
 
-def follow(
+def follow_run(
     store: Store, console: Console, wait: Callable[[float], object], *, plain: bool, every_s: float = READ_EVERY_S
 ) -> None:
     """Show a run until it ends, or until no process writes it any more.
@@ -193,11 +192,10 @@ def follow(
     """
     run = read_run(store)
     trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows})
-    events = Events(None)
-    live = is_live(console.file, plain=plain)  # type: ignore[arg-type]
-    screen = Screen(console.file, trials, events) if live else None  # type: ignore[arg-type]
+    events, out = Events(None), cast("TextIO", console.file)
+    screen = Screen(out, trials, events) if is_live(out, plain=plain) else None
     # What is said is an event below the grid, or a line where there is none.
-    lines = Console(file=events) if live else console  # type: ignore[arg-type]
+    lines = Console(file=cast("TextIO", events)) if screen else console
     with ExitStack() as stack:
         if screen is not None:
             screen.show()
@@ -214,7 +212,12 @@ def follow(
                 break
             wait(every_s)
             since += every_s
-            run = _read_again(run, lines)
+            try:
+                run = read_run(store)
+            except (OSError, ValueError) as error:
+                # A network that fails for a moment is no reason to stop looking.
+                reason = explain_os_error(error) if isinstance(error, OSError) else error
+                say(lines, printable(f"the record cannot be read: {reason}"))
             before = {row["trial_id"]: row["state"] for row in trials.seen()}
             trials.replace_all(run.scope, run.rows)
             for row in run.rows:
@@ -223,16 +226,6 @@ def follow(
     if screen is not None:
         screen.leave()
     say(console, printable(f"{run.scope.run}: {run.words}."))
-
-
-def _read_again(run: Run, console: Console) -> Run:
-    try:
-        return read_run(run.store)
-    except (OSError, ValueError) as error:
-        # A network that fails for a moment is no reason to stop looking.
-        reason = explain_os_error(error) if isinstance(error, OSError) else error
-        say(console, printable(f"the record cannot be read: {reason}"))
-        return run
 
 
 @app.default
@@ -261,16 +254,15 @@ def status(
     console = Console() if follow else PipeSafeConsole()
     if store.exists():
         if follow:
-            _follow(store, console, threading.Event().wait, plain=plain)
+            follow_run(store, console, threading.Event().wait, plain=plain)
             return
         run = read_run(store)
         if format == "json":
             print(json.dumps(as_json(run), indent=2))
             return
-        facts = Facts(title=f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago")
-        can = (console.encoding or "").startswith("utf")
-        drawn = draw(run.scope, run.rows, facts, width=console.width, unicode=can)
-        console.print(drawn)
+        title = f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago"
+        unicode = shows_blocks(console)
+        console.print(draw(run.scope, run.rows, width=console.width, unicode=unicode, title=title))
         return
     if follow:
         raise ValueError(
@@ -288,9 +280,6 @@ def status(
         console.print(table_of(runs, datetime.now(UTC)))
     else:
         say(console, f"No run lies directly in {where}.")
-
-
-_follow = follow
 
 
 main = partial(run_app, app)

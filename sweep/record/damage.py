@@ -4,16 +4,17 @@ Readers for people use this. What writes a run reads it through `Store`, which r
 `sweep.resume.repair` has put back what can be put back.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import final, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweep.record.params import is_params
-from sweep.record.schema import DECISIONS, EPOCHS, STATES, TRIALS
+from sweep.record.schema import DECISIONS, EPOCHS, STATES, TRIALS, Phase
 from sweep.record.store import TRIAL_ID, Store, each_once
 from trainables.common.validation import quote
 
@@ -26,59 +27,43 @@ Rule = tuple[str, str, Callable[[pa.ChunkedArray], pa.ChunkedArray]]
 """A column, what must hold of its values, and a function that says of each whether it does; null where it may be."""
 
 
-def _within(low: float, high: float) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+def _within(low: float, high: float = _LARGEST) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
     # A comparison with NaN is false.
     return lambda column: pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))
 
 
-def _one_of(*names: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
-    return lambda column: pc.is_in(column, pa.array([*names, None], pa.string()))
+def _each(holds: Callable[[str], object]) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+    # Each text once: millions of epochs are of some thousand trials.
+    def good(column: pa.ChunkedArray) -> list[str]:
+        return [text for text in column.unique().to_pylist() if text is not None and holds(text)]
+
+    return lambda column: pc.is_in(column, pa.array(good(column), pa.string()))
 
 
-def _matches(pattern: str) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
-    def holds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-        # Each name once: millions of epochs are of some thousand trials.
-        names = column.unique()
-        return pc.is_in(column, names.filter(pc.match_substring_regex(names, f"^(?:{pattern})$")))
-
-    return holds
-
-
-def _are_params(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    good = [text for text in column.unique().to_pylist() if text is not None and is_params(text)]
-    return pc.is_in(column, pa.array(good, pa.string()))
-
-
+_COUNT_FROM_1 = ("at least 1", _within(1))
 _ERRORS = tuple(
     (name, "a fraction in [0, 1]", _within(0, 1))
     for name in ("val_error", "test_error", "test_top5_error", "train_error", "averaged_error")
 )
-_IDS: Rule = ("trial_id", "letters, digits, dots, hyphens and underscores", _matches(TRIAL_ID))
-_NAME = r"[^\x00-\x1f\x7f/|]{1,200}"
+_IDS: Rule = ("trial_id", "letters, digits, dots, hyphens and underscores", _each(re.compile(TRIAL_ID).fullmatch))
+_NAME = re.compile(r"[^\x00-\x1f\x7f/|]{1,200}")
 
 _RULES: dict[str, tuple[Rule, ...]] = {
     "trials": (
         _IDS,
-        ("phase", "search or confirm", _one_of("search", "confirm")),
-        ("state", f"one of {', '.join(STATES)}", _one_of(*STATES)),
-        *((name, "a name on one line", _matches(_NAME)) for name in ("dataset", "augmentation", "variant")),
+        ("phase", "search or confirm", _each(get_args(Phase).__contains__)),
+        ("state", f"one of {', '.join(STATES)}", _each(STATES.__contains__)),
+        *((name, "a name on one line", _each(_NAME.fullmatch)) for name in ("dataset", "augmentation", "variant")),
         ("lr", "above 0", _within(5e-324, 1e300)),
-        ("params", "values by name in JSON", _are_params),
-        ("epochs_budget", "at least 1", _within(1, _LARGEST)),
-        *((name, "at least 0", _within(0, _LARGEST)) for name in ("seed", "epochs_run", "num_parameters")),
+        ("params", "values by name in JSON", _each(is_params)),
+        ("epochs_budget", *_COUNT_FROM_1),
+        *((name, "at least 0", _within(0)) for name in ("seed", "epochs_run", "num_parameters")),
         *_ERRORS[:3],
     ),
-    "epochs": (_IDS, ("epoch", "at least 1", _within(1, _LARGEST)), *_ERRORS),
-    "decisions": (_IDS, ("epoch", "at least 1", _within(1, _LARGEST)), ("verdict", "text", _matches("[^\x00-\x1f]*"))),
+    "epochs": (_IDS, ("epoch", *_COUNT_FROM_1), *_ERRORS),
+    "decisions": (_IDS, ("epoch", *_COUNT_FROM_1), ("verdict", "text", _each(re.compile("[^\x00-\x1f]*").fullmatch))),
 }
-_MUST_BE_KNOWN = {
-    "trials": (
-        *("trial_id", "phase", "dataset", "augmentation", "variant", "params", "lr", "seed"),
-        *("state", "epochs_run", "epochs_budget"),
-    ),
-    "epochs": ("trial_id", "epoch"),
-    "decisions": ("trial_id", "epoch", "verdict"),
-}
+_MAY_BE_NULL = {"num_parameters", *(name for name, _, _ in _ERRORS)}
 
 
 @final
@@ -197,7 +182,7 @@ def check_rows(table: pa.Table, kind: str, path: str) -> tuple[pa.Table, list[st
             continue
         values = table[column]
         # Of a null no rule says anything but whether it may be.
-        fits = pc.if_else(pc.is_null(values), column not in _MUST_BE_KNOWN[kind], holds(values)).to_numpy()
+        fits = pc.if_else(pc.is_null(values), column in _MAY_BE_NULL, holds(values)).to_numpy()
         wrong = good & ~fits
         if wrong.any():
             place, count = int(wrong.argmax()), int(wrong.sum())

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, final
+from typing import Annotated, final
 
 from annotated_types import Ge, Le
 
@@ -13,6 +13,7 @@ from sweep.study.study import Study
 from trainables.common.validation import configuration, from_plain, one_line, quote
 
 Count = Annotated[int, Ge(0), Le(2**53)]
+Positive = Annotated[int, Ge(1), Le(2**53)]
 
 
 @final
@@ -22,8 +23,8 @@ class Data:
 
     checksum: str
     train_images: Count
-    test_images: Annotated[int, Ge(1), Le(2**53)]
-    num_classes: Annotated[int, Ge(1), Le(2**53)]
+    test_images: Positive
+    num_classes: Positive
     generated: bool
     """Whether its images were made up."""
 
@@ -145,7 +146,12 @@ class RunDocument:
         Raises:
             ValueError: it is no JSON, of another version, or not what a run writes.
         """
-        plain = _read_json(raw, path)
+        try:
+            plain = json.loads(raw)
+            json.dumps(plain, ensure_ascii=False).encode()
+        # A file of brackets alone nests deeper than Python goes.
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} must be JSON, got a broken file ({one_line(error)[:200]}).") from error
         version = plain.pop("schema_version", None) if isinstance(plain, dict) else None
         if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
             raise ValueError(
@@ -157,13 +163,3 @@ class RunDocument:
             return from_plain(cls, plain | {"study": study}, "A run")
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path} must hold what a run writes, got something else ({one_line(error)}).") from error
-
-
-def _read_json(raw: bytes, path: str) -> Any:
-    try:
-        document = json.loads(raw)
-        json.dumps(document, ensure_ascii=False).encode()
-    # A file of brackets alone nests deeper than Python goes.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got a broken file ({one_line(error)[:200]}).") from error
-    return document

@@ -61,9 +61,14 @@ def describe(text: str, separator: str = " ", *, long: bool = False) -> str:
         separator: stands between two of them.
         long: whether `lr` is written out.
     """
-    named = sorted(read_params(text).items(), key=lambda item: (item[0] != "lr", item[0]))
-    words = [(label(name) if long or name != "lr" else name, in_words(value)) for name, value in named]
-    return separator.join(f"{name} {value}" for name, value in words)
+    return separator.join(
+        f"{label(name) if long or name != 'lr' else name} {in_words(value)}" for name, value in in_order(text)
+    )
+
+
+def in_order(text: str) -> list[tuple[str, Scalar]]:
+    """Return what `write_params` wrote with the learning rate first, then by name."""
+    return sorted(read_params(text).items(), key=lambda item: (item[0] != "lr", item[0]))
 
 
 def names_in(texts: Iterable[str]) -> list[str]:

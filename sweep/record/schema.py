@@ -6,6 +6,7 @@ Errors are fractions in [0, 1], times are seconds. A null says that there is no 
 """
 
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -28,8 +29,6 @@ Lack of memory, the death of a process, which mostly comes of it, and an error o
 neighbours' doing: the trial is retried once in isolation. An exception of the trial's own code would come again."""
 
 Verdict = Literal["continue", "stop"]
-
-
 ErrorColumn = Literal["val_error", "test_error"]
 
 
@@ -133,15 +132,30 @@ TRIALS = _schema(TrialRow)
 EPOCHS = _schema(EpochRow)
 DECISIONS = _schema(DecisionRow)
 
-TIME_COLUMNS: frozenset[str] = frozenset(
-    {
-        *("duration_s", "train_s", "images_per_s", "epoch_s", "node"),
-        *("preemptions", "retries", "retry_reasons", "fault", "isolated"),
-    }
-)
-"""Columns that differ between two runs of the same study on the same kind of machine."""
-
 
 def cell_of(row: TrialRow) -> str:
     """Return data set, augmentation and variant of a trial, as `TrialConfig.cell` does."""
     return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
+
+
+def reopened(rows: Mapping[str, TrialRow], epochs: int | None) -> dict[str, TrialRow]:
+    """Return rows of `trials` with those as pending that were completed with fewer epochs than the study has now.
+
+    They resume from their checkpoints. Trials that were stopped, diverged or failed stay what they are.
+
+    Args:
+        rows: by trial_id.
+        epochs: the study's; None where each trial has a number of its own.
+    """
+    found = {trial_id: row.copy() for trial_id, row in rows.items()}
+    for row in found.values():
+        if epochs is not None and row["state"] == "completed" and row["epochs_budget"] < epochs:
+            row["reason"] = f"goes on from epoch {row['epochs_run']} of {row['epochs_budget']} to {epochs}"
+            row["state"], row["epochs_budget"] = "pending", epochs
+    return found
+
+
+def retried(row: TrialRow, reason: str) -> TrialRow:
+    """Return the row of a trial that is restarted for this reason."""
+    reasons = "; ".join(filter(None, [row["retry_reasons"], reason]))
+    return row | {"state": "pending", "reason": reason, "retries": row["retries"] + 1, "retry_reasons": reasons}

@@ -8,9 +8,9 @@ are cut to the columns that the protocol may see before they come here, `visible
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
-from sweep.record.params import read_params
+from sweep.record.params import in_order
 from sweep.record.schema import ErrorColumn, TrialRow
 
 _CRITERION: dict[str, ErrorColumn] = {"holdout": "val_error", "paper": "test_error"}
@@ -48,16 +48,13 @@ def candidates(trials: Iterable[TrialRow], protocol: str) -> list[Candidate]:
         trials: rows of `trials`; columns beyond `visible_columns` are not looked at.
         protocol: the study's.
     """
-    found = []
-    for row in trials:
-        whole: Mapping[str, Any] = row
-        seen = {name: whole[name] for name in visible_columns(protocol)}
-        error = seen[_CRITERION[protocol]]
-        if seen["phase"] == "search" and seen["state"] == "completed" and error is not None:
-            found.append(
-                Candidate(trial_id=seen["trial_id"], params=seen["params"], seed=seen["seed"], error=float(error))
-            )
-    return found
+    error, rows = _CRITERION[protocol], cast("Iterable[Mapping[str, Any]]", trials)
+    seen = ({name: row[name] for name in visible_columns(protocol)} for row in rows)
+    return [
+        Candidate(trial_id=row["trial_id"], params=row["params"], seed=row["seed"], error=float(row[error]))
+        for row in seen
+        if row["phase"] == "search" and row["state"] == "completed" and row[error] is not None
+    ]
 
 
 def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = None) -> list[list[Candidate]]:
@@ -85,9 +82,8 @@ def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = 
 
 def rank_of(params: str) -> tuple[Any, ...]:
     """Return by what configurations of equal errors are in order: the learning rate first, then by name."""
-    values = read_params(params)
-    named = sorted(values.items(), key=lambda item: (item[0] != "lr", item[0]))
     # Numbers before texts, and what is none before both: Python compares no two kinds.
     return tuple(
-        (name, value is not None, isinstance(value, str), 0 if value is None else value) for name, value in named
+        (name, value is not None, isinstance(value, str), 0 if value is None else value)
+        for name, value in in_order(params)
     )

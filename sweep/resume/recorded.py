@@ -11,8 +11,7 @@ from search_spaces import Scalar, Space
 from sweep.execution.plan import Plan, named_study
 from sweep.record.document import RunDocument
 from sweep.record.params import read_params, write_params
-from sweep.record.rows import reopened, retried
-from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
+from sweep.record.schema import FINAL_STATES, TrialRow, cell_of, reopened, retried
 from sweep.record.store import Store, run_location
 from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums

@@ -4,8 +4,7 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from sweep.record.params import describe, read_params, write_params
-from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES, TrialRow
+from sweep.record.schema import FINAL_STATES, TrialRow, reopened
 from sweep.search.searcher import CellSearch
 from sweep.study.study import Study, params_of
 from trainables.config import TrialConfig

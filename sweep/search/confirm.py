@@ -9,8 +9,7 @@ from typing import Any, Literal, final
 from ray.tune.search import Searcher
 
 from sweep.record.params import read_params
-from sweep.record.rows import reopened
-from sweep.record.schema import FINAL_STATES, TrialRow, cell_of
+from sweep.record.schema import FINAL_STATES, TrialRow, cell_of, reopened
 from sweep.record.selection import candidates, rank_configurations
 from sweep.search.searcher import TrialSearcher
 from sweep.study.study import FIRST_FRESH_SEED, Study

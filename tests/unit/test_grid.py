@@ -8,20 +8,18 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from search_spaces import Choice, Space, Uniform
-from sweep.monitor.grid import Facts, draw, printable, shorten
+from sweep.monitor.grid import draw, printable, shorten
 from sweep.record.params import write_params
 from sweep.record.progress import WORDS, Scope
 from sweep.study.catalog import cifar10
 from tests.standings import RATES, TWELVE, row, scope
 
-NOTHING = Facts()
 
-
-def lines_of(found: Scope, rows: list[dict[str, Any]], facts: Facts = NOTHING, **options: Any) -> list[str]:
+def lines_of(found: Scope, rows: list[dict[str, Any]], **options: Any) -> list[str]:
     """Draw and return the lines as text, as a terminal of that width would show them."""
     width = options["width"]
     console = Console(file=io.StringIO(), record=True, width=width, height=options.get("height") or 100)
-    console.print(draw(found, rows, facts, **options))
+    console.print(draw(found, rows, **options))
     lines = console.export_text().splitlines()
     assert all(cell_len(line) <= width for line in lines)
     assert options.get("height") is None or len(lines) <= options["height"]
@@ -43,7 +41,7 @@ def many(found: Scope, share: float = 0.8, seed: int = 0) -> list[dict[str, Any]
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50)])
 def test_forty_eight_cells_fit(width: int, height: int) -> None:
     found = scope(variants=TWELVE, base=replace(cifar10().base, epochs=350))
-    lines = lines_of(found, many(found), Facts(dashboard="http://127.0.0.1:8265"), width=width, height=height)
+    lines = lines_of(found, many(found), dashboard="http://127.0.0.1:8265", width=width, height=height)
     shown = [line.split()[0] for line in lines if line.split() and line.split()[0] in TWELVE]
     assert tuple(shown) == TWELVE
     heading = next(line for line in lines if "confirm" in line)
@@ -193,13 +191,13 @@ def test_more_cells_than_lines_show_those_that_run_and_count_the_rest() -> None:
 @pytest.mark.parametrize(("width", "height"), [(40, 10), (20, 6), (10, 3), (1, 1)])
 def test_the_smallest_terminals_are_not_left(width: int, height: int) -> None:
     found = scope(variants=TWELVE)
-    lines = lines_of(found, many(found), Facts(events=("trial ended",) * 9), width=width, height=height)
+    lines = lines_of(found, many(found), events=("trial ended",) * 9, width=width, height=height)
     assert 1 <= len(lines) <= height
 
 
 def test_the_smallest_sensible_terminal_says_the_essentials() -> None:
     found = scope(variants=TWELVE)
-    lines = lines_of(found, many(found), Facts(events=("09:00:00 the last one",)), width=40, height=10)
+    lines = lines_of(found, many(found), events=("09:00:00 the last one",), width=40, height=10)
     assert lines[0].startswith("table3")
     assert "trials ended" in lines[1]
     assert lines[-1] == "09:00:00 the last one"
@@ -208,16 +206,16 @@ def test_the_smallest_sensible_terminal_says_the_essentials() -> None:
 
 def test_the_last_events_stand_below_and_older_ones_go() -> None:
     events = [f"event {number}" for number in range(9)]
-    lines = lines_of(scope(), [], Facts(events=events), width=80, height=24)
+    lines = lines_of(scope(), [], events=events, width=80, height=24)
     assert [line for line in lines if line.startswith("event")] == events[-5:]
-    nothing = lines_of(scope(), [], Facts(events=()), width=80, height=24)
+    nothing = lines_of(scope(), [], events=(), width=80, height=24)
     assert nothing[-1].startswith("waiting")
 
 
 def test_markup_and_escapes_in_names_are_shown_as_text() -> None:
     names = ("[red]net[/red]", "\x1b[31mnet\x1b[0m\n")
     found = scope(variants=names)
-    text = "\n".join(lines_of(found, [], Facts(events=("[bold]a\x1b[2J",), title="[i]", dashboard="[b]"), width=160))
+    text = "\n".join(lines_of(found, [], events=("[bold]a\x1b[2J",), title="[i]", dashboard="[b]", width=160))
     assert "[red]net[/red]" in text
     assert "?[31mnet?[0m?" in text
     assert "[bold]a?[2J" in text
@@ -240,14 +238,12 @@ def test_long_names_lose_their_middle() -> None:
 def test_colours_follow_the_state_and_no_color_has_none() -> None:
     rows = [row("model-a", 0.1, "completed", val_error=0.3), row("model-a", 0.05, "failed")]
     out = io.StringIO()
-    Console(file=out, force_terminal=True, color_system="standard", width=80).print(
-        draw(scope(), rows, Facts(), width=80)
-    )
+    Console(file=out, force_terminal=True, color_system="standard", width=80).print(draw(scope(), rows, width=80))
     assert "\x1b[1;32mc 30.0*" in out.getvalue()
     assert "\x1b[1;31mf" in out.getvalue()
     plain = io.StringIO()
     Console(file=plain, force_terminal=True, color_system="standard", width=80, no_color=True).print(
-        draw(scope(), rows, Facts(), width=80)
+        draw(scope(), rows, width=80)
     )
     assert "\x1b[1;32m" not in plain.getvalue()
     assert "c 30.0*" in plain.getvalue()

@@ -11,13 +11,14 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from sweep.execution.recorder import Recorder
-from sweep.monitor.background import in_background
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
+from sweep.monitor.screen import in_background
 from sweep.record.params import write_params
 from sweep.record.progress import Scope, arrange
 from sweep.record.store import Store
 from sweep.study.catalog import STUDIES
 from tests.listening import listening
+from tests.monitoring import exported
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]
@@ -352,12 +353,12 @@ def test_the_thread_that_refreshes_ends_with_its_context(tmp_path: Path, monkeyp
 
 
 def test_names_follow_prometheus_conventions() -> None:
-    names = [metric.exported for metric in METRICS]
+    names = [exported(metric) for metric in METRICS]
     assert len(set(names)) == len(names)
     for metric in METRICS:
         assert metric.name.startswith("sweep_")
         assert not metric.name.endswith("_total")  # Ray adds it
-        assert metric.exported.endswith("_total") == (metric.kind == "counter")
+        assert exported(metric).endswith("_total") == (metric.kind == "counter")
         assert metric.tags[0] == "run"
         assert metric.about.endswith(".")
 

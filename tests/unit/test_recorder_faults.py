@@ -9,7 +9,7 @@ import torch
 from ray.exceptions import ActorUnavailableError
 
 from sweep.execution.failures import TrialMemoryError, fault_of
-from sweep.record.rows import retried
+from sweep.record.schema import retried
 from sweep.search.searcher import StudySearcher, isolated_trials
 from tests.unit.test_recorder import STUDY, Bench, StandIn
 

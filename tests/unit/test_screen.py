@@ -111,7 +111,7 @@ def test_a_minute_is_a_line() -> None:
 
     out = io.StringIO()
     rows = {one["trial_id"]: one for one in (row("model-a", rate, "completed") for rate in RATES)}
-    line_a_minute(Trials(scope(), rows), Console(file=out, width=20))(Ended())
+    line_a_minute(Trials(scope(), rows), Console(file=out, width=20), Ended())
     assert out.getvalue() == "       progress  4 of 14 trials ended, 0 running\n" * 2
     assert Ended.asked == [60.0] * 3
 

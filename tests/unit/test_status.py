@@ -136,7 +136,7 @@ def test_a_run_is_followed_by_lines_where_there_is_no_terminal(tmp_path: Path) -
         store.write_trials(ended)
 
     with filelock.FileLock(f"{store.location}/.lock", is_singleton=False):
-        status._follow(store, Console(file=out, width=20), wait, plain=False, every_s=30.0)
+        status.follow_run(store, Console(file=out, width=20), wait, plain=False, every_s=30.0)
     assert waits == [30.0] * 4
     assert out.getvalue().splitlines() == [
         "       progress  0 of 4 trials ended, 0 running",
