@@ -100,8 +100,8 @@ def stopped_while_ahead(evidence: Evidence) -> Iterator[str]:
             yield (
                 f"{evidence.names([result])}: {counted(len(ahead), 'trial was', 'trials were')} stopped while ahead "
                 f"of the chosen configuration, {below_end} of them below its error at the end; at learning "
-                f"rate {worst['lr']:g}, {100 * error:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %. "
-                "Advice: run without early stopping, or let it begin later."
+                f"rate {worst['lr']:g}, {100 * error:.2f} % after epoch {worst['epochs_run']} against "
+                f"{100 * at_epoch:.2f} %. Advice: run without early stopping, or let it begin later."
             )
 
 
