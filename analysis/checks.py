@@ -6,16 +6,16 @@ docs/findings.md lists them. A check that does not apply finds nothing.
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, final
+from dataclasses import asdict
+from typing import Any
 
 from analysis.formats import counted
 from analysis.inference import binomial_standard_error, kendall_tau
 from analysis.published import PAPER_ERRORS
-from analysis.results import COUNTED_STATES, Trial, VariantResult
+from analysis.results import COUNTED_STATES, VariantResult
 from analysis.run_data import Evidence
 from search_spaces import Choice, LogUniform, Space
-from sweep.record.document import Data, Execution
+from sweep.record.document import Data, Execution, RunDocument
 from sweep.record.params import label
 from sweep.record.selection import criterion_column
 
@@ -29,23 +29,10 @@ LEAST_RANKED = 3
 """Variants that make an order: two are opposite to the paper's by the toss of a coin."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What was found, of what, and what to do about it."""
-
-    about: str
-    text: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.about}: {self.text} Advice: {self.advice}"
+Check = Callable[[Evidence], Iterator[str]]
 
 
-Check = Callable[[Evidence], Iterator[Finding]]
-
-
-def best_at_the_edge(evidence: Evidence) -> Iterator[Finding]:
+def best_at_the_edge(evidence: Evidence) -> Iterator[str]:
     """F1: the best value of a hyperparameter is at an end of those searched; one beyond may be better.
 
     The end of listed numbers is the outermost one; that of a range is its outer tenth, of its logarithm where it is
@@ -56,36 +43,33 @@ def best_at_the_edge(evidence: Evidence) -> Iterator[Finding]:
         for end in ("upper", "lower"):
             at_it = [result for result, where in zip(evidence.results, found, strict=True) if where == end]
             if at_it:
-                yield Finding(
-                    about=evidence.names(at_it),
-                    text=f"the best {label(name)} lies at the {end} end of those searched; one beyond may be better.",
-                    advice=f"search {'higher' if end == 'upper' else 'lower'} values too.",
+                yield (
+                    f"{evidence.names(at_it)}: the best {label(name)} lies at the {end} end of those searched; one "
+                    f"beyond may be better. Advice: search {'higher' if end == 'upper' else 'lower'} values too."
                 )
 
 
-def few_seeds(evidence: Evidence) -> Iterator[Finding]:
+def few_seeds(evidence: Evidence) -> Iterator[str]:
     """F2: fewer than three seeds behind an error."""
     found = [result for result in evidence.results if 0 < result.num_seeds < FEW_SEEDS]
     if found:
-        yield Finding(
-            about=evidence.names(found),
-            text=f"fewer than {FEW_SEEDS} seeds, which cannot tell a variant's error from its luck.",
-            advice=f"run with --seeds {FEW_SEEDS} or more.",
+        yield (
+            f"{evidence.names(found)}: fewer than {FEW_SEEDS} seeds, which cannot tell a variant's error from its "
+            f"luck. Advice: run with --seeds {FEW_SEEDS} or more."
         )
 
 
-def all_diverged(evidence: Evidence) -> Iterator[Finding]:
+def all_diverged(evidence: Evidence) -> Iterator[str]:
     """F3: every trial of a cell diverged, which says nothing about the variant."""
     found = [r for r in evidence.results if 0 < r.states["diverged"] == sum(r.states.values())]
     if found:
-        yield Finding(
-            about=evidence.names(found),
-            text="every trial diverged, which says something about the recipe and nothing about the variant.",
-            advice="try lower learning rates, --set warmup_epochs=1 or --set class_relu=no.",
+        yield (
+            f"{evidence.names(found)}: every trial diverged, which says something about the recipe and nothing about "
+            "the variant. Advice: try lower learning rates, --set warmup_epochs=1 or --set class_relu=no."
         )
 
 
-def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
+def stopped_while_ahead(evidence: Evidence) -> Iterator[str]:
     """F4: a trial was stopped though its error was lower than the chosen configuration's at that epoch, or at its end.
 
     Early stopping judges a trial by those that came to the same epoch before it. One that was ahead of the later winner
@@ -102,7 +86,7 @@ def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
         ahead = []
         for row in evidence.searched(result):
             error = row[column]
-            if row["state"] != "stopped" or error is None or _same(row, winners[0]):
+            if row["state"] != "stopped" or error is None or row["params"] == winners[0]["params"]:
                 continue
             then = [curves.get((winner["trial_id"], row["epochs_run"])) for winner in winners]
             known = [error for error in then if error is not None]
@@ -113,16 +97,15 @@ def stopped_while_ahead(evidence: Evidence) -> Iterator[Finding]:
         if ahead:
             worst, error, at_epoch = min(ahead, key=lambda one: one[1] - one[2])
             below_end = sum(error < at_end for _, error, _ in ahead)
-            yield Finding(
-                about=evidence.names([result]),
-                text=f"{counted(len(ahead), 'trial was', 'trials were')} stopped while ahead of the chosen "
-                f"configuration, {below_end} of them below its error at the end; at learning rate {worst['lr']:g}, "
-                f"{100 * error:.2f} % after epoch {worst['epochs_run']} against {100 * at_epoch:.2f} %.",
-                advice="run without early stopping, or let it begin later.",
+            yield (
+                f"{evidence.names([result])}: {counted(len(ahead), 'trial was', 'trials were')} stopped while ahead "
+                f"of the chosen configuration, {below_end} of them below its error at the end; at learning "
+                f"rate {worst['lr']:g}, {100 * error:.2f} % after epoch {worst['epochs_run']} against "
+                f"{100 * at_epoch:.2f} %. Advice: run without early stopping, or let it begin later."
             )
 
 
-def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
+def stopped_before_the_drop(evidence: Evidence) -> Iterator[str]:
     """F5: trials were stopped before the learning rate had dropped, when low rates look better than they end up."""
     drops = evidence.study.base.drops
     stopped = [row for row in evidence.trials if row["state"] == "stopped"] if drops else []
@@ -135,16 +118,15 @@ def stopped_before_the_drop(evidence: Evidence) -> Iterator[Finding]:
 
     early = [row for row in stopped if is_early(row)]
     if early:
-        yield Finding(
-            about=", ".join(dict.fromkeys(row["variant"] for row in early)),
-            text=f"{counted(len(early), 'trial was', 'trials were')} stopped before "
-            f"{'halfway to where ' if halving else ''}the learning rate first dropped, "
-            "when low rates look better than they end up.",
-            advice="let early stopping begin later, as it does by default.",
+        variants = ", ".join(dict.fromkeys(row["variant"] for row in early))
+        yield (
+            f"{variants}: {counted(len(early), 'trial was', 'trials were')} stopped before "
+            f"{'halfway to where ' if halving else ''}the learning rate first dropped, when low rates look better than "
+            "they end up. Advice: let early stopping begin later, as it does by default."
         )
 
 
-def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
+def mixed_conditions(evidence: Evidence) -> Iterator[str]:
     """F6: not all trials ran by the same code on the same hardware with the same arithmetic.
 
     Nodes are counted too: of a processor the record knows no more than the name of its machine.
@@ -158,44 +140,40 @@ def mixed_conditions(evidence: Evidence) -> Iterator[Finding]:
             each = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
             mixed.append(f"{name.replace('_', ' ')} {each if name != 'node' else f'{len(counts)} names'}")
     if mixed:
-        yield Finding(
-            about="the run",
-            text=f"trials differ in {'; '.join(mixed)}, which can move errors as a seed does.",
-            advice="compare trials of one kind of machine; set precision, memory_format and compiled by --set.",
+        yield (
+            f"the run: trials differ in {'; '.join(mixed)}, which can move errors as a seed does. "
+            "Advice: compare trials of one kind of machine; set precision, memory_format and compiled by --set."
         )
-    executions = evidence.document.executions
+    yield from _mixed_executions(evidence.document)
+
+
+def _mixed_executions(document: RunDocument) -> Iterator[str]:
+    executions = document.executions
     commits = list(dict.fromkeys(str(execution.code.commit)[:12] for execution in executions))
     if len(commits) > 1:
-        yield Finding(
-            about="the run",
-            text=f"it went on with other code than it began with (commits {', '.join(commits)}), which may train "
-            "differently.",
-            advice="look at what changed between them, or run it anew.",
+        yield (
+            f"the run: it went on with other code than it began with (commits {', '.join(commits)}), which may train "
+            "differently. Advice: look at what changed between them, or run it anew."
         )
     if differing := _differing(executions):
-        yield Finding(
-            about="the run",
-            text=f"it was resumed with other versions or hardware than it began with ({'; '.join(differing)}), which "
-            "can move errors as a seed does.",
-            advice="compare trials of one machine and one set of versions.",
+        yield (
+            f"the run: it was resumed with other versions or hardware than it began with ({'; '.join(differing)}), "
+            "which can move errors as a seed does. Advice: compare trials of one machine and one set of versions."
         )
-    plugins = [name for each in evidence.document.extended for name in each.changes if ".py" in name]
+    plugins = [name for each in document.extended for name in each.changes if ".py" in name]
     if plugins:
-        yield Finding(
-            about="the run",
-            text=f"it was extended with other contents of its plugins ({', '.join(dict.fromkeys(plugins))}), which may "
-            "train differently.",
-            advice="compare trials of one state of them only.",
+        yield (
+            f"the run: it was extended with other contents of its plugins ({', '.join(dict.fromkeys(plugins))}), which "
+            "may train differently. Advice: compare trials of one state of them only."
         )
     if any(execution.code.altered for execution in executions):
-        yield Finding(
-            about="the run",
-            text=f"uncommitted changes on top of {', '.join(commits)}: this run cannot be traced to a version.",
-            advice="commit before a run whose table is to be shown.",
+        yield (
+            f"the run: uncommitted changes on top of {', '.join(commits)}: this run cannot be traced to a version. "
+            "Advice: commit before a run whose table is to be shown."
         )
 
 
-def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
+def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[str]:
     """F7: the variants come out in an order opposite to the paper's, which marks a broken recipe, not a finding.
 
     Opposite is a Kendall's tau below 0 between our errors and the paper's, over the variants of a data set and
@@ -211,15 +189,14 @@ def order_opposite_to_the_papers(evidence: Evidence) -> Iterator[Finding]:
             continue
         tau = kendall_tau(*zip(*pairs, strict=True))
         if tau is not None and tau < 0:
-            yield Finding(
-                about=f"{dataset}/{augmentation}",
-                text=f"the order of {len(pairs)} variants is opposite to the paper's (Kendall's tau {tau:.2f}), which "
-                "marks a broken recipe rather than a finding.",
-                advice="look at dead starts, dropout and the learning rates before believing it.",
+            yield (
+                f"{dataset}/{augmentation}: the order of {len(pairs)} variants is opposite to the paper's "
+                f"(Kendall's tau {tau:.2f}), which marks a broken recipe rather than a finding. Advice: "
+                "look at dead starts, dropout and the learning rates before believing it."
             )
 
 
-def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
+def chosen_on_test_error(evidence: Evidence) -> Iterator[str]:
     """F8: the protocol `paper` chooses by the test error that it then reports."""
     if evidence.study.protocol != "paper":
         return
@@ -229,15 +206,14 @@ def chosen_on_test_error(evidence: Evidence) -> Iterator[Finding]:
     ]
     # A single learning rate is no choice.
     if any(len(configurations) > 1 for configurations in tried):
-        yield Finding(
-            about="the run",
-            text="hyperparameters were chosen on the same test error that is shown, as the paper seems to have done, "
-            "so that it flatters every variant a little.",
-            advice="choose on images held out of training, --protocol holdout.",
+        yield (
+            "the run: hyperparameters were chosen on the same test error that is shown, as the paper seems to have "
+            "done, so that it flatters every variant a little. Advice: choose "
+            "on images held out of training, --protocol holdout."
         )
 
 
-def at_chance(evidence: Evidence) -> Iterator[Finding]:
+def at_chance(evidence: Evidence) -> Iterator[str]:
     """F10: a chosen network guesses, but for two standard errors of the test set."""
     found = [
         result
@@ -245,27 +221,25 @@ def at_chance(evidence: Evidence) -> Iterator[Finding]:
         if result.error is not None and _is_at_chance(result.error, evidence.document.data[result.dataset])
     ]
     if found:
-        yield Finding(
-            about=evidence.names(found),
-            text="at chance, so that the row says nothing of the architecture.",
-            advice="find a recipe in which it learns: lower learning rates, less dropout, more epochs.",
+        yield (
+            f"{evidence.names(found)}: at chance, so that the row says nothing of the architecture. "
+            "Advice: find a recipe in which it learns: lower learning rates, less dropout, more epochs."
         )
 
 
-def lost_seeds(evidence: Evidence) -> Iterator[Finding]:
+def lost_seeds(evidence: Evidence) -> Iterator[str]:
     """F11: some seeds of a chosen configuration did not complete, and its mean is over the lucky ones."""
     found = [result for result in evidence.results if result.lost_seeds]
     if found:
         count = sum(result.lost_seeds for result in found)
-        yield Finding(
-            about=evidence.names(found),
-            text=f"{counted(count, 'seed')} of the chosen configuration diverged, failed or "
-            f"{'was' if count == 1 else 'were'} stopped, and the mean leaves {'it' if count == 1 else 'them'} out.",
-            advice="read it as the error of a training that succeeds, or take a lower learning rate.",
+        yield (
+            f"{evidence.names(found)}: {counted(count, 'seed')} of the chosen configuration diverged, failed or "
+            f"{'was' if count == 1 else 'were'} stopped, and the mean leaves {'it' if count == 1 else 'them'} out. "
+            "Advice: read it as the error of a training that succeeds, or take a lower learning rate."
         )
 
 
-def none_completed(evidence: Evidence) -> Iterator[Finding]:
+def none_completed(evidence: Evidence) -> Iterator[str]:
     """F12: all planned trials of a cell's search have ended and none completed, so that the row has no error.
 
     Early stopping keeps one trial of each cell going, which can still fail or diverge after the others were stopped.
@@ -278,14 +252,13 @@ def none_completed(evidence: Evidence) -> Iterator[Finding]:
             continue
         counts = ", ".join(f"{states[state]} {state}" for state in COUNTED_STATES if states[state])
         cure = "run it again without early stopping" if states["stopped"] else "--resume --retry-failed"
-        yield Finding(
-            about=evidence.names([result]),
-            text=f"no trial completed ({counts}).",
-            advice=f"fix the cause, which the column reason of trials.parquet names, then {cure}.",
+        yield (
+            f"{evidence.names([result])}: no trial completed ({counts}). "
+            f"Advice: fix the cause, which the column reason of trials.parquet names, then {cure}."
         )
 
 
-def dead_classes(evidence: Evidence) -> Iterator[Finding]:
+def dead_classes(evidence: Evidence) -> Iterator[str]:
     """F13: a network behind an error has classes whose logit is the same for every image.
 
     A ReLU on the class layer has died for them: they get no gradient any more, and each costs about its share of the
@@ -297,11 +270,10 @@ def dead_classes(evidence: Evidence) -> Iterator[Finding]:
         if counts:
             classes = evidence.document.data[result.dataset].num_classes
             seeds = f" with {len(counts)} of {len(behind)} seeds" if len(behind) > 1 else ""
-            yield Finding(
-                about=evidence.names([result]),
-                text=f"{max(counts)} of {classes} classes have the same output for every image{seeds}, so that the "
-                "error says more of the class layer than of the architecture.",
-                advice="try another learning rate or initialisation, or --set class_relu=no.",
+            yield (
+                f"{evidence.names([result])}: {max(counts)} of {classes} classes have the same output for every image"
+                f"{seeds}, so that the error says more of the class layer than of the architecture. Advice: "
+                "try another learning rate or initialisation, or --set class_relu=no."
             )
 
 
@@ -360,10 +332,6 @@ def _end_of(result: VariantResult, name: str, space: Space) -> str | None:
     if value >= high_edge:
         return "upper"
     return "lower" if value <= low_edge and low else None
-
-
-def _same(trial: Trial, other: Trial) -> bool:
-    return trial["params"] == other["params"]
 
 
 def _is_at_chance(error: float, data: Data) -> bool:

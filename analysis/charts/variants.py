@@ -13,7 +13,6 @@ from matplotlib.transforms import ScaledTranslation
 from analysis.charts.canvas import (
     ACCENT,
     INK,
-    MARKERS,
     PLAIN,
     Canvas,
     Chart,
@@ -34,8 +33,8 @@ def charts(series: Series) -> list[Chart]:
         chart
         for chart in (
             _comparison(series),
-            _against(series, "parameters", "parameters"),
-            _against(series, "images_per_s", "speed"),
+            _against(series, "parameters", "parameters", "parameters"),
+            _against(series, "images_per_s", "speed", "training images per second"),
             _sensitivity(series),
             curves_chart(series),
             early_stopping_chart(series),
@@ -54,13 +53,11 @@ def _comparison(series: Series) -> Chart | None:
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
         for place, bar in enumerate(bars):
-            (point,) = axes.plot(
-                [100 * bar.error], [place], MARKERS[0], color=ACCENT if bar.best else PLAIN, markersize=5, zorder=3
-            )
+            colour = ACCENT if bar.best else PLAIN
+            (point,) = axes.plot([100 * bar.error], [place], "o", color=colour, markersize=5, zorder=3)
             canvas.tip(point, _bar_tip(bar))
             if bar.half_width is not None:
-                ends = [100 * (bar.error - bar.half_width), 100 * (bar.error + bar.half_width)]
-                axes.plot(ends, [place, place], "-", color=ACCENT if bar.best else PLAIN, linewidth=1.5)
+                axes.plot(_interval(bar), [place, place], "-", color=colour, linewidth=1.5)
             if bar.paper is not None:
                 (diamond,) = axes.plot(
                     [100 * bar.paper], [place], "D", color=INK, markerfacecolor="none", markersize=5, zorder=3
@@ -68,7 +65,8 @@ def _comparison(series: Series) -> Chart | None:
                 canvas.tip(diamond, f"{bar.label} in the paper: {100 * bar.paper:.2f} %")
         axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
         axes.set_ylim(len(bars) - 0.5, -0.5)
-        _within_percent(axes, bars)
+        axes.set_xlim(*_percent_limits(bars))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("test error, %")
         draw_grid(axes, "x")
         if papers:
@@ -87,33 +85,30 @@ def _comparison(series: Series) -> Chart | None:
     )
 
 
-def _against(series: Series, attribute: str, name: str) -> Chart | None:
-    unit = {"parameters": "parameters", "speed": "training images per second"}[name]
-    bars = [(place, bar) for place, bar in enumerate(series.bars) if getattr(bar, attribute) is not None]
-    if len({getattr(bar, attribute) for _, bar in bars}) < 2:
+def _against(series: Series, attribute: str, name: str, unit: str) -> Chart | None:
+    bars = [(place, bar, x) for place, bar in enumerate(series.bars) if (x := getattr(bar, attribute)) is not None]
+    spread = [x for _, _, x in bars]
+    if len({*spread}) < 2:
         return None
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
         handles: list[Line2D] = []
         taken: Counter[float] = Counter()
-        for place, bar in bars:
+        for place, bar, x in bars:
             colour, marker = style(place)
-            x = getattr(bar, attribute)
             # Variants of one size stand side by side, so that no interval hides another.
             aside = ScaledTranslation(5 * taken[x] / 72, 0, canvas.figure.dpi_scale_trans)
             where, taken[x] = axes.transData + aside, taken[x] + 1
             (point,) = axes.plot([x], [100 * bar.error], marker, color=colour, markersize=5, zorder=3, transform=where)
             canvas.tip(point, f"{_bar_tip(bar)}; {x:,.0f} {unit}")
             if bar.half_width is not None:
-                ends = [100 * (bar.error - bar.half_width), 100 * (bar.error + bar.half_width)]
-                axes.plot([x, x], ends, "-", color=colour, linewidth=1, transform=where)
+                axes.plot([x, x], _interval(bar), "-", color=colour, linewidth=1, transform=where)
             handles.append(handle(colour, marker, bar.label))
         # Artists with a transform of their own do not widen the axes.
-        spread = [getattr(bar, attribute) for _, bar in bars]
         room = 0.08 * (max(spread) - min(spread))
         axes.set_xlim(min(spread) - room, max(spread) + 1.5 * room)
-        axes.set_ylim(*_percent_limits([bar for _, bar in bars]))
+        axes.set_ylim(*_percent_limits([bar for _, bar, _ in bars]))
         axes.set_ylabel("test error, %")
         axes.set_xlabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -204,18 +199,18 @@ def _bar_tip(bar: Bar) -> str:
     return f"{bar.label}: {100 * bar.error:.2f} %{interval}, {counted(bar.seeds, 'seed')}"
 
 
+def _interval(bar: Bar) -> tuple[float, float]:
+    """Return the ends of a bar's interval, %, its error twice where it has none."""
+    return 100 * (bar.error - (bar.half_width or 0)), 100 * (bar.error + (bar.half_width or 0))
+
+
 def _percent_limits(bars: Sequence[Bar]) -> tuple[float, float]:
     """Return limits of an axis of errors, %, that hold every interval as far as there are such errors."""
-    lows = [bar.error - (bar.half_width or 0) for bar in bars] + [bar.paper for bar in bars if bar.paper is not None]
-    highs = [bar.error + (bar.half_width or 0) for bar in bars] + [bar.paper for bar in bars if bar.paper is not None]
-    low, high = 100 * max(0.0, min(lows)), 100 * min(1.0, max(highs))
+    shown = [end for bar in bars for end in _interval(bar)]
+    shown += [100 * bar.paper for bar in bars if bar.paper is not None]
+    low, high = max(0.0, min(shown)), min(100.0, max(shown))
     room = 0.05 * (high - low) or 1.0
     return max(0.0, low - room), min(100.0, high + room)
-
-
-def _within_percent(axes: Axes, bars: Sequence[Bar]) -> None:
-    axes.set_xlim(*_percent_limits(bars))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _plain_rates(axes: Axes, rates: Sequence[float] | None) -> None:
