@@ -144,7 +144,7 @@ def test_published(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "text"),
     [
         (["table", "{folder}/missing"], "A run's folder must exist and hold study.json, got "),
-        (["table", "nope://x"], "A location must be a path or a URI, got 'nope://x'"),
+        (["table", "nope://x"], "A location must be a folder or a URI, got 'nope://x'"),
         (["table"], "RUN"),
         (["table", "{folder}/runs/first", "--format", "xlsx"], "xlsx"),
         (["table", "{folder}/runs/first", "--by", "width"], "width"),

@@ -411,7 +411,7 @@ def test_garbage_with_a_checksum_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_uri_that_cannot_be_understood_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^A location must be a path or a URI, got 'nope://x' \("):
+    with pytest.raises(ValueError, match=r"^A location must be a folder or a URI, got 'nope://x' \("):
         Store("nope://x")
 
 
