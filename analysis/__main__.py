@@ -1,14 +1,10 @@
-"""`python -m analysis table | report | figures | reproduction | list | published | shift | features`."""
+"""`python -m analysis table | report | figures | reproduction | published | shift | features`."""
 
-import atexit
-import gc
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-import cyclopts
 import pyarrow as pa
 from cyclopts import Parameter
 
@@ -32,19 +28,17 @@ from analysis.tables import (
     reported_rows,
     table_rows,
 )
-from sweep.record.schema import FINAL_STATES
+from sweep.cli.app import OK, exit_with, new_app, run_app
 from sweep.record.store import Store, runs_in
 
-OK, DAMAGED, BAD_INPUT = 0, 1, 2
+DAMAGED = 1
+"""Exit status where what is printed is of a record's good rows alone."""
 
 Format = Literal["markdown", "latex", "csv", "html"]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
 
-app = cyclopts.App(
-    name="python -m analysis",
-    help="Comparison tables from the record of a run, and pictures from its networks.",
-    version_flags=(),
-    result_action="return_value",
+app = new_app(
+    name="python -m analysis", help="Comparison tables from the record of a run, and pictures from its networks."
 )
 
 
@@ -56,8 +50,8 @@ def table(*runs: str, format: Format = "markdown", by: By = "variant", compare: 
         runs: the run's folder or URI; several stand side by side, a group of columns for each.
         format: how the table is written; csv leaves out the remarks below it.
         by: one row per variant, or per variant and learning rate or seed.
-        compare: a variant; the table then says of every other one whether its error differs from this one's by more
-            than the seeds explain.
+        compare: a variant; the table then says of every other one whether its error differs significantly from this
+            one's.
     """
     if not runs:
         raise ValueError("RUN must be the folder or URI of a run, got none.")
@@ -176,37 +170,6 @@ def reproduction(*runs: str, format: Format = "markdown", write: Names = ()) -> 
     return _said(damages)
 
 
-@app.command(name="list")
-def list_runs(folder: str = "runs", /) -> int:
-    """Print a line per run in a folder: its study, when it was made, how many trials have ended.
-
-    Args:
-        folder: a local folder that holds runs.
-    """
-    if not Path(folder).is_dir():
-        raise ValueError(f"DIR must be an existing folder, got {folder!r}.")
-    stores = [Store(str(path)) for path in sorted(Path(folder).iterdir()) if (path / "study.json").is_file()]
-    if not stores:
-        print(f"No run lies directly in {folder}.")
-    status = OK
-    for store in stores:
-        name = Path(store.location).name
-        try:
-            evidence = read_evidence(store)
-        except ValueError as error:
-            print(f"{name}  cannot be read: {' '.join(str(error).split())}")
-            status = DAMAGED
-            continue
-        document = evidence.document
-        ended = sum(row["state"] in FINAL_STATES for row in evidence.trials)
-        told = f"{ended} of {document['planned_trials']} trials"
-        if evidence.damages:
-            told += f"  damaged: {' '.join(evidence.damages)}"
-            status = DAMAGED
-        print(f"{name}  {evidence.study['name']}  {document['created']}  {told}")
-    return status
-
-
 @app.command
 def shift(
     run: str,
@@ -244,7 +207,7 @@ def shift(
         for row in measure(subject, load_images(subject, data, images), max_shift)
     ]
     written = [write_file(folder, "shift.png", draw_shift(rows)), write_file(folder, "shift.csv", shift_csv(rows))]
-    remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_study())]
+    remarks = [f"{rows[0].images:,} test images.", *REMARKS, *generated_notes(store.read_run())]
     remarks.append(f"Written: {', '.join(map(str, written))}.")
     damages = read_evidence(store).damages
     print(render(shift_table(rows), [*damages, *remarks], format))
@@ -282,12 +245,14 @@ def features(
         output: folder for the pictures; the run's folder report/features by default.
     """
     from analysis.files import report_folder, write_file
-    from analysis.networks.features import Request, draw_features
-    from analysis.networks.opened import load_subjects
+    from analysis.networks.features import draw_features
+    from analysis.networks.opened import check_counts, load_subjects
 
     store = Store(run)
     folder = report_folder(store, output, "report/features")
-    request = Request(
+    check_counts(filters=filters, patches=patches, images=images)
+    pages = draw_features(
+        load_subjects(store, variant),
         layers=layer,
         method=method,
         without_image=without_image,
@@ -296,7 +261,7 @@ def features(
         images=images,
         data=data,
     )
-    for name, page in draw_features(load_subjects(store, variant), request):
+    for name, page in pages:
         print(write_file(folder, name, page), flush=True)
     return _said(read_evidence(store).damages)
 
@@ -308,31 +273,16 @@ def _said(damages: Sequence[str]) -> int:
     return DAMAGED if damages else OK
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    That is 0, 1 where a record is damaged and what is printed is of its good rows alone, 2 for bad input, 130 after
-    Ctrl-C.
+    That is 0, 1 where a record is damaged, 2 for bad input, 130 after Ctrl-C.
     """
     # A record is read once, by one thread: Arrow's own pool gains nothing by keeping what it has freed, and takes its
     # pages from the system anew, which made a quarter of the time of a large table.
     pa.set_memory_pool(pa.system_memory_pool())
-    status: int | None = OK
-    try:
-        status = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough; without this Python would complain once more as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return status or OK
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":
-    # As Python ends it would look for garbage among all that was loaded, a fifth of a small table's time.
-    atexit.register(gc.freeze)
-    sys.exit(main())
+    exit_with(main)

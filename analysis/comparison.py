@@ -1,4 +1,4 @@
-"""Is a variant's error another than a reference's, or do the seeds explain the difference?"""
+"""Is a variant's error significantly different from a reference's, given the spread over seeds?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Comparison:
     """Corrected for the number of comparisons that have a p value."""
 
     @property
-    def is_clear(self) -> bool:
-        """Whether the difference is more than the seeds explain."""
-        return self.p_holm is not None and self.p_holm < 1 - CONFIDENCE
+    def is_clear(self) -> bool | None:
+        """Whether the difference is statistically significant at 5 %, corrected; None where that is not known."""
+        return None if self.p_holm is None else self.p_holm < 1 - CONFIDENCE
 
     @property
     def verdict(self) -> str:
@@ -36,7 +36,7 @@ class Comparison:
             return "not known: fewer than 2 seeds"
         if self.p_holm is None:
             return "not known: the seeds do not differ"
-        return f"{'' if self.is_clear else 'not '}more than the seeds explain"
+        return f"{'' if self.is_clear else 'not '}significant"
 
 
 def compare(results: Sequence[VariantResult], reference: str) -> list[Comparison]:
@@ -55,11 +55,11 @@ def compare(results: Sequence[VariantResult], reference: str) -> list[Comparison
     known = list(dict.fromkeys(result.variant for result in results))
     if reference not in known:
         raise ValueError(f"compare must be one of the run's variants, {', '.join(known)}, got {reference!r}.")
-    references = {(r.dataset, r.augmentation): r for r in results if r.variant == reference}
+    references = {r.cell[:2]: r for r in results if r.variant == reference}
     pairs = [
-        (result, references[result.dataset, result.augmentation])
+        (result, references[result.cell[:2]])
         for result in results
-        if result.variant != reference and (result.dataset, result.augmentation) in references
+        if result.variant != reference and result.cell[:2] in references
     ]
     if not pairs:
         raise ValueError(f"compare must leave a variant to compare with it, got {reference!r}, which stands alone.")

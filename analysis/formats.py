@@ -153,6 +153,21 @@ def is_number(text: str) -> bool:
     return True
 
 
+def as_cell(value: float | None, spec: str = "") -> str:
+    """Return a number as a table shows it, `MISSING` where there is none."""
+    return MISSING if value is None else format(value, spec)
+
+
+def percent(error: float | None) -> str:
+    """Return an error, a fraction, in percent."""
+    return MISSING if error is None else f"{100 * error:.2f}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number of things in words: `1 seed`, `2 seeds`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def _spans(rows: Sequence[Row], groups: Sequence[str]) -> list[tuple[str, int]]:
     """Return each run of columns of one group, with its number of columns."""
     names = [group_of(heading, groups) for heading in rows[0]] if rows else []

@@ -1,11 +1,13 @@
 """A run's record for a notebook: Arrow tables, and pandas frames where pandas is installed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import pyarrow as pa
 
+from sweep.record.document import RunDocument
+from sweep.record.params import with_param_columns
+from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ Table = Literal["trials", "epochs", "decisions"]
 class Record:
     """What a run has recorded when it was read; errors are fractions in [0, 1], times are seconds."""
 
-    study: Mapping[str, Any]
+    run: RunDocument
     """Contents of study.json."""
     trials: pa.Table
-    """A row per trial."""
+    """A row per trial, with a column for each hyperparameter that was searched, null where a trial has none."""
     epochs: pa.Table
     """A row per trial and epoch."""
     decisions: pa.Table
@@ -33,7 +35,8 @@ class Record:
         """Return one of the tables as a frame; numbers that are missing become NaN, also whole ones.
 
         Args:
-            table: which; `epochs` has the columns of its trial beside its own that tell what was trained.
+            table: which; `epochs` has those of its trial's columns that tell what was trained, the searched
+                hyperparameters among them.
 
         Raises:
             ValueError: there is no such table.
@@ -51,18 +54,19 @@ class Record:
             ) from error
         wanted = tables[table]
         if table == "epochs":
+            searched = [name for name in self.trials.column_names if name not in TRIALS.names]
+            of_the_trial = _OF_THE_TRIAL | dict(zip(searched, searched, strict=True))
             wanted = wanted.join(
-                self.trials.select(["trial_id", *_OF_THE_TRIAL]).rename_columns(["trial_id", *_OF_THE_TRIAL.values()]),
+                self.trials.select(["trial_id", *of_the_trial]).rename_columns(["trial_id", *of_the_trial.values()]),
                 keys="trial_id",
             ).sort_by([("trial_id", "ascending"), ("epoch", "ascending")])
         return wanted.to_pandas()
 
 
 # `lr` of an epoch is what its schedule has left of the trial's.
-_OF_THE_TRIAL = {
-    name: name
-    for name in ("phase", "dataset", "augmentation", "variant", "weight_decay", "batch_size", "seed", "state")
-} | {"lr": "trial_lr"}
+_OF_THE_TRIAL = {name: name for name in ("phase", "dataset", "augmentation", "variant", "seed", "state")} | {
+    "lr": "trial_lr"
+}
 
 
 def load(run: str) -> Record:
@@ -76,8 +80,8 @@ def load(run: str) -> Record:
     """
     store = Store(run)
     return Record(
-        study=store.read_study(),
-        trials=store.read_trials(),
+        run=store.read_run(),
+        trials=with_param_columns(store.read_trials()),
         epochs=store.read_epochs(),
         decisions=store.read_decisions(),
     )

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
-from analysis.formats import MISSING, Row
+from analysis.formats import MISSING, Row, as_cell, percent
 from analysis.inference import binomial_half_width
-from analysis.published import OURS, PAPER, PAPER_ERRORS, Published, differences, settings_of
-from analysis.results import COUNTED_STATES, VariantResult
+from analysis.published import LARGE, PAPER, PAPER_ERRORS, Published, differences, settings_of
+from analysis.results import COUNTED_STATES, Cell, VariantResult
 from analysis.run_data import Evidence
 from analysis.tables import LARGE_NOTE, PLUS_MINUS
 
@@ -29,8 +29,6 @@ SELECTED_BY = {
 
 NO_ERROR = {"paper": "no trial completed", "holdout": "no confirmation trial completed"}
 """Why a network that a run has stays without an error, by protocol."""
-
-Cell = tuple[str, str, str]
 
 
 @final
@@ -54,12 +52,12 @@ class Reproduced:
         """Half of the 95 % interval: over the seeds by Student's t, of a single one that of its test images' draw."""
         if self.result.half_width is not None:
             return self.result.half_width
-        return binomial_half_width(self.error, self.evidence.document["data"][self.result.dataset]["test_images"])
+        return binomial_half_width(self.error, self.evidence.document.data[self.result.dataset].test_images)
 
     @property
     def protocol(self) -> str:
         """The study's."""
-        return str(self.evidence.study["protocol"])
+        return self.evidence.study.protocol
 
     @property
     def tried(self) -> list[float]:
@@ -82,7 +80,7 @@ def state_of(runs: Mapping[str, Evidence]) -> tuple[list[Row], list[str]]:
         comparable, reasons = _comparable(name, evidence)
         left_out += reasons
         later = [
-            f"{_name(PAPER_ERRORS[cell])} {_percent(comparable[cell].error)} %" for cell in comparable if cell in found
+            f"{_name(PAPER_ERRORS[cell])} {percent(comparable[cell].error)} %" for cell in comparable if cell in found
         ]
         if later:
             again.append(f"{name} has results too: {', '.join(later)}.")
@@ -95,24 +93,23 @@ def _comparable(name: str, evidence: Evidence) -> tuple[dict[Cell, Reproduced], 
 
     Whatever learning rates were tried is comparable: the row says which.
     """
-    data = evidence.document["data"]
-    if any(each["generated"] for each in data.values()):
+    data = evidence.document.data
+    if any(each.generated for each in data.values()):
         return {}, [f"{name} is left out: its images are generated."]
     comparable: dict[Cell, Reproduced] = {}
     reasons: dict[str, list[str]] = {}
     for result in evidence.results:
-        cell = (result.dataset, result.augmentation, result.variant)
-        entry = PAPER_ERRORS.get(cell)
+        entry = PAPER_ERRORS.get(result.cell)
         if entry is None:
             continue
         settings = {name: value for name, value in settings_of(entry).items() if name != "learning_rates"}
-        different = differences(evidence.study, data[result.dataset]["train_images"], settings)
+        different = differences(evidence.study, result.variant, data[result.dataset].train_images, settings)
         if different:
             reasons.setdefault(", ".join(different), []).append(_name(entry))
         elif result.error is not None:
-            comparable[cell] = Reproduced(run=name, evidence=evidence, result=result)
+            comparable[result.cell] = Reproduced(run=name, evidence=evidence, result=result)
         elif any(result.states[state] for state in COUNTED_STATES):
-            reasons.setdefault(NO_ERROR[evidence.study["protocol"]], []).append(_name(entry))
+            reasons.setdefault(NO_ERROR[evidence.study.protocol], []).append(_name(entry))
     if not comparable and not reasons:
         return {}, [f"{name} is left out: no trial of one of the paper's networks has ended."]
     if not comparable and len(reasons) == 1:
@@ -138,7 +135,7 @@ def _rows(found: Mapping[Cell, Reproduced]) -> list[Row]:
             "network": entry.method,
             "data": _data(entry),
             "paper %": f"{entry.error_percent:.2f}",
-            "ours %": _percent(one.error) if one else NOT_RUN,
+            "ours %": percent(one.error) if one else NOT_RUN,
         }
         # Where nothing was run, all that follows would be empty.
         if found:
@@ -156,16 +153,16 @@ def _how(one: Reproduced, entry: Published) -> Row:
     """Return how far our error is from the paper's and how it came about, under the headings of `_HOW`."""
     result, trials = one.result, one.result.trials
     seconds = [trial["duration_s"] for trial in trials if trial["duration_s"] is not None]
-    iterations = one.evidence.study["base"]["iterations"]
+    iterations = one.evidence.study.base.iterations
     cells = (
         f"{100 * one.error - entry.error_percent:+.2f}",
-        _percent(one.half_width),
+        percent(one.half_width),
         f"{result.num_seeds} of {result.num_seeds + result.lost_seeds}" if result.lost_seeds else str(result.num_seeds),
         _rate(one),
         f"{iterations:,} steps" if iterations else str(result.epochs),
         " and ".join(sorted({trial["device"].removeprefix("NVIDIA ") for trial in trials if trial["device"]}))
         or MISSING,
-        f"{statistics.fmean(seconds):,.0f}" if seconds else MISSING,
+        as_cell(statistics.fmean(seconds) if seconds else None, ",.0f"),
     )
     return dict(zip(_HOW, cells, strict=True))
 
@@ -187,7 +184,7 @@ def _notes(found: Mapping[Cell, Reproduced]) -> list[str]:
         )
     if any(one.result.lost_seeds for one in found.values()):
         notes.append("Seeds such as 2 of 3: the others diverged, failed or were stopped, and the mean leaves them out.")
-    if any(one.result.variant == OURS["Large ALL-CNN"] for one in found.values()):
+    if any(one.result.variant == LARGE for one in found.values()):
         notes.append(LARGE_NOTE)
     if any(cell[0] == "cifar100" and one.protocol == "paper" and len(one.tried) > 1 for cell, one in found.items()):
         notes.append(
@@ -215,7 +212,3 @@ def _interval_note(shown: Collection[Reproduced]) -> str:
     return (
         f"{PLUS_MINUS}: half of an interval around ours: {'; '.join(texts[kind] for kind in texts if kind in kinds)}."
     )
-
-
-def _percent(error: float) -> str:
-    return f"{100 * error:.2f}"

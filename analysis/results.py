@@ -9,22 +9,26 @@ from itertools import product
 from typing import Any, Literal, final
 
 from analysis.inference import half_width
-from sweep.record.schema import FINAL_STATES
-from sweep.record.selection import (
-    HYPERPARAMETERS,
-    Candidate,
-    best_epochs,
-    candidates,
-    rank_configurations,
-    search_seeds,
-    visible_columns,
-)
+from search_spaces import Scalar
+from sweep.record.params import read_params
+from sweep.record.schema import FINAL_STATES, State, TrialRow
+from sweep.record.selection import Candidate, candidates, rank_configurations
+from sweep.study.study import Study
 
 By = Literal["variant", "lr", "seed"]
-COUNTED_STATES = ("completed", "stopped", "diverged", "failed")
+COUNTED_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed")
+UNFINISHED_STATES: tuple[State, ...] = ("running", "pending")
 
-Trial = Mapping[str, Any]
+Trial = TrialRow
 """A row of the record's `trials`."""
+
+Cell = tuple[str, str, str]
+"""Data set, augmentation, variant."""
+
+
+def cell_of(trial: Trial) -> Cell:
+    """Return the cell that a trial is of."""
+    return trial["dataset"], trial["augmentation"], trial["variant"]
 
 
 @final
@@ -37,12 +41,10 @@ class VariantResult:
     variant: str
     lr: float | None
     """Learning rate of the chosen configuration; None where no trial of the search was completed."""
-    weight_decay: float | None
-    """The chosen configuration's."""
-    batch_size: int | None
-    """The chosen configuration's."""
-    tried: Mapping[str, frozenset[float]]
-    """By each name of `HYPERPARAMETERS`, the values that the row's trials of the search have."""
+    params: Mapping[str, Scalar]
+    """What was searched, by name, of the chosen configuration; empty where there is none."""
+    tried: Mapping[str, frozenset[Scalar]]
+    """By the name of each hyperparameter, the values that the row's trials of the search have."""
     seed: int | None
     """Seed, where rows are by seed."""
     errors: tuple[float, ...]
@@ -61,6 +63,11 @@ class VariantResult:
     num_parameters: int | None
     states: Mapping[str, int]
     """Trials in each state, of both phases."""
+
+    @property
+    def cell(self) -> Cell:
+        """What the row is of."""
+        return self.dataset, self.augmentation, self.variant
 
     @property
     def num_seeds(self) -> int:
@@ -90,31 +97,32 @@ class VariantResult:
         return self.error - self.half_width, self.error + self.half_width
 
 
-def summarise(
-    trials: Iterable[Trial], study: Mapping[str, Any], by: By = "variant", epochs: Iterable[Mapping[str, Any]] = ()
-) -> list[VariantResult]:
+def summarise(trials: Iterable[Trial], study: Study, by: By = "variant") -> list[VariantResult]:
     """Return a result per cell, in the study's order, also for a cell whose trials have not begun.
 
     Args:
         trials: rows of the record's `trials`.
         study: what study.json holds under `study`.
         by: what makes a row; by learning rate or seed, a cell has a row for each one that a trial has.
-        epochs: rows of the record's `epochs`; read only where the study chooses by each trial's best epoch.
     """
-    cells = list(product(study["datasets"], study["augmentations"], study["variants"]))
-    of_cell: dict[tuple[str, str, str], list[Trial]] = {cell: [] for cell in cells}
+    of_cell: dict[Cell, list[Trial]] = {
+        cell: [] for cell in product(study.datasets, study.augmentations, study.variants)
+    }
     for trial in trials:
-        of_cell.setdefault((trial["dataset"], trial["augmentation"], trial["variant"]), []).append(trial)
-    by_best = study["criterion"] == "best-epoch"
-    best = best_epochs(epochs, study["protocol"]) if by_best else None
+        of_cell.setdefault(cell_of(trial), []).append(trial)
     results = []
     for cell, rows in of_cell.items():
         for value, part in _parts(rows, by):
             # A seed of the confirmation has no search of its own: what it retrained was chosen for the whole cell.
-            choice_is_the_cells = by == "seed" and study["protocol"] == "holdout"
-            choice = _choose(rows if choice_is_the_cells else part, study, best)
-            results.append(_result((*cell, value), part, choice, study, by))
+            choice_is_the_cells = by == "seed" and study.protocol == "holdout"
+            choice = _choose(rows if choice_is_the_cells else part, study)
+            results.append(_result(cell, value, part, choice, study, by))
     return results
+
+
+def several_places(results: Iterable[VariantResult]) -> bool:
+    """Return whether results are of several data sets or augmentations, which must then be named."""
+    return len({result.cell[:2] for result in results}) > 1
 
 
 def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
@@ -125,26 +133,24 @@ def _parts(rows: list[Trial], by: By) -> Iterator[tuple[Any, list[Trial]]]:
         yield value, [row for row in rows if row[by] == value]
 
 
-def _choose(trials: Sequence[Trial], study: Mapping[str, Any], best: Mapping[str, float] | None) -> list[Candidate]:
+def _choose(trials: Sequence[Trial], study: Study) -> list[Candidate]:
     """Return the candidates of the best configuration, none where no trial of the search was completed.
 
     Of several configurations that were confirmed it is still the one that is first on validation: the lowest of their
     test errors would be an error that the test images had a say in.
     """
-    protocol = study["protocol"]
-    columns = visible_columns(protocol)
-    searched = [{name: row[name] for name in columns} for row in trials if row["phase"] == "search"]
-    ranked = rank_configurations(candidates(searched, protocol, best), seeds=search_seeds(study))
+    protocol = study.protocol
+    ranked = rank_configurations(candidates(trials, protocol), seeds=study.search_seeds)
     return ranked[0] if ranked else []
 
 
 def _result(
-    key: tuple[Any, ...], trials: list[Trial], choice: list[Candidate], study: Mapping[str, Any], by: By
+    cell: Cell, value: Any, trials: list[Trial], choice: list[Candidate], study: Study, by: By
 ) -> VariantResult:
-    dataset, augmentation, variant, value = key
-    chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, choice[0].configuration, strict=True)) if choice else {}
-    reported = _reported(trials, choice, study["protocol"])
+    dataset, augmentation, variant = cell
+    reported = _reported(trials, choice, study.protocol)
     measured = [row for row in reported if row["state"] == "completed" and row["test_error"] is not None]
+    errors = [error for row in measured if (error := row["test_error"]) is not None]
     own = {trial["trial_id"] for trial in trials}
     seen = [candidate.error for candidate in choice if candidate.trial_id in own]
     parameters = [trial["num_parameters"] for trial in trials if trial["num_parameters"] is not None]
@@ -153,22 +159,38 @@ def _result(
         dataset=dataset,
         augmentation=augmentation,
         variant=variant,
-        lr=value if by == "lr" else chosen.get("lr"),
-        weight_decay=chosen.get("weight_decay"),
-        batch_size=chosen.get("batch_size"),
-        tried={
-            name: frozenset(trial[name] for trial in trials if trial["phase"] == "search") for name in HYPERPARAMETERS
-        },
+        lr=value if by == "lr" else _rate(trials, choice),
+        params=read_params(choice[0].params) if choice else {},
+        tried=_tried(trial for trial in trials if trial["phase"] == "search"),
         seed=value if by == "seed" else None,
-        errors=tuple(row["test_error"] for row in measured),
+        errors=tuple(errors),
         trials=tuple(measured),
-        validation_error=statistics.fmean(seen) if seen and study["protocol"] == "holdout" else None,
+        validation_error=statistics.fmean(seen) if seen and study.protocol == "holdout" else None,
         lost_seeds=sum(row["state"] in FINAL_STATES - {"completed"} for row in reported),
         chosen=tuple(candidate.trial_id for candidate in choice),
-        epochs=study["base"]["epochs"],
+        epochs=_epochs(trials, choice, study),
         num_parameters=parameters[0] if parameters else None,
-        states={state: states[state] for state in (*COUNTED_STATES, "running", "pending")},
+        states={state: states[state] for state in (*COUNTED_STATES, *UNFINISHED_STATES)},
     )
+
+
+def _rate(trials: Iterable[Trial], choice: Sequence[Candidate]) -> float | None:
+    of_choice = {trial["lr"] for trial in trials if choice and trial["params"] == choice[0].params}
+    rate = read_params(choice[0].params).get("lr") if choice else None
+    return float(rate) if isinstance(rate, int | float) else next(iter(of_choice), None)
+
+
+def _tried(trials: Iterable[Trial]) -> dict[str, frozenset[Scalar]]:
+    tried: dict[str, set[Scalar]] = {}
+    for text in {trial["params"] for trial in trials}:
+        for name, value in read_params(text).items():
+            tried.setdefault(name, set()).add(value)
+    return {name: frozenset(values) for name, values in tried.items()}
+
+
+def _epochs(trials: Iterable[Trial], choice: Sequence[Candidate], study: Study) -> int:
+    budgets = {trial["epochs_budget"] for trial in trials if choice and trial["params"] == choice[0].params}
+    return study.epochs or max(budgets, default=study.base.epochs)
 
 
 def _reported(trials: Iterable[Trial], choice: Sequence[Candidate], protocol: str) -> list[Trial]:
@@ -176,9 +198,5 @@ def _reported(trials: Iterable[Trial], choice: Sequence[Candidate], protocol: st
     if not choice:
         return []
     phase = "confirm" if protocol == "holdout" else "search"
-    rows = [
-        row
-        for row in trials
-        if row["phase"] == phase and tuple(row[name] for name in HYPERPARAMETERS) == choice[0].configuration
-    ]
+    rows = [row for row in trials if row["phase"] == phase and row["params"] == choice[0].params]
     return sorted(rows, key=lambda row: row["seed"])

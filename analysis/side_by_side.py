@@ -8,9 +8,15 @@ from analysis.checks import findings
 from analysis.formats import MISSING, SEPARATOR, Mark, Row
 from analysis.results import By, VariantResult
 from analysis.run_data import Evidence
-from analysis.tables import PLUS_MINUS, error_heading, marks_of, notes, table_rows
-
-_KEYS = ("dataset", "augmentation", "variant")
+from analysis.tables import (
+    PLUS_MINUS,
+    error_heading,
+    headings_of,
+    marks_of,
+    notes,
+    searched_beside_the_rate,
+    table_rows,
+)
 
 
 def run_names(locations: Sequence[str]) -> list[str]:
@@ -34,7 +40,7 @@ def side_by_side(
         runs: each run's record by its name.
         by: what makes a row.
     """
-    generated = any(data["generated"] for run in runs.values() for data in run.document["data"].values())
+    generated = any(data.generated for run in runs.values() for data in run.document.data.values())
     cells: dict[tuple[Any, ...], Row] = {}
     marks: dict[tuple[tuple[Any, ...], str], Mark] = {}
     headings: list[str] = []
@@ -68,15 +74,16 @@ def side_by_side(
 
 
 def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
-    own = {"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by]
-    return (*(getattr(result, name) for name in _KEYS), *own)
+    return (*result.cell, *{"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by])
 
 
 def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:
     """Return the headings of one run that stand beside another's."""
-    rows = table_rows(evidence.results_by(by), evidence.document, by)
-    wanted = [error_heading(evidence.study["protocol"], by), PLUS_MINUS, "seeds"]
+    results = evidence.results_by(by)
+    rows = table_rows(results, evidence.document, by)
+    wanted = [error_heading(evidence.study.protocol, by), PLUS_MINUS, "seeds"]
     wanted += [] if by == "seed" else ["validation %"]
     wanted += ["learning rate"] if by == "variant" else []
+    wanted += headings_of(searched_beside_the_rate(results)).values()
     wanted += [] if generated else ["paper %"]
     return [heading for heading in wanted if rows and heading in rows[0]]

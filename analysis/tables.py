@@ -1,21 +1,23 @@
 """The comparison table of a run: rows of text, what stands out in them, and remarks."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 from analysis.comparison import Comparison
-from analysis.formats import MISSING, TIE, Mark, Marks, Row
+from analysis.formats import MISSING, TIE, Mark, Marks, Row, as_cell, counted, percent
 from analysis.inference import binomial_standard_error, welch
-from analysis.published import LARGE_SETTINGS, PUBLISHED, Published, differences, published_error, settings_of
-from analysis.results import COUNTED_STATES, By, VariantResult
+from analysis.published import LARGE, PUBLISHED, Published, differences, published_error, settings_of
+from analysis.results import COUNTED_STATES, By, VariantResult, several_places
 from analysis.run_data import Evidence
-from sweep.record.selection import reads_test_errors
+from search_spaces import Scalar
+from search_spaces.dimensions import in_words
+from sweep.record.document import RunDocument
+from sweep.record.params import label
+from sweep.record.schema import EpochRow
+from sweep.study.study import Study
 
 PLUS_MINUS = "± 95 %"
 """Column of half an interval: a number of its own in every format."""
-
-_BESIDE_THE_RATE = {"weight_decay": "weight decay", "batch_size": "batch size"}
-"""Headings of what a table shows only where a run searched it."""
 
 ERRORS_ARE = {
     "paper": "Errors are test errors after the last epoch of completed trials.",
@@ -37,40 +39,36 @@ LARGE_NOTE = (
 )
 
 
-def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> list[Row]:
+def table_rows(results: Sequence[VariantResult], document: RunDocument, by: By = "variant") -> list[Row]:
     """Return a row of text per result, errors in percent; all rows have the same columns in the same order.
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         by: what makes a row.
     """
-    several_cells = len({(result.dataset, result.augmentation) for result in results}) > 1
+    several_cells = several_places(results)
     several_seeds = any(result.num_seeds > 1 for result in results)
-    searched = {
-        name for name in _BESIDE_THE_RATE if len(frozenset().union(*(result.tried[name] for result in results))) > 1
-    }
-    published = published_of(results, study)
+    searched = headings_of(searched_beside_the_rate(results))
+    published = published_of(results, document)
     rows = []
     for result, paper in zip(results, published, strict=True):
         row = {"data set": result.dataset, "augmentation": result.augmentation} if several_cells else {}
         row["variant"] = result.variant
         if by == "seed":
             row["seed"] = str(result.seed)
-        row[error_heading(study["study"]["protocol"], by)] = _percent(result.error)
+        row[error_heading(document.study.protocol, by)] = percent(result.error)
         if several_seeds:
-            row[PLUS_MINUS] = _percent(result.half_width)
-            row["sd"] = _percent(result.error_sd)
+            row[PLUS_MINUS] = percent(result.half_width)
+            row["sd"] = percent(result.error_sd)
             row["seeds"] = str(result.num_seeds)
-        if study["study"]["protocol"] == "holdout":
-            row["validation %"] = _percent(result.validation_error)
-        row["learning rate"] = MISSING if result.lr is None else f"{result.lr:g}"
-        for name, heading in _BESIDE_THE_RATE.items():
-            if name in searched:
-                value = getattr(result, name)
-                row[heading] = MISSING if value is None else f"{value:g}"
+        if document.study.protocol == "holdout":
+            row["validation %"] = percent(result.validation_error)
+        row["learning rate"] = as_cell(result.lr, "g")
+        for name, heading in searched.items():
+            row[heading] = in_words(result.params[name]) if name in result.params else MISSING
         row["epochs"] = str(result.epochs)
-        row["parameters"] = MISSING if result.num_parameters is None else f"{result.num_parameters:,}"
+        row["parameters"] = as_cell(result.num_parameters, ",")
         if any(published) and by == "variant":
             # The paper printed the best of its learning rates, which stands beside no single rate or seed.
             row["paper %"] = f"{paper.error_percent:.2f}" if paper else MISSING
@@ -82,6 +80,34 @@ def table_rows(results: Sequence[VariantResult], study: Mapping[str, Any], by: B
     return rows
 
 
+def searched_beside_the_rate(results: Sequence[VariantResult]) -> list[str]:
+    """Return the hyperparameters besides the learning rate of which the results' trials tried several values."""
+    tried: dict[str, set[Scalar]] = {}
+    for result in results:
+        for name, values in result.tried.items():
+            tried.setdefault(name, set()).update(values)
+    return [name for name in sorted(tried) if name != "lr" and len(tried[name]) > 1]
+
+
+_TAKEN = frozenset(
+    {"data set", "augmentation", "variant", "seed", "sd", "seeds", "learning rate", "epochs", "parameters"}
+    | {"unfinished", "trial", "phase", "state", "reason", "seconds", *COUNTED_STATES}
+)
+"""Headings of tables of results and of trials."""
+
+
+def headings_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the heading of each hyperparameter by its name.
+
+    An option of a variant's own stands under its whole name, `options.dropout`, where another column has the short one.
+    """
+    short = Counter(map(label, names))
+    return {
+        name: name if "." in name and (label(name) in _TAKEN or short[label(name)] > 1) else label(name)
+        for name in names
+    }
+
+
 def error_heading(protocol: str, by: By) -> str:
     """Return the heading of a table's errors."""
     # Under `paper` it is the lowest of all rates; `holdout` reads the test error of what other images have chosen.
@@ -90,24 +116,23 @@ def error_heading(protocol: str, by: By) -> str:
     return "error %" if by == "lr" else "best error %"
 
 
-def marks_of(results: Sequence[VariantResult], study: Mapping[str, Any], by: By = "variant") -> tuple[Marks, list[str]]:
+def marks_of(results: Sequence[VariantResult], document: RunDocument, by: By = "variant") -> tuple[Marks, list[str]]:
     """Return which errors of a table stand out, by row and heading, and what a reader must know of that.
 
     The lowest error of each data set and augmentation is the best; by learning rate, of each variant. An error ties
-    with it where the 95 % interval of the difference of the two means, Welch's, holds 0; one of a single seed has no
+    with it where it is not significantly worse, by Welch's t-test at 5 % of the two alone; one of a single seed has no
     such interval and ties with nothing. A table by seed has none: its best row is the luckiest.
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         by: what makes a row.
     """
-    heading = error_heading(study["study"]["protocol"], by)
+    heading = error_heading(document.study.protocol, by)
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, result in enumerate(results):
         if result.error is not None and by != "seed":
-            key = (result.dataset, result.augmentation, *([result.variant] if by == "lr" else []))
-            groups.setdefault(key, []).append(place)
+            groups.setdefault(result.cell if by == "lr" else result.cell[:2], []).append(place)
     marks: dict[tuple[int, str], Mark] = {}
     for places in groups.values():
         best = min(places, key=lambda place: results[place].error or 0.0)
@@ -118,7 +143,9 @@ def marks_of(results: Sequence[VariantResult], study: Mapping[str, Any], by: By 
         return {}, []
     found = [f"Bold: the lowest error of each {'variant' if by == 'lr' else 'data set and augmentation'}."]
     if "tie" in marks.values():
-        found.append(f"{TIE}: the 95 % interval of its difference to the lowest holds 0 (Welch's, each alone).")
+        found.append(
+            f"{TIE}: not significantly worse than the lowest (Welch's t-test at 5 %, each alone, uncorrected)."
+        )
     return marks, found
 
 
@@ -134,19 +161,19 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     Args:
         comparisons: all with one reference.
     """
-    several_cells = len({(one.result.dataset, one.result.augmentation) for one in comparisons}) > 1
+    several_cells = several_places(one.result for one in comparisons)
     rows = []
     for one in comparisons:
         row = {"data set": one.result.dataset, "augmentation": one.result.augmentation} if several_cells else {}
         row |= {
             "variant": one.result.variant,
             "seeds": str(one.result.num_seeds),
-            "error %": _percent(one.result.error),
-            f"{one.reference.variant} %": _percent(one.reference.error),
-            "difference": MISSING if one.difference is None else f"{100 * one.difference:+.2f}",
-            PLUS_MINUS: _percent(one.half_width),
-            "p": MISSING if one.p is None else f"{one.p:.2g}",
-            "p (Holm)": MISSING if one.p_holm is None else f"{one.p_holm:.2g}",
+            "error %": percent(one.result.error),
+            f"{one.reference.variant} %": percent(one.reference.error),
+            "difference": as_cell(None if one.difference is None else 100 * one.difference, "+.2f"),
+            PLUS_MINUS: percent(one.half_width),
+            "p": as_cell(one.p, ".2g"),
+            "p (Holm)": as_cell(one.p_holm, ".2g"),
             "difference is": one.verdict,
         }
         rows.append(row)
@@ -157,13 +184,13 @@ def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
     """Return what a reader must know of the differences."""
     tests = sum(one.p is not None for one in comparisons)
     reference = comparisons[0].reference
-    seeds = sorted({one.reference.num_seeds for one in comparisons})
+    numbers = sorted({one.reference.num_seeds for one in comparisons})
+    seeds = " or ".join(counted(number, "seed") for number in numbers)
     return [
-        f"Differences are to {reference.variant} ({' or '.join(map(_seeds, seeds))}), in points of error, "
+        f"Differences are to {reference.variant} ({seeds}), in points of error, "
         f"{PLUS_MINUS} half of the interval of each alone; p is that of Welch's t-test, p (Holm) the same corrected "
         f"for their number, {tests}.",
-        "Seeds are the one chance that they know: hyperparameters were chosen once, and all networks saw the same test "
-        "images.",
+        "These tests cover seed variance only, not the hyperparameter search or the choice of test images.",
     ]
 
 
@@ -184,7 +211,7 @@ def published_rows() -> list[Row]:
     ]
 
 
-def reported_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+def reported_rows(rows: Sequence[EpochRow]) -> list[Row]:
     """Return a row of text per trial of which the epochs alone are known, errors in percent after its last one.
 
     Args:
@@ -194,8 +221,8 @@ def reported_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         {
             "trial": row["trial_id"],
             "epochs": str(row["epoch"]),
-            "validation %": _percent(row["val_error"]),
-            "test %": _percent(row["test_error"]),
+            "validation %": percent(row["val_error"]),
+            "test %": percent(row["test_error"]),
         }
         for row in rows
     ]
@@ -210,29 +237,29 @@ def reported_note(evidence: Evidence) -> str:
     )
 
 
-def notes(results: Sequence[VariantResult], study: Mapping[str, Any], *, paper: bool = True) -> list[str]:
+def notes(results: Sequence[VariantResult], document: RunDocument, *, paper: bool = True) -> list[str]:
     """Return what a reader must know of the table: what its errors are, and how far the paper's numbers apply.
 
     Args:
         results: what the table shows.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
         paper: whether the paper's numbers may stand there.
     """
-    images = {name: data["train_images"] for name, data in study["data"].items()}
-    is_test = reads_test_errors(study["study"])
-    found = [ERRORS_ARE[study["study"]["protocol"]] if is_test else NO_TEST_ERROR, *_chance_notes(results, study)]
-    published = [entry for entry in published_of(results, study) if entry]
+    images = {name: data.train_images for name, data in document.data.items()}
+    is_test = document.study.reads_test_errors
+    found = [ERRORS_ARE[document.study.protocol] if is_test else NO_TEST_ERROR, *_chance_notes(results, document)]
+    published = [entry for entry in published_of(results, document) if entry]
     if published and paper:
         found.append(f"Paper: {', '.join(sorted({entry.source for entry in published}))}.")
-        found += _comparability(published, study["study"], max(images[result.dataset] for result in results))
-    found += generated_notes(study)
-    done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), study["planned_trials"]
+        found += _comparability(published, document.study, max(images[result.dataset] for result in results))
+    found += generated_notes(document)
+    done, planned = sum(sum(r.states[s] for s in COUNTED_STATES) for r in results), document.planned_trials
     if done < planned:
         found.append(f"{done} of {planned} planned trials have ended.")
     return found
 
 
-def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[str]:
+def _chance_notes(results: Sequence[VariantResult], document: RunDocument) -> list[str]:
     """Return how far seeds and the draw of the test images leave errors open."""
     found = []
     if any(result.num_seeds > 1 for result in results):
@@ -240,7 +267,7 @@ def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) ->
             f"{PLUS_MINUS}: half of the interval of the mean over the seeds, by Student's t; sd: the seeds' own spread."
         )
     for name in dict.fromkeys(result.dataset for result in results if result.error is not None):
-        count = study["data"][name]["test_images"]
+        count = document.data[name].test_images
         widest = max(
             binomial_standard_error(error, count)
             for result in results
@@ -248,60 +275,52 @@ def _chance_notes(results: Sequence[VariantResult], study: Mapping[str, Any]) ->
             for error in result.errors
         )
         found.append(
-            f"The {count:,} test images of {name}, were they drawn anew, would move one test error by up to "
-            f"{100 * widest:.2f} points (binomial standard error)."
+            f"Test-set sampling error of {name}: up to ±{100 * widest:.2f} points (binomial standard error, "
+            f"n = {count:,})."
         )
     return found
 
 
-def generated_notes(study: Mapping[str, Any]) -> list[str]:
+def generated_notes(document: RunDocument) -> list[str]:
     """Return a sentence for each data set that is not one of photographs.
 
     Args:
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
     """
     return [
-        f"The data set {name} is generated: its errors say nothing about natural images." for name in _generated(study)
+        f"The data set {name} is generated: its errors say nothing about natural images."
+        for name in _generated(document)
     ]
 
 
-def _generated(study: Mapping[str, Any]) -> list[str]:
-    return [name for name, data in study["data"].items() if data["generated"]]
+def _generated(document: RunDocument) -> list[str]:
+    return [name for name, data in document.data.items() if data.generated]
 
 
-def published_of(results: Sequence[VariantResult], study: Mapping[str, Any]) -> list[Published | None]:
+def published_of(results: Sequence[VariantResult], document: RunDocument) -> list[Published | None]:
     """Return the paper's entry beside each result, None where it has none, and for all beside generated images.
 
     Args:
         results: of one run.
-        study: contents of the run's study.json.
+        document: contents of the run's study.json.
     """
-    if _generated(study):
+    if _generated(document):
         # Made-up images stand beside no published number, not even in another row.
         return [None] * len(results)
-    protocol = study["study"]["protocol"]
+    protocol = document.study.protocol
     return [published_error(result.dataset, result.augmentation, result.variant, protocol) for result in results]
 
 
-def _comparability(published: Sequence[Published], study: Mapping[str, Any], train_images: int) -> list[str]:
-    recipes: list[Mapping[str, Any]] = []
-    for entry in published:
-        if settings_of(entry) not in recipes:
-            recipes.append(settings_of(entry))
+def _comparability(published: Sequence[Published], study: Study, train_images: int) -> list[str]:
+    """Return why variants are not comparable with the paper's: one sentence for those that differ alike."""
+    settings = {entry.variant or "": settings_of(entry) for entry in published}
+    variants: dict[tuple[str, ...], list[str]] = {}
+    for variant, theirs in settings.items():
+        variants.setdefault(tuple(differences(study, variant, train_images, theirs)), []).append(variant)
     found = []
-    for settings in recipes:
-        number = "number of large-all-cnn" if settings is LARGE_SETTINGS else "numbers"
-        different = differences(study, train_images, settings)
+    for different, names in variants.items():
+        are_all = len(names) == len(settings) and LARGE not in names
+        whose = "numbers" if are_all else f"{'number' if len(names) == 1 else 'numbers'} of {', '.join(names)}"
         if different:
-            found.append(f"Not comparable with the paper's {number}: {', '.join(different)}.")
-        if settings is LARGE_SETTINGS:
-            found.append(LARGE_NOTE)
-    return found
-
-
-def _seeds(number: int) -> str:
-    return f"{number} {'seed' if number == 1 else 'seeds'}"
-
-
-def _percent(error: float | None) -> str:
-    return MISSING if error is None else f"{100 * error:.2f}"
+            found.append(f"Not comparable with the paper's {whose}: {', '.join(different)}.")
+    return [*found, *([LARGE_NOTE] if LARGE in settings else [])]

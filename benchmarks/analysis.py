@@ -20,15 +20,18 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from benchmarks import claims
 from benchmarks.claims import Claim
-from sweep.record.schema import EPOCHS, TRIALS
+from search_spaces import LogUniform, Space
+from sweep.record.document import Code, Data, Execution, Hardware, PlacementOptions, RunDocument
+from sweep.record.params import write_params
+from sweep.record.schema import EpochRow, TrialRow
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import cifar10
 
 VARIANTS = [f"{prefix}-{base}" for base in "abc" for prefix in ("model", "strided-cnn", "convpool-cnn", "all-cnn")]
 LARGE = 10_000
@@ -67,30 +70,9 @@ Measured = tuple[float, float]
 def make(location: str, tune: Path | None, trials: int, epochs: int) -> dict[str, float]:
     """Write a record, and beside it Tune's files of the same trials; return each variant's lowest last error."""
     draws, store = random.Random(0), Store(location)  # noqa: S311 - numbers to show, no secret
-    study = STUDIES["cifar10"]().to_dict() | {"protocol": "paper", "search": "random"}
-    study |= {
-        "trials_per_cell": trials // len(VARIANTS),
-        "learning_rates": {"kind": "log-uniform", "low": 1e-3, "high": 1},
-    }
-    study["base"] = dict(study["base"]) | {"epochs": epochs}
-    data = {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": True, "checksum": "0123abcd"}
-    store.write_study(
-        {
-            "study": study,
-            "data": {"cifar10": data},
-            "planned_trials": trials,
-            "created": "2026-01-02T03:04:05+00:00",
-            "command": ["python", "-m", "benchmarks.analysis"],
-            "code": {"commit": "c0ffee", "altered": False},
-            "packages": {},
-            "hardware": {"cpus": 2, "gpus": 0, "gpu": None, "machine": "x86_64", "system": "linux"},
-            "placement": {"workers_per_trial": None, "gpus_per_trial": None, "max_concurrent": None},
-            "workers": 0,
-            "plugins": [],
-        }
-    )
-    rows: list[dict[str, Any]] = []
-    part: list[dict[str, Any]] = []
+    store.write_run(_document(trials, epochs))
+    rows: list[TrialRow] = []
+    part: list[EpochRow] = []
     lowest = dict.fromkeys(VARIANTS, 1.0)
     for number in range(trials):
         variant, lr = VARIANTS[number % len(VARIANTS)], 10 ** draws.uniform(-3, 0)
@@ -214,23 +196,56 @@ def _growth(what: str, every: dict[int, dict[str, list[Measured]]]) -> list[Clai
     return [Claim(name=name, values=ratios, unit="x", target=1.2, at_least=False)]
 
 
-def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str, Any]:
-    return dict.fromkeys(TRIALS.names) | {
+def _document(trials: int, epochs: int) -> RunDocument:
+    study = replace(
+        cifar10(),
+        base=replace(cifar10().base, epochs=epochs),
+        protocol="paper",
+        search="random",
+        trials_per_cell=max(1, trials // len(VARIANTS)),
+        space=Space(lr=LogUniform(1e-3, 1)),
+    )
+    return RunDocument(
+        study=study,
+        planned_trials=trials,
+        placement=PlacementOptions(workers_per_trial=None, gpus_per_trial=None, max_concurrent=None),
+        workers=0,
+        plugins=(),
+        data={
+            "cifar10": Data(
+                checksum="0123abcd", train_images=50_000, test_images=10_000, num_classes=10, generated=True
+            )
+        },
+        executions=(
+            Execution(
+                created="2026-01-02T03:04:05+00:00",
+                command=("python", "-m", "benchmarks.analysis"),
+                code=Code(commit="c0ffee", altered=False),
+                packages={},
+                hardware=Hardware(cpus=2, gpus=0, gpu=None, machine="x86_64", system="linux"),
+            ),
+        ),
+    )
+
+
+def _trial(name: str, variant: str, lr: float, errors: list[float]) -> TrialRow:
+    return {
         "trial_id": name,
         "phase": "search",
         "dataset": "cifar10",
         "augmentation": "none",
         "variant": variant,
+        "params": write_params({"lr": lr}),
         "lr": lr,
-        "weight_decay": 0.001,
-        "batch_size": 128,
-        "width": 1.0,
         "seed": 0,
         "num_parameters": 1_000_000,
         "state": "completed",
         "epochs_run": len(errors),
         "epochs_budget": len(errors),
+        "val_error": None,
         "test_error": errors[-1],
+        "test_top5_error": None,
+        "dead_classes": None,
         "duration_s": 1_000.0,
         "train_s": 900.0,
         "images_per_s": 20_000.0,
@@ -238,18 +253,28 @@ def _trial(name: str, variant: str, lr: float, errors: list[float]) -> dict[str,
         "device": "GPU",
         "precision": "bfloat16",
         "memory_format": "channels_last",
+        "compiled": None,
         "reason": "",
+        "fault": None,
+        "isolated": False,
+        "preemptions": 0,
+        "retries": 0,
+        "retry_reasons": "",
     }
 
 
-def _epoch(name: str, epoch: int, lr: float, error: float) -> dict[str, Any]:
-    return dict.fromkeys(EPOCHS.names) | {
+def _epoch(name: str, epoch: int, lr: float, error: float) -> EpochRow:
+    return {
         "trial_id": name,
         "epoch": epoch,
         "lr": lr,
         "train_loss": 2 * error,
         "train_error": 0.9 * error,
+        "val_error": None,
         "test_error": error,
+        "test_top5_error": None,
+        "averaged_error": None,
+        "dead_classes": None,
         "train_images": 50_000,
         "val_images": 0,
         "test_images": 10_000,

@@ -25,13 +25,14 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.config import ArchitectureConfig, TrialConfig, learning_rate
 from trainables.data import Dataset, Prepared, open_dataset, prepare
 from trainables.data.batches import MemoryFeed
 from trainables.data.source import Split
 from trainables.epoch_report import EpochReport
+from trainables.evaluation import evaluate
 from trainables.hardware import Arithmetic, choose_arithmetic
-from trainables.loop import evaluate, learning_rate, stream_seed, train
+from trainables.loop import stream_seed, train
 from trainables.state import TrainingState
 
 VARIANTS = ("all-cnn-c", "convpool-cnn-c", "model-c", "strided-cnn-c")

@@ -31,7 +31,8 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tabulate import tabulate
 
 from benchmarks.curves import BASE, BRANCHES, DECAYS, LEARNING_RATES, Curve, read_curves, record_grid
-from sweep.search.halving import CellASHA, CellHalving, halving_rungs, rungs_of
+from sweep.search.halving import CellASHA, CellHalving
+from sweep.study.rungs import halving_rungs, rungs_of
 
 FILE = Path(__file__).parent / "data" / "early_stopping.jsonl"
 ORDERS = 50
@@ -75,18 +76,18 @@ class Nobody(Judge):
 class PerCell(Judge):
     """The sweep's own rule."""
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int) -> None:
-        self._rungs, self._reduction_factor = rungs, reduction_factor
+    def __init__(self, rungs: Sequence[int], keep_one_in: int) -> None:
+        self._rungs, self._keep_one_in = rungs, keep_one_in
         self._cells: dict[str, CellASHA] = {}
 
     def begin(self, curve: Curve) -> None:
         """Count the trial in its cell."""
-        self._cells.setdefault(curve.variant, CellASHA(self._rungs, self._reduction_factor)).add(name(curve))
+        self._cells.setdefault(curve.variant, CellASHA(self._rungs, self._keep_one_in)).add(name(curve))
 
     def goes_on(self, curve: Curve, epoch: int, error: float) -> bool:
         """Ask the trial's cell."""
         decision = self._cells[curve.variant].decide(name(curve), epoch, error)
-        return decision is None or decision.verdict == "go on"
+        return decision is None or decision.verdict == "continue"
 
     def end(self, curve: Curve, *, completed: bool) -> None:
         """Tell the trial's cell."""
@@ -142,7 +143,7 @@ class Policy:
     share: float = 0.0
     """Of an epoch, that a branch takes."""
     ends_dead_starts: bool = True
-    eta: int = 0
+    keep_one_in: int = 0
     """Where trials wait at the rungs for each other, one in this many goes on; neither judge nor clock is asked."""
 
 
@@ -179,28 +180,28 @@ def policies() -> list[Policy]:
     found += [_waiting(judged_by, HALVING, 2, 0.0) for judged_by, share in ways.items() if not share]
     found += [_per_cell("last", (1, 2, 4, 8), 2, 0.0), _per_cell("last", (4, 6, 8), 4, 0.0)]
     for rungs in ((AFTER_DROPS[0],), AFTER_DROPS):
-        found += [_per_cell("last", rungs, eta, 0.0) for eta in (2, 4)]
+        found += [_per_cell("last", rungs, keep_one_in, 0.0) for keep_one_in in (2, 4)]
     return found
 
 
-def _per_cell(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) -> Policy:
+def _per_cell(judged_by: str, rungs: tuple[int, ...], keep_one_in: int, share: float) -> Policy:
     return Policy(
-        name=f"per cell after {', '.join(map(str, rungs))}, eta {eta}: {judged_by}",
-        judge=lambda: PerCell(rungs, eta),
+        name=f"per cell after {', '.join(map(str, rungs))}, eta {keep_one_in}: {judged_by}",
+        judge=lambda: PerCell(rungs, keep_one_in),
         judged_by=judged_by,
         rungs=rungs if share else (),
         share=share,
     )
 
 
-def _waiting(judged_by: str, rungs: tuple[int, ...], eta: int, share: float) -> Policy:
+def _waiting(judged_by: str, rungs: tuple[int, ...], keep_one_in: int, share: float) -> Policy:
     return Policy(
-        name=f"halving after {', '.join(map(str, rungs))}, eta {eta}: {judged_by}",
+        name=f"halving after {', '.join(map(str, rungs))}, eta {keep_one_in}: {judged_by}",
         judge=Nobody,
         judged_by=judged_by,
         rungs=rungs,
         share=share,
-        eta=eta,
+        keep_one_in=keep_one_in,
     )
 
 
@@ -248,7 +249,7 @@ def simulate(curves: Sequence[Curve], policy: Policy, slots: int) -> dict[str, t
 
 def wait(cell: Sequence[Curve], policy: Policy) -> dict[str, tuple[int, float]]:
     """Let a cell's trials come to each rung in order, by the sweep's own rule; times do not matter to it."""
-    halving = CellHalving(policy.rungs, policy.eta, len(cell))
+    halving = CellHalving(policy.rungs, policy.keep_one_in, len(cell))
     left = {f"{curve.variant}_{number:04d}": curve for number, curve in enumerate(cell)}
     ran = {}
     for passed, rung in enumerate(policy.rungs, start=1):
@@ -274,7 +275,7 @@ def outcomes(cells: Sequence[Sequence[Curve]], policy: Policy, slots: int, order
     shuffled = [random.Random(f"{order} {number}").sample(cell, len(cell)) for number, cell in enumerate(cells)]  # noqa: S311
     # Dealt over the cells in turn, as the sweep's searcher does.
     dealt = [curve for curves in zip(*shuffled, strict=True) for curve in curves]
-    if policy.eta:
+    if policy.keep_one_in:
         ran = {key: epochs for cell in shuffled for key, epochs in wait(cell, policy).items()}
     else:
         ran = simulate(dealt, policy, slots)

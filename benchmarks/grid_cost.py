@@ -11,32 +11,33 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Annotated
 
 import cyclopts
 
+from search_spaces import LogUniform, Space
 from search_spaces.paper import VARIANTS
 from sweep.monitor.screen import Events, Screen, Trials, in_background
+from sweep.record.params import write_params
 from sweep.record.progress import Scope
 from sweep.record.schema import TRIALS
+from sweep.study.catalog import cifar10
 
 EPOCHS = 350
 
 
 def _scope(trials: int) -> Scope:
-    return Scope(
-        run="benchmark",
-        study="cifar10",
-        cells=tuple(f"cifar10/none/{variant}" for variant in VARIANTS),
-        labels=tuple(VARIANTS),
-        column="val_error",
-        by_best_epoch=False,
-        rates=(),
-        points=-(-trials // len(VARIANTS)),
-        epochs=EPOCHS,
-        planned=trials,
-        may_stop=False,
+    study = replace(
+        cifar10(),
+        variants=VARIANTS,
+        space=Space(lr=LogUniform(0.001, 0.25)),
+        search="random",
+        trials_per_cell=-(-trials // len(VARIANTS)),
+        seeds=0,
+        base=replace(cifar10().base, epochs=EPOCHS),
     )
+    return Scope.of(study, "benchmark", trials)
 
 
 def _rows(trials: int) -> list[dict[str, object]]:
@@ -49,8 +50,7 @@ def _rows(trials: int) -> list[dict[str, object]]:
             "augmentation": "none",
             "variant": VARIANTS[number % len(VARIANTS)],
             "lr": 0.01 + number / 10_000,
-            "weight_decay": 0.001,
-            "batch_size": 128,
+            "params": write_params({"lr": 0.01 + number / 10_000}),
             "seed": 0,
             "state": "running",
             "epochs_run": 0,
@@ -89,7 +89,7 @@ def main(
     threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(reader, 65536), b"")], daemon=True).start()
     for drawn in (False, True):
         rows = _rows(trials)
-        shown = Trials(_scope(trials), {str(row["trial_id"]): row for row in rows}, None)
+        shown = Trials(_scope(trials), {str(row["trial_id"]): row for row in rows})
         screen = Screen(os.fdopen(os.dup(writer), "w", encoding="utf-8"), shown, Events(None))
         if drawn:
             screen.show()

@@ -12,7 +12,7 @@ from typing import Any
 
 from sweep.cluster.connect import connect
 from sweep.monitor.prometheus import REFRESH_S, RunMetrics
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import VARIANTS
 
 
@@ -34,6 +34,7 @@ def main() -> None:
                 "dataset": "cifar10",
                 "augmentation": "none",
                 "variant": variants[trial % len(variants)],
+                "params": f'{{"lr":{trial}}}',
                 "state": "running",
                 "epochs_run": 1 + number // options.trials,
                 "train_s": 1.0 + number,

@@ -205,7 +205,7 @@ def study_words(trials: int, options: argparse.Namespace) -> list[str]:
     return [
         *("quickstart", "--variants", "all-cnn-c", "--learning-rates", *map(str, rates(trials))),
         *("--epochs", str(options.epochs), "--train-size", str(options.images), "--width", "0.1", "--batch-size", "32"),
-        *("--protocol", "paper", "--seeds", "1", "--precision", "float32", "--memory-format", "channels_last"),
+        *("--protocol", "paper", "--seeds", "1", "--precision", "float32", "--set", "memory_format=channels_last"),
         *("--max-concurrent", str(options.slots), "--gpus-per-trial", "0"),
     ]
 
@@ -258,8 +258,8 @@ def by_script(script: str, **variables: str) -> Callable[[Path, int, argparse.Na
 
 def configs(trials: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what ours trains, a configuration for each trial."""
-    from sweep.study.options import parse
-    from sweep.study.study import STUDIES
+    from sweep.cli.parse import parse
+    from sweep.study.catalog import STUDIES
 
     parsed = parse(study_words(trials, options))
     assert parsed is not None

@@ -18,9 +18,11 @@ from typing import Any
 import sweep.execution.recorder
 from benchmarks import claims
 from benchmarks.claims import Claim
-from search_spaces import LogUniform
+from search_spaces import LogUniform, Space
+from sweep.execution.listener import Listener
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
+from sweep.record.params import write_params
 from sweep.record.schema import TRIALS as COLUMNS
 from sweep.record.store import Store
 from sweep.study.study import Study
@@ -32,7 +34,7 @@ STUDY = Study(
     name="cost",
     datasets=("shapes",),
     variants=("all-cnn-c",),
-    learning_rates=LogUniform(0.001, 0.1),
+    space=Space(lr=LogUniform(0.001, 0.1)),
     search="random",
     trials_per_cell=10_000,
     protocol="paper",
@@ -70,7 +72,9 @@ def ended(number: int) -> dict[str, Any]:
         "dataset": "shapes",
         "augmentation": "none",
         "variant": "all-cnn-c",
+        "params": write_params({"lr": 0.01 + 1e-6 * number}),
         "lr": 0.01 + 1e-6 * number,
+        "seed": 0,
         "state": "completed",
         "epochs_run": EPOCHS,
         "epochs_budget": EPOCHS,
@@ -79,8 +83,20 @@ def ended(number: int) -> dict[str, Any]:
         "node": "node",
         "device": "cpu",
         "reason": "",
+        "train_s": 1.0,
+        "isolated": False,
+        "preemptions": 0,
+        "retries": 0,
+        "retry_reasons": "",
     }
     return dict.fromkeys(COLUMNS.names) | known
+
+
+class Journaled(Listener):
+    """Passes on what a run's journal takes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.changed, self.flushed = journal.update, journal.flush  # type: ignore[method-assign]
 
 
 def cost(rows: int, epochs: int = EPOCHS, every_s: float = EVERY_S) -> float:
@@ -90,7 +106,7 @@ def cost(rows: int, epochs: int = EPOCHS, every_s: float = EVERY_S) -> float:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(f"{folder}/{JOURNAL}", STUDY, recorded.values(), [])
         store = Store(folder)
-        recorder = Recorder(store, recorded=recorded, on_change=journal.update, on_flush=journal.flush, clock=clock)
+        recorder = Recorder(store, STUDY, recorded=recorded, listener=Journaled(journal), clock=clock)
         started = time.perf_counter()
         for number in range(rows, rows + TRIALS):
             trial: Any = Trial(number)

@@ -34,12 +34,15 @@ import ray.tune
 from ray.cluster_utils import Cluster as SimulatedCluster
 from tabulate import tabulate
 
-from search_spaces import LogUniform
+from search_spaces import LogUniform, Space
 from sweep.cluster.connect import connect, ensure_token
+from sweep.execution.listener import Listener
 from sweep.execution.plan import Plan, check_study, place
 from sweep.execution.tune import run_trials
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 from sweep.study.study import MAX_TRIALS, Study
+from trainables.common.validation import one_line
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.epoch_report import EpochReport
 
@@ -52,10 +55,10 @@ PARTS = {
     "record: reports": ("recorder.py", "on_trial_result"),
     "record: trial ends": ("recorder.py", "on_trial_complete"),
     "all of these: writing rows and journal": ("recorder.py", "flush"),
-    "all of these: journal, unwritten": ("journal.py", "update"),
-    "search: points": ("search.py", "suggest"),
-    "search: results": ("search.py", "on_trial_complete"),
-    "early stopping": ("early_stopping.py", "on_trial_result"),
+    "all of these: journal, unwritten": ("optuna_journal.py", "update"),
+    "search: points": ("searcher.py", "suggest"),
+    "search: results": ("searcher.py", "on_trial_complete"),
+    "early stopping": ("schedulers.py", "on_trial_result"),
     "Tune's loop, all": ("tune_controller.py", "step"),
     "in the loop: waiting": ("worker.py", "wait"),
     "in the loop: Tune's own state": ("tune_controller.py", "checkpoint"),
@@ -105,7 +108,7 @@ class Setting:
             name="scaling",
             datasets=("shapes",),
             variants=VARIANTS,
-            learning_rates=LogUniform(0.001, 0.1),
+            space=Space(lr=LogUniform(0.001, 0.1)),
             search=self.search,
             trials_per_cell=self.trials // len(VARIANTS),
             early_stopping=self.early_stopping,  # type: ignore[arg-type]
@@ -215,9 +218,10 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
     starts: list[float] = []
     ends: list[float] = []
 
-    def on_end(row: Mapping[str, Any]) -> None:
-        ends.append(time.perf_counter())
-        starts.append(ends[-1] - row["duration_s"])
+    class Timed(Listener):
+        def ended(self, row: TrialRow) -> None:
+            ends.append(time.perf_counter())
+            starts.append(ends[-1] - (row["duration_s"] or 0.0))
 
     trainable = partial(
         sleep_and_compute,
@@ -235,10 +239,7 @@ def _timed(setting: Setting, plan: Plan, store: Store, profile: Path | None) -> 
         store,
         recorded={},
         is_interrupted=lambda: False,
-        on_end=on_end,
-        on_loss=lambda _: None,
-        on_wait=lambda *_: None,
-        on_confirm=lambda _: None,
+        listener=Timed(),
         trainable=trainable,
     )
     profiler.disable()
@@ -344,7 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = _settings(options)
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error, longest=None)}", file=sys.stderr)
         return 2
     rows = []
     for setting in settings:

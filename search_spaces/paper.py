@@ -4,7 +4,7 @@ Source: Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity: T
 ICLR 2015 workshop, arXiv 1412.6806v3, section 3.
 """
 
-from search_spaces.space import Choice, LogUniform
+from search_spaces.dimensions import Choice, LogUniform
 
 LEARNING_RATES = Choice((0.25, 0.1, 0.05, 0.01))
 """The paper's gamma, searched for each model; which one won is not disclosed."""

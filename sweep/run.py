@@ -1,78 +1,10 @@
-"""`python -m sweep.run [STUDY] [options]`: run a study and print its table.
+"""`python -m sweep.run`: see `sweep.cli.run`."""
 
-Exit status 0 when every planned trial ended in a known state, 1 when some failed, 2 for bad input, 75 when time ran out
-and --resume has more to do, 130 after Ctrl-C.
-"""
-
-import signal
 import sys
-import time
-from contextlib import ExitStack
 
-from sweep._gc import leave_to_the_system, loading
-from sweep.study.diff import StudyDiffers
-from sweep.study.file import StudyFile, check_named
-from sweep.study.options import parse
+from sweep.cli.run import command, main
 
-OK, SOME_FAILED, BAD_INPUT, OUT_OF_TIME, INTERRUPTED = 0, 1, 2, 75, 130
-"""75 is EX_TEMPFAIL of sysexits.h: the same command, given again, will do more."""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    started = time.monotonic()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        with ExitStack() as stack:
-            settle = stack.enter_context(loading())
-            try:
-                parsed = parse(arguments)
-                if parsed is None:
-                    return OK
-                study_name, options = parsed
-                if StudyFile.named_by(study_name) is None:
-                    check_named(study_name, may_come=bool(options.plugins) or options.resume)
-                # Here, since it loads torch and Ray: a slip of the finger should not have to wait for them.
-                from sweep import session
-                from sweep.execution.deadline import Deadline
-
-                deadline = Deadline()
-                if options.time_limit is not None:
-                    deadline.end_within(options.time_limit - (time.monotonic() - started))
-                prepared = session.prepare(study_name, options, arguments, deadline, stack)
-            except ValueError as error:
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-                if isinstance(error, StudyDiffers):
-                    print(*error.lines, sep="\n", file=sys.stderr)
-                return BAD_INPUT
-            except KeyboardInterrupt:
-                print("Interrupted before the first trial; nothing new was recorded.", file=sys.stderr)
-                return INTERRUPTED
-            settle()
-            outcome = prepared if isinstance(prepared, str) else session.execute(prepared)
-    except KeyboardInterrupt:
-        # While the table was printed or Ray shut down: all that there was to record is recorded.
-        return INTERRUPTED
-    return {
-        "all ended": OK,
-        "some failed": SOME_FAILED,
-        "interrupted": INTERRUPTED,
-        "out of time": OUT_OF_TIME,
-    }[outcome]
-
-
-def command() -> int:
-    """Be a process that does this and nothing else."""
-    leave_to_the_system()
-    # Until the run listens for itself, and once it has ended: what is written is whole at any moment.
-    signal.signal(signal.SIGTERM, _terminated)
-    return main()
-
-
-def _terminated(number: int, frame: object) -> None:  # noqa: ARG001 - the signal module's signature
-    print("Stopped by SIGTERM. Everything is saved; give the command again to resume.", file=sys.stderr)
-    sys.exit(OUT_OF_TIME)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(command())

@@ -17,8 +17,6 @@ class Interruption:
         self.is_set = False
         self.is_terminated = False
         self._deadline = deadline
-        self.descriptor = 2
-        """Where a first signal is answered."""
         self.view: View | None = None
         """What shows the run, while it is shown."""
         self._before: dict[int, Any] = {}
@@ -55,4 +53,4 @@ class Interruption:
         # To a descriptor, since the signal may have come in the middle of a print; what reads it may have had its own
         # Ctrl-C.
         with suppress(OSError):
-            os.write(self.descriptor, f"{message}\n".encode())
+            os.write(2 if self.view is None else self.view.errors, f"{message}\n".encode())

@@ -1,8 +1,7 @@
 """`python -m sweep.spot`: see `sweep.cluster.spot`."""
 
-import sys
-
+from sweep.cli.app import exit_with
 from sweep.cluster.spot import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -1,10 +1,7 @@
 """`python -m sweep.status`: see `sweep.monitor.status`."""
 
-import sys
-
-from sweep._gc import leave_to_the_system
+from sweep.cli.app import exit_with
 from sweep.monitor.status import main
 
 if __name__ == "__main__":
-    leave_to_the_system()
-    sys.exit(main())
+    exit_with(main)

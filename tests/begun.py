@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sweep.record.params import write_params
 from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.run import main
@@ -19,12 +20,12 @@ LEAVE_EXTEND_OR_NEW = (
     "another --name."
 )
 WITH_EXTEND = (
-    "error: With --extend the study given must be the recorded one or hold more variants, learning_rates, "
-    "weight_decays, batch_sizes, trials_per_cell, seeds, confirm_top and epochs, got one that differs in "
+    "error: With --extend the study given must be the recorded one or hold more values of "
+    "hyperparameters, variants, trials_per_cell, seeds, confirm_top and epochs, got one that differs in "
 )
 
 
-def searched(study: Study, count: int | None = None, **values: Any) -> list[dict[str, Any]]:
+def searched(study: Study, count: int | None = None, **values: Any) -> list[Any]:
     """Return the rows of the first trials of each cell's grid as completed, the lower the learning rate the better."""
     rows = []
     for cell in study.cells():
@@ -35,20 +36,23 @@ def searched(study: Study, count: int | None = None, **values: Any) -> list[dict
     return rows
 
 
-def row(trial_id: str, study: Study, **values: Any) -> dict[str, Any]:
+def row(trial_id: str, study: Study, **values: Any) -> Any:
+    """Return a row of `trials`; a value that is none of its columns is a hyperparameter that was searched."""
     base = study.base
+    searched = {name: values.pop(name) for name in list(values) if name not in TRIALS.names}
+    lr = values.get("lr", base.lr)
     return (
         dict.fromkeys(TRIALS.names)
         | {"trial_id": trial_id, "phase": "search", "dataset": "shapes", "augmentation": "none", "state": "completed"}
-        | {"variant": "all-cnn-c", "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": 0}
+        | {"variant": "all-cnn-c", "params": write_params({"lr": lr, **searched}), "lr": lr, "seed": 0}
         | {"epochs_run": base.epochs, "epochs_budget": base.epochs, "val_error": values.get("lr"), "preemptions": 0}
-        | {"precision": "float32", "memory_format": "contiguous", "compiled": False, "width": 0.05, "reason": ""}
-        | {"retries": 0, "retry_reasons": ""}
+        | {"precision": "float32", "memory_format": "contiguous", "compiled": False, "reason": "", "train_s": 0.0}
+        | {"retries": 0, "retry_reasons": "", "isolated": False}
         | values
     )
 
 
-def confirmed(study: Study, lr: float, count: int, rank: int = 0, **values: Any) -> list[dict[str, Any]]:
+def confirmed(study: Study, lr: float, count: int, rank: int = 0, **values: Any) -> list[Any]:
     return [
         row(f"shapes_none_all-cnn-c_confirm_{rank}_{number}", study, phase="confirm", lr=lr, seed=10_000 + number)
         | {"val_error": None, "test_error": 0.5}

@@ -42,14 +42,19 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget after the test what it registers."""
-    from sweep.study.study import STUDIES
+    from sweep.study.catalog import STUDIES
     from trainables.architectures import VARIANTS
     from trainables.data import DATASETS
+    from trainables.options import OPTIONS
 
     for registry in (VARIANTS, DATASETS, STUDIES):
         monkeypatch.setattr(registry, "_things", dict(registry._things))
+    before = dict(OPTIONS)
+    yield
+    OPTIONS.clear()
+    OPTIONS.update(before)
 
 
 @pytest.fixture

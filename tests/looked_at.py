@@ -1,13 +1,15 @@
 """A run on disk with small networks, for the analysis that looks into networks."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from sweep.record.schema import EPOCHS, TRIALS
+from sweep.record.schema import EPOCHS
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
-from tests.standings import EXECUTION
+from sweep.study.catalog import quickstart
+from tests import reported
+from tests.standings import data, run_document
 from tests.trained import checkpoint
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
@@ -25,23 +27,13 @@ def config(variant: str, **values: Any) -> TrialConfig:
     )
 
 
-def row(trial_id: str, trial: TrialConfig, **values: Any) -> dict[str, Any]:
-    return (
-        dict.fromkeys(TRIALS.names)
-        | {name: getattr(trial, name) for name in ("dataset", "augmentation", "variant", "lr", "seed")}
-        | {
-            "trial_id": trial_id,
-            "phase": "search",
-            "state": "completed",
-            "epochs_run": 5,
-            "epochs_budget": 5,
-            "test_error": 0.25,
-        }
-        | values
-    )
+def row(trial_id: str, trial: TrialConfig, **values: Any) -> Any:
+    own = {name: getattr(trial, name) for name in ("dataset", "augmentation", "variant", "lr", "seed")}
+    ended = {"trial_id": trial_id, "epochs_run": 5, "epochs_budget": 5, "test_error": 0.25}
+    return reported.trial(0, **own | ended | values)
 
 
-def write_rows(store: Store, rows: list[dict[str, Any]]) -> None:
+def write_rows(store: Store, rows: list[Any]) -> None:
     """Write rows of trials, and of every epoch that they count."""
     store.append_epochs(
         [
@@ -62,24 +54,10 @@ def save(store: Store, trial_id: str, trial: TrialConfig, build_as: str | None =
 def make_run(location: str) -> Store:
     """Write a run of two variants, one completed trial of each, and return its store."""
     store = Store(location)
-    study = STUDIES["quickstart"]().to_dict() | {"variants": list(VARIANTS), "protocol": "paper"}
-    data = open_dataset("shapes", None, TRAIN_SIZE)
-    store.write_study(
-        {
-            "study": study,
-            "data": {
-                "shapes": {
-                    "checksum": data.checksum,
-                    "generated": True,
-                    "num_classes": 10,
-                    "train_images": TRAIN_SIZE,
-                    "test_images": 2000,
-                }
-            },
-            "planned_trials": 2,
-            **EXECUTION,
-        }
-    )
+    images = open_dataset("shapes", None, TRAIN_SIZE)
+    shapes = data(checksum=images.checksum, train_images=TRAIN_SIZE, test_images=2000, generated=True)
+    study = replace(quickstart(), variants=VARIANTS, protocol="paper")
+    store.write_run(run_document(study, {"shapes": shapes}, planned_trials=2))
     for variant in VARIANTS:
         save(store, f"t-{variant}", config(variant))
     write_rows(store, [row(f"t-{variant}", config(variant)) for variant in VARIANTS])

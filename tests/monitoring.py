@@ -4,6 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sweep.monitor.prometheus import Metric
+
+
+def exported(metric: Metric) -> str:
+    """Return the name that Prometheus sees."""
+    return f"ray_{metric.name}" + ("_total" if metric.kind == "counter" else "")
+
+
 MONITORING = Path(__file__).resolve().parents[1] / "monitoring"
 
 

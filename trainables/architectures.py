@@ -6,19 +6,22 @@ is a function from list to list and sizes and counts can be worked out by hand.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any
 
 from torch import nn
 
 from trainables.common.registry import Registry
-from trainables.config import ArchitectureConfig
-from trainables.imagenet import imagenet_layers
+from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.initialisation import initialise
-from trainables.large import large_layers
+from trainables.large import imagenet_layers, large_layers
 from trainables.layers import Conv, Dropout, Layer, MaxPool, PNormPool, network, scaled
+from trainables.options import make_options, register_options
 from trainables.recipe import network_of
 
-BASES = ("a", "b", "c")
-"""The paper's three base networks."""
+STAGE_KERNELS = {"a": (5,), "b": (5, 1), "c": (3, 3)}
+"""Sides of the convolutions in each of the two stages of the paper's three base networks."""
 
 STAGE_CHANNELS = (96, 192)
 """Channels of the paper's two stages at width 1; the head has as many as the second stage."""
@@ -31,14 +34,14 @@ def base_layers(base: str, options: ArchitectureConfig, num_classes: int) -> lis
         ValueError: the width leaves a layer without channels.
     """
     layers: list[Layer] = [Dropout(probability=options.input_dropout)]
-    for channels in STAGE_CHANNELS:
-        layers += _stage(base, _of_width(channels, options))
+    for wanted in STAGE_CHANNELS:
+        channels = scaled(wanted, options.width, min(STAGE_CHANNELS))
+        layers += [Conv(channels=channels, kernel=side, padding=side // 2) for side in STAGE_KERNELS[base]]
         layers += [MaxPool(), Dropout(probability=options.dropout)]
-    head = _of_width(STAGE_CHANNELS[-1], options)
     return [
         *layers,
-        Conv(channels=head, kernel=3, padding=options.head_padding),
-        Conv(channels=head, kernel=1),
+        Conv(channels=channels, kernel=3, padding=options.head_padding),
+        Conv(channels=channels, kernel=1),
         Conv(channels=num_classes, kernel=1, relu=options.class_relu),
     ]
 
@@ -84,18 +87,10 @@ def pool_by_norm(layers: list[Layer], p: float | None) -> list[Layer]:
     ]
 
 
-def unchanged(layers: list[Layer], options: ArchitectureConfig) -> list[Layer]:  # noqa: ARG001 - as above
-    """Leave the base as it is."""
-    return layers
-
-
-POOLING_PREFIXES = ("model", "convpool-cnn")
-"""The paper's networks that pool, by the first part of their names."""
-
 Rule = Callable[[list[Layer], ArchitectureConfig], list[Layer]]
 
 RULES: dict[str, Rule] = {
-    "model": unchanged,
+    "model": lambda layers, _options: layers,
     "strided-cnn": strided,
     "convpool-cnn": convpool,
     "all-cnn": all_convolutional,
@@ -103,8 +98,9 @@ RULES: dict[str, Rule] = {
 """The paper's four rows of Table 3, by the first part of a variant's name."""
 
 
-Builder = Callable[[ArchitectureConfig, int], nn.Module]
-"""What is registered: (options, number of classes) -> a module from `(N, 3, H, W)` to logits `(N, classes)`.
+Builder = Callable[[Any, int], nn.Module]
+"""What is registered: (`ArchitectureConfig` or own options, number of classes) -> a module from images `(N, 3, H, W)`
+to logits `(N, classes)`.
 
 Images are 32x32 px, or as large as the trial's `canvas`."""
 
@@ -112,25 +108,49 @@ VARIANTS: Registry[Builder] = Registry("variant")
 """Every variant by name, the paper's twelve first and in its order."""
 
 
-def register_variant(name: str) -> Callable[[Builder], Builder]:
+def register_variant(name: str, options: type | None = None) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a builder known as `name` to the command line, the sweep and the tables.
+
+    Args:
+        name: the variant's.
+        options: a dataclass of the variant's own, whose fields have defaults: the builder gets one in place of
+            `ArchitectureConfig`, and each field is a hyperparameter `options.FIELD` that can be set and searched.
 
     Raises:
         ValueError: the name is taken by another builder, or is not made of lower-case letters, digits and hyphens.
     """
-    return VARIANTS.register(name)
+    decorate = VARIANTS.register(name)
+    if options is not None:
+        register_options(name, options)
+    return decorate
 
 
-def build(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
+def build_network(config: TrialConfig, num_classes: int) -> nn.Module:
+    """Return the network of a trial, built with its variant's own options where it has some.
+
+    Raises:
+        ValueError: as `build`, or an option does not hold.
+    """
+    own = make_options(network_of(config.variant), config.options)
+    return build(config.variant, config.architecture, num_classes, own)
+
+
+def build(variant: str, options: ArchitectureConfig, num_classes: int, own: Any = None) -> nn.Module:
     """Return the network of a registered variant, its weights initialised as `options` says.
 
     The caller seeds torch: the same seed gives the same weights. A recipe in the variant's name, as in
     `model-c.glorot`, is not looked at: its settings are in `options` already.
 
+    Args:
+        variant: its name.
+        options: those of the paper's networks, and how weights are initialised.
+        num_classes: logits of an image.
+        own: the variant's own options, for a builder that takes these.
+
     Raises:
         ValueError: the variant is unknown, or the width leaves a layer without channels.
     """
-    model = VARIANTS[network_of(variant)](options, num_classes)
+    model = VARIANTS[network_of(variant)](options if own is None else own, num_classes)
     initialise(model, options.initialisation, options.initialisation_std)
     return model
 
@@ -138,21 +158,6 @@ def build(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Mod
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trained values, biases included."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-def _stage(base: str, channels: int) -> list[Layer]:
-    match base:
-        case "a":
-            return [Conv(channels=channels, kernel=5, padding=2)]
-        case "b":
-            return [Conv(channels=channels, kernel=5, padding=2), Conv(channels=channels, kernel=1)]
-        case "c":
-            return [Conv(channels=channels, kernel=3, padding=1)] * 2
-    raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}.")
-
-
-def _of_width(channels: int, options: ArchitectureConfig) -> int:
-    return scaled(channels, options.width, min(STAGE_CHANNELS))
 
 
 def _before_each_pool(layers: list[Layer], rewrite: Callable[[int, MaxPool], list[Layer]]) -> list[Layer]:
@@ -165,51 +170,22 @@ def _before_each_pool(layers: list[Layer], rewrite: Callable[[int, MaxPool], lis
     return rewritten
 
 
-def _register_paper() -> None:
-    for base in BASES:
-        for prefix, rule in RULES.items():
-
-            def builder(
-                options: ArchitectureConfig, num_classes: int, base: str = base, rule: Rule = rule
-            ) -> nn.Module:
-                return network(rule(base_layers(base, options, num_classes), options))
-
-            register_variant(f"{prefix}-{base}")(builder)
+def _paper_layers(base: str, prefix: str, options: ArchitectureConfig, num_classes: int) -> list[Layer]:
+    return RULES[prefix](base_layers(base, options, num_classes), options)
 
 
-def register_norm(variant: str, p: float | None) -> str:
-    """Register a variant with max-pooling once more, pooling by a p-norm; return its name, such as `model-c-p2`.
-
-    Raises:
-        ValueError: it is no base or ConvPool network of the paper, or p is not above 0.
-    """
-    prefix, _, base = variant.rpartition("-")
-    if base not in BASES or prefix not in POOLING_PREFIXES:
-        known = ", ".join(f"{known}-{base}" for known in POOLING_PREFIXES for base in BASES)
-        raise ValueError(f"A variant that pools must be one of {known}, got {variant!r}.")
-    if p is not None and not p > 0:
-        raise ValueError(f"p must be above 0, or None to be learned, got {p!r}.")
-    name = f"{variant}-p{'learned' if p is None else f'{p:g}'.replace('.', '-')}"
-
-    @register_variant(name)
-    def builder(options: ArchitectureConfig, num_classes: int) -> nn.Module:
-        return network(pool_by_norm(RULES[prefix](base_layers(base, options, num_classes), options), p))
-
-    return name
+def _pooled_layers(prefix: str, p: float | None, options: ArchitectureConfig, num_classes: int) -> list[Layer]:
+    return pool_by_norm(_paper_layers("c", prefix, options, num_classes), p)
 
 
-def _large_all_cnn(options: ArchitectureConfig, num_classes: int) -> nn.Module:
-    return network(large_layers(options, num_classes))
+def _register_layers(name: str, layers: Callable[[ArchitectureConfig, int], list[Layer]]) -> None:
+    register_variant(name)(lambda options, num_classes: network(layers(options, num_classes)))
 
 
-def _imagenet_all_cnn_b(options: ArchitectureConfig, num_classes: int) -> nn.Module:
-    return network(imagenet_layers(options, num_classes))
-
-
-_register_paper()
-register_variant("large-all-cnn")(_large_all_cnn)
-register_variant("imagenet-all-cnn-b")(_imagenet_all_cnn_b)
-for _prefix in POOLING_PREFIXES:
-    for _base in BASES:
-        for _p in (1.0, 2.0, 3.0, None):
-            register_norm(f"{_prefix}-{_base}", _p)
+for _base, _prefix in product(STAGE_KERNELS, RULES):
+    _register_layers(f"{_prefix}-{_base}", partial(_paper_layers, _base, _prefix))
+_register_layers("large-all-cnn", large_layers)
+_register_layers("imagenet-all-cnn-b", imagenet_layers)
+# The two networks of base C that pool, by a p-norm instead of the maximum, such as `model-c-p2`.
+for _prefix, _p in product(("model", "convpool-cnn"), (1.0, 2.0, 3.0, None)):
+    _register_layers(f"{_prefix}-c-p{'learned' if _p is None else f'{_p:g}'}", partial(_pooled_layers, _prefix, _p))

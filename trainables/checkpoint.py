@@ -5,18 +5,19 @@ import json
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Self, final
+from typing import Annotated, Any, Self, final
 
 import pyarrow.fs as pafs
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
-from trainables.architectures import build
-from trainables.common.files import filesystem_of, retried, write_whole
-from trainables.common.validation import line, shown
-from trainables.config import TrialConfig, same_until
+from trainables.architectures import build_network
+from trainables.common.files import filesystem_of, with_retries, write_whole
+from trainables.common.validation import configuration, one_line, quote
+from trainables.config import TrialConfig, is_prefix_of
 from trainables.state import TrainingState
 
 FORMAT = 1
@@ -29,14 +30,21 @@ PREVIOUS = "previous.pt"
 """Name of the checkpoint before the latest, in the same folder."""
 
 
+Count = Annotated[int, Ge(1), Le(MAX_COUNT)]
+
+
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Checkpoint:
-    """A network as it stood after an epoch, with all that is needed to build it again."""
+    """A network as it stood after an epoch, with all that is needed to build it again.
+
+    Raises:
+        ValueError: a field is not of its type, or a count is beyond `MAX_COUNT`.
+    """
 
     config: TrialConfig
-    num_classes: int
-    epoch: int
+    num_classes: Count
+    epoch: Count
     """Counted from 1."""
     weights: Mapping[str, torch.Tensor]
     """The network's `state_dict`, contiguous on the CPU."""
@@ -57,14 +65,14 @@ class Checkpoint:
         """
         # Without memory first: a damaged configuration may describe a network larger than any machine.
         with torch.device("meta"):
-            expected = build(self.config.variant, self.config.architecture, self.num_classes).state_dict()
+            expected = build_network(self.config, self.num_classes).state_dict()
         wrong = [name for name in sorted({*expected, *self.weights}) if not _alike(expected, self.weights, name)]
         if wrong:
             raise ValueError(
                 f"The checkpoint must hold the weights of a {self.config.variant} of width "
-                f"{self.config.architecture.width:g}, got those of another network ({shown(wrong[0])} differs)."
+                f"{self.config.architecture.width:g}, got those of another network ({quote(wrong[0])} differs)."
             )
-        model = build(self.config.variant, self.config.architecture, self.num_classes)
+        model = build_network(self.config, self.num_classes)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 
@@ -88,10 +96,10 @@ class Checkpoint:
             buffer,
         )
         filesystem, path = filesystem_of(location)
-        if keep_previous and retried(lambda: filesystem.get_file_info(path).is_file):
+        if keep_previous and with_retries(lambda: filesystem.get_file_info(path)).is_file:
             # An object store has no renaming, and shows the old file until the new one is whole.
             keep = filesystem.move if isinstance(filesystem, pafs.LocalFileSystem) else filesystem.copy_file
-            retried(lambda: keep(path, _previous(path)))
+            with_retries(lambda: keep(path, _previous(path)))
         write_whole(filesystem, path, buffer.getvalue())
 
     @classmethod
@@ -107,22 +115,24 @@ class Checkpoint:
     @classmethod
     def _load(cls, filesystem: pafs.FileSystem, path: str, location: str) -> Self:
         try:
-            raw = retried(lambda: _read_file(filesystem, path))
+            raw = with_retries(lambda: _read_file(filesystem, path))
         except FileNotFoundError as error:
             raise ValueError(f"A checkpoint must lie at {location}, got none there.") from error
         except OSError as error:
-            raise ValueError(f"{location} must be a file that can be read, got {line(error)}.") from error
+            raise ValueError(f"{location} must be a file that can be read, got {one_line(error)}.") from error
         held = _read(raw, location)
         try:
             return cls(
                 config=TrialConfig.from_dict(json.loads(held["config"])),
-                num_classes=_count("num_classes", held["num_classes"]),
-                epoch=_count("epoch", held["epoch"]),
-                weights=_tensors(held["weights"]),
+                num_classes=held["num_classes"],
+                epoch=held["epoch"],
+                weights=held["weights"],
                 training=TrainingState.unpack(held["training"]),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"{location} must hold a trial's configuration and weights, got {line(error)}.") from error
+            raise ValueError(
+                f"{location} must hold a trial's configuration and weights, got {one_line(error)}."
+            ) from error
 
 
 def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoint | None:
@@ -134,28 +144,24 @@ def find_start(location: str, config: TrialConfig, num_classes: int) -> Checkpoi
     """
     filesystem, path = filesystem_of(location)
     for place in (path, _previous(path)):
-        if not retried(partial(_is_file, filesystem, place)):
+        if not with_retries(partial(filesystem.get_file_info, place)).is_file:
             continue
         try:
             found = Checkpoint._load(filesystem, place, place)
             held = replace(found.config, data=config.data, plugins=config.plugins, **_same_arithmetic(found, config))
-            if not same_until(held, config) or found.num_classes != num_classes:
+            if not is_prefix_of(held, config) or found.num_classes != num_classes:
                 raise ValueError(f"{place} must be of this trial, got that of another one.")
             found.network()
         except ValueError as error:
             warnings.warn(f"A trial goes back to what it had before. {error}", stacklevel=2)
         else:
-            return found if held == config else replace(found, config=config, training=found.training.unended())
+            return found if held == config else replace(found, config=config, training=found.training.reopened())
     return None
 
 
 def _read_file(filesystem: pafs.FileSystem, path: str) -> bytes:
     with filesystem.open_input_stream(path) as stream:
         return stream.read()  # type: ignore[no-any-return]
-
-
-def _is_file(filesystem: pafs.FileSystem, path: str) -> bool:
-    return bool(filesystem.get_file_info(path).is_file)
 
 
 def _same_arithmetic(found: Checkpoint, config: TrialConfig) -> dict[str, Any]:
@@ -195,7 +201,7 @@ def _read(raw: bytes, location: str) -> dict[str, Any]:
         raise ValueError(f"{location} must be a whole checkpoint, got one that cannot be read.") from error
     if not isinstance(held, dict) or type(held.get("format")) is not int or held["format"] != FORMAT:
         got = held.get("format") if isinstance(held, dict) else type(held).__name__
-        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {shown(got)}.")
+        raise ValueError(f"{location} must be a checkpoint of format {FORMAT}, got {quote(got)}.")
     return held
 
 
@@ -204,17 +210,3 @@ def _alike(expected: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor
         return False
     one, other = expected[name], held[name]
     return one.shape == other.shape and one.dtype == other.dtype and other.layout == torch.strided
-
-
-def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
-        raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}, got {shown(value)}")
-    return value
-
-
-def _tensors(held: object) -> dict[str, torch.Tensor]:
-    if not isinstance(held, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in held.items()
-    ):
-        raise ValueError(f"weights must be tensors by name, got {shown(type(held).__name__)}")
-    return dict(held)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from trainables.common.validation import line
+from trainables.common.validation import one_line
 from trainables.state import generators, restore_generators
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -41,12 +41,12 @@ def compiled(model: nn.Module, attempt: Callable[[Network], None], device: torch
         raise
     # What the compiler raises is of many kinds; an error of the network's own comes again without it.
     except Exception as error:
-        message = f"torch.compile cannot compile this network on this machine: {line(error)}"
+        message = f"torch.compile cannot compile this network on this machine: {one_line(error)}"
         if required:
             # A run keeps its `compiled`, and a trial that has begun compiled cannot resume without.
             raise ValueError(
                 f"{message}. Resume the run on a machine with gcc and Triton (g++ on a CPU), or begin a new run with "
-                "--compiled no."
+                "--set compiled=no."
             ) from error
         warnings.warn(f"{message}. It is trained without.", RuntimeWarning, stacklevel=2)
         return model

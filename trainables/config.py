@@ -1,11 +1,12 @@
 """The configuration of one trial: frozen, keyword-only, checked when it is made. No torch here."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from dataclasses import asdict, field, replace
+from typing import Annotated, Any, Literal, Self
 
-from trainables.common.validation import check_names, check_types, listed, shown
+from annotated_types import Ge, Gt, Le, Lt
+
+from trainables.common.validation import LOG, Scalar, configuration, from_plain, quote
 
 Initialisation = Literal["he", "xavier-caffe", "glorot", "normal", "pytorch"]
 MomentumForm = Literal["pytorch", "caffe"]
@@ -31,17 +32,17 @@ SEED_LIMIT = 2**32
 """Seeds are below this, as numpy's and Optuna's generators want them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ArchitectureConfig:
     """What may differ between two networks of the same variant; the paper leaves some of it open."""
 
-    width: float = 1.0
+    width: Annotated[float, Gt(0), Le(MAX_WIDTH)] = 1.0
     """Factor on the channels of every layer but the class layer; 1 is the paper's network."""
 
-    input_dropout: float = 0.2
+    input_dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Dropout probability on the input image; the paper's is 0.2."""
 
-    dropout: float = 0.5
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Dropout probability after each downsampling layer; the paper's is 0.5."""
 
     strided_dropout: bool = True
@@ -50,34 +51,22 @@ class ArchitectureConfig:
     class_relu: bool = True
     """ReLU on the class layer, as the paper's table has it; many reproductions leave it out."""
 
-    head_padding: int = 0
+    head_padding: Annotated[int, Ge(0), Le(1)] = 0
     """Padding of the head's 3x3 convolution: 0 gives the paper's 6x6 maps, 1 gives 8x8."""
 
-    leaky_slope: float = 1 / 3
+    leaky_slope: Annotated[float, Ge(0), Lt(1)] = 1 / 3
     """Slope below zero of `large-all-cnn`'s ReLUs; the paper gives none, and 1/3 is the very leaky one of the spatially
     sparse CNN (Graham 2014) beside which the paper sets its result, as far as it is remembered."""
 
     initialisation: Initialisation = "he"
     """How weights start; the paper does not say. Biases start at zero, except with `pytorch`."""
 
-    initialisation_std: float = 0.05
+    initialisation_std: Annotated[float, Gt(0), Le(10), LOG] = 0.05
     """Standard deviation of the weights with the initialisation `normal`; 0.05 stands in the Caffe configuration that
     Network in Network's authors published."""
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        _check("width", self.width, 0 < self.width <= MAX_WIDTH, f"above 0 and at most {MAX_WIDTH}")
-        for name in ("input_dropout", "dropout"):
-            value = getattr(self, name)
-            _check(name, value, 0 <= value < 1, "at least 0 and below 1")
-        _check("leaky_slope", self.leaky_slope, 0 <= self.leaky_slope < 1, "at least 0 and below 1")
-        _check("head_padding", self.head_padding, self.head_padding in (0, 1), "0 or 1")
-        _check_choice("initialisation", self.initialisation, get_args(Initialisation))
-        std = self.initialisation_std
-        _check("initialisation_std", std, 0 < std <= 10, "above 0 and at most 10")
 
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class HeavyConfig:
     """How far the augmentation `heavy` goes. The paper gives no strengths: all of these are this project's choice.
 
@@ -87,44 +76,35 @@ class HeavyConfig:
         ValueError: a field does not hold what its description says.
     """
 
-    rotation: float = 30.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 30.0
     """Largest rotation about the middle, in degrees, either way."""
 
-    min_scale: float = 0.7
+    min_scale: Annotated[float, Gt(0), Le(MAX_SCALE)] = 0.7
     """Smallest factor on an image's size."""
 
-    max_scale: float = 1.5
+    max_scale: Annotated[float, Gt(0), Le(MAX_SCALE)] = 1.5
     """Largest factor on an image's size."""
 
-    translation: float = 0.1
+    translation: Annotated[float, Ge(0), Le(1)] = 0.1
     """Largest shift along each axis, either way, as a fraction of the side of the image with its canvas."""
 
-    brightness: float = 0.2
+    brightness: Annotated[float, Ge(0), Le(1)] = 0.2
     """Largest value that is added to all pixels in [0, 1], either way."""
 
-    contrast: float = 0.2
+    contrast: Annotated[float, Ge(0), Le(1)] = 0.2
     """Largest change of the factor 1 on all pixels in [0, 1], either way."""
 
-    saturation: float = 0.2
+    saturation: Annotated[float, Ge(0), Le(1)] = 0.2
     """Largest change of the factor 1 on the saturation, either way."""
 
-    hue: float = 0.05
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.05
     """Largest change of the hue, either way, as a fraction of the colour circle."""
 
     def __post_init__(self) -> None:
-        check_types(self)
-        _check("rotation", self.rotation, 0 <= self.rotation <= 180, "at least 0 and at most 180")
-        _check("min_scale", self.min_scale, 0 < self.min_scale <= MAX_SCALE, f"above 0 and at most {MAX_SCALE}")
-        in_order = self.min_scale <= self.max_scale <= MAX_SCALE
-        _check(
-            "max_scale", self.max_scale, in_order, f"at least min_scale, {self.min_scale:g}, and at most {MAX_SCALE}"
-        )
-        for name in ("translation", "brightness", "contrast", "saturation"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "at least 0 and at most 1")
-        _check("hue", self.hue, 0 <= self.hue <= 0.5, "at least 0 and at most 0.5")
+        _check("max_scale", self.max_scale, self.min_scale <= self.max_scale, f"at least min_scale, {self.min_scale:g}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrialConfig:
     """Everything that decides what one trial computes: two trials of equal configuration give equal numbers.
 
@@ -146,21 +126,21 @@ class TrialConfig:
     heavy: HeavyConfig = field(default_factory=HeavyConfig)
     """Strengths of the augmentation `heavy`."""
 
-    canvas: int | None = None
+    canvas: Annotated[int, Ge(1), Le(MAX_CANVAS)] | None = None
     """Side of the square, in px, that images are placed into the middle of, over zeros, in training and evaluation;
     None leaves them as they are. `flip-shift` acts before, `heavy` moves images about within it."""
 
     preprocessing: Preprocessing = "gcn-zca"
     """`gcn-zca`: global contrast normalisation and ZCA whitening as in the paper; `standardise`: per channel."""
 
-    train_size: int | None = None
+    train_size: Annotated[int, Ge(1)] | None = None
     """Number of training images, drawn once for all trials; None takes all."""
 
-    held_out: float = 0.0
+    held_out: Annotated[float, Ge(0), Le(0.5)] = 0.0
     """Share of the training images, of each class alike, on which errors are measured instead of on the test images,
     which are then not looked at; 0 trains on all."""
 
-    evaluate_every: int | None = 1
+    evaluate_every: Annotated[int, Ge(1)] | None = 1
     """Epochs from one measurement of the errors to the next; those of the last epoch are measured always, and with None
     these alone."""
 
@@ -171,12 +151,15 @@ class TrialConfig:
     """Name of a registered architecture variant."""
 
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
-    """The network's own options."""
+    """Options of the paper's networks, and of others that have none of their own."""
 
-    lr: float
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    """Values of the options that the variant registered as its own, by name; those left out have their defaults."""
+
+    lr: Annotated[float, Gt(0), LOG]
     """Initial learning rate, the paper's gamma."""
 
-    momentum: float = 0.9
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Momentum of SGD, not Nesterov's."""
 
     momentum_form: MomentumForm = "pytorch"
@@ -184,38 +167,42 @@ class TrialConfig:
     the paper's networks were trained, has it inside (v = m v + lr g, w -= v). They differ after a change of the rate
     only: with `caffe` the old rate's velocity dies away over some steps."""
 
-    weight_decay: float = 0.001
+    weight_decay: Annotated[float, Ge(0), LOG] = 0.001
     """Coefficient of w in the gradient, as torch.optim.SGD means it; the paper's lambda."""
 
-    bias_lr_factor: float = 1.0
+    bias_lr_factor: Annotated[float, Gt(0)] = 1.0
     """Factor on the learning rate of biases; many of Caffe's published configurations have 2."""
 
     bias_weight_decay: bool = True
     """Whether biases decay like weights; in many of Caffe's published configurations they do not."""
 
-    max_grad_norm: float | None = None
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of each training label that is spread evenly over all classes; the training loss has it too, errors do
+    not."""
+
+    max_grad_norm: Annotated[float, Gt(0), LOG] | None = None
     """Largest norm of the gradient over all parameters together, to which a longer one is scaled down; None scales
     none."""
 
-    batch_size: int = 128
+    batch_size: Annotated[int, Ge(1), Le(10**6)] = 128
     """Images per step over all workers; the paper does not say, reproductions use 128 or 256."""
 
-    epochs: int = 350
+    epochs: Annotated[int, Ge(1), Le(10**6)] = 350
     """Passes over the training images, or the parts that `iterations` are cut into: a report follows each."""
 
-    iterations: int | None = None
+    iterations: Annotated[int, Ge(1)] | None = None
     """Steps of training over all epochs, for streamed data sets; None makes an epoch one pass over the images."""
 
     drops: tuple[float, ...] = PAPER_DROPS
     """Where the learning rate is multiplied by `drop_factor`, as fractions of `epochs`."""
 
-    drop_factor: float = 0.1
+    drop_factor: Annotated[float, Gt(0)] = 0.1
     """Factor on the learning rate at each drop."""
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: Annotated[float, Ge(0)] = 0.0
     """Epochs over which the learning rate rises linearly from 0; the paper has none."""
 
-    seed: int = 0
+    seed: Annotated[int, Ge(0), Lt(SEED_LIMIT)] = 0
     """Seeds initialisation, order of the images, augmentation and dropout."""
 
     precision: Precision = "auto"
@@ -233,45 +220,18 @@ class TrialConfig:
     """Python files that register the user's own variants, data sets or studies."""
 
     def __post_init__(self) -> None:
-        check_types(self)
-        for name in ("lr", "drop_factor", "bias_lr_factor"):
-            value = getattr(self, name)
-            _check(name, value, math.isfinite(value) and value > 0, "a finite number above 0")
-        for name in ("weight_decay", "warmup_epochs"):
-            value = getattr(self, name)
-            _check(name, value, math.isfinite(value) and value >= 0, "a finite number of at least 0")
-        _check("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
-        if self.max_grad_norm is not None:
-            holds = math.isfinite(self.max_grad_norm) and self.max_grad_norm > 0
-            _check("max_grad_norm", self.max_grad_norm, holds, "a finite number above 0")
-        if self.evaluate_every is not None:
-            _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "at least 1")
-        for name in ("batch_size", "epochs"):
-            _check(name, getattr(self, name), 1 <= getattr(self, name) <= 10**6, "at least 1 and at most 1000000")
         if self.iterations is not None:
-            whole = self.iterations >= 1 and self.iterations % self.epochs == 0
-            _check("iterations", self.iterations, whole, f"a multiple of epochs, {self.epochs}")
+            is_whole = self.iterations % self.epochs == 0
+            _check("iterations", self.iterations, is_whole, f"a multiple of epochs, {self.epochs}")
         _check("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
-        if self.canvas is not None:
-            _check("canvas", self.canvas, 1 <= self.canvas <= MAX_CANVAS, f"at least 1 and at most {MAX_CANVAS}")
         within = all(1 <= epoch <= self.epochs and self.is_evaluated(epoch) for epoch in self.averaged_at)
         _check("averaged_at", self.averaged_at, within, f"epochs with an error, from 1 to {self.epochs}")
-        if self.train_size is not None:
-            _check("train_size", self.train_size, self.train_size >= 1, "at least 1")
-        _check("held_out", self.held_out, 0 <= self.held_out <= 0.5, "at least 0 and at most 0.5")
-        _check("seed", self.seed, 0 <= self.seed < SEED_LIMIT, f"at least 0 and below {SEED_LIMIT}")
         in_order = all(0 < drop <= 1 for drop in self.drops) and list(self.drops) == sorted(self.drops)
         _check("drops", self.drops, in_order, "rising fractions of the epochs, above 0 and at most 1")
-        _check_choice("augmentation", self.augmentation, get_args(Augmentation))
-        _check_choice("preprocessing", self.preprocessing, get_args(Preprocessing))
-        _check_choice("momentum_form", self.momentum_form, get_args(MomentumForm))
-        _check_choice("precision", self.precision, get_args(Precision))
-        _check_choice("memory_format", self.memory_format, get_args(MemoryFormat))
-        _check_choice("compiled", self.compiled, get_args(Compiled))
         if self.augmentation == "heavy" and self.preprocessing != "standardise":
             raise ValueError(
                 f"preprocessing must be standardise for the augmentation heavy, whose colour shifts act on pixels, "
-                f"got {self.preprocessing!r}; add --preprocessing standardise."
+                f"got {self.preprocessing!r}; add --set preprocessing=standardise."
             )
 
     @property
@@ -299,17 +259,7 @@ class TrialConfig:
         Raises:
             ValueError: a name is unknown or missing, or a value does not hold.
         """
-        plain = dict(check_names(cls, values, "A trial's configuration"))
-        parts: dict[str, type[ArchitectureConfig | HeavyConfig]] = {
-            "architecture": ArchitectureConfig,
-            "heavy": HeavyConfig,
-        }
-        plain |= {
-            name: kind(**check_names(kind, plain[name], "A trial's configuration")) for name, kind in parts.items()
-        }
-        for name in ("drops", "plugins", "averaged_at"):
-            plain[name] = listed(name, plain[name])
-        return cls(**plain)
+        return from_plain(cls, values, "A trial's configuration")
 
 
 def learning_rate(config: TrialConfig, progress: float) -> float:
@@ -323,8 +273,8 @@ def learning_rate(config: TrialConfig, progress: float) -> float:
     return config.lr * config.drop_factor**drops * warmup
 
 
-def same_until(shorter: TrialConfig, longer: TrialConfig) -> bool:
-    """Return whether a trial of `shorter` is the beginning of one of `longer`, bit for bit: only `epochs` may differ.
+def is_prefix_of(shorter: TrialConfig, longer: TrialConfig) -> bool:
+    """Return whether `shorter` trains the first epochs of `longer`, bit for bit: only `epochs` may differ.
 
     Drops are shares of the epochs, so two trials of different length mostly part at the first drop of either.
     """
@@ -337,9 +287,4 @@ def same_until(shorter: TrialConfig, longer: TrialConfig) -> bool:
 
 def _check(name: str, value: object, holds: bool, must: str) -> None:
     if not holds:
-        raise ValueError(f"{name} must be {must}, got {shown(value)}.")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}.")
+        raise ValueError(f"{name} must be {must}, got {quote(value)}.")

@@ -6,6 +6,14 @@ from typing import final
 
 import torch
 from torch import nn
+from typing_extensions import TypedDict  # what pydantic asks for before Python 3.12
+
+
+class AverageState(TypedDict):
+    """What `WeightAverage.restore` takes."""
+
+    averages: Sequence[torch.Tensor]
+    steps: int
 
 
 @final
@@ -45,7 +53,7 @@ class WeightAverage:
         finally:
             _copy(kept, self._weights)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> AverageState:
         """Return a copy of what `restore` needs."""
         return {"averages": [average.cpu().clone() for average in self._averages], "steps": self._steps}
 

@@ -1,15 +1,17 @@
 """What one epoch of a trial did."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, final
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, final
 
-from trainables.common.validation import check_types
+from pydantic import AllowInfNan
+
+from trainables.common.validation import configuration
 
 State = Literal["running", "completed", "diverged"]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class EpochReport:
     """What one epoch did. Errors are fractions in [0, 1]."""
 
@@ -17,7 +19,7 @@ class EpochReport:
     """Counted from 1."""
     lr: float
     """Learning rate of the epoch's last step."""
-    train_loss: float
+    train_loss: Annotated[float, AllowInfNan(True)]
     """Mean cross-entropy over the training images, with dropout on, as the weights stood at each step; in nats."""
     train_error: float
     """Share of training images misclassified, measured like `train_loss`."""
@@ -57,9 +59,6 @@ class EpochReport:
     device: str
     node: str
     """Name of the machine that the first worker ran on."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
     @property
     def arithmetic(self) -> dict[str, str]:

@@ -16,9 +16,11 @@ from typing import final
 
 import filelock
 import torch
+from pyarrow.fs import LocalFileSystem
 from torch import nn
 
 from trainables.architectures import build
+from trainables.common.files import write_whole
 from trainables.config import TrialConfig
 from trainables.data.cache import cache_folder, key_of, make_folder
 
@@ -101,7 +103,7 @@ def is_to_be_compiled(
     if config.compiled == "yes" and not has_compiler:
         raise ValueError(
             f"compiled must be auto or no on a machine without the compiler that torch.compile needs, got 'yes' on "
-            f"{platform.node()}; install gcc and g++ there, or leave out --compiled yes."
+            f"{platform.node()}; install gcc and g++ there, or leave out --set compiled=yes."
         )
     # Counted as without held-out images: the search and the confirmation of one study are then decided alike.
     steps = config.epochs * steps_per_epoch / (1 - config.held_out)
@@ -136,19 +138,12 @@ def _fastest(config: TrialConfig, device: torch.device) -> Arithmetic:
     make_folder(file.parent)
     with filelock.FileLock(file.with_suffix(".lock")):
         if not file.exists():
-            _remember(file, key, _measure(candidates, config, device))
-        kept = json.loads(file.read_text())["chosen"]
-    return Arithmetic(*kept)
-
-
-def _remember(file: Path, key: dict[str, object], seconds: dict[Arithmetic, float]) -> None:
-    chosen = clearly_fastest(seconds)
-    measured = {f"{c.precision} {c.memory_format}": round(s, 4) for c, s in seconds.items()}
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(
-        json.dumps({"key": key, "seconds": measured, "chosen": [chosen.precision, chosen.memory_format]}, indent=2)
-    )
-    temporary.replace(file)
+            seconds = _measure(candidates, config, device)
+            chosen = clearly_fastest(seconds)
+            measured = {f"{c.precision} {c.memory_format}": round(s, 4) for c, s in seconds.items()}
+            kept = {"key": key, "seconds": measured, "chosen": [chosen.precision, chosen.memory_format]}
+            write_whole(LocalFileSystem(), str(file), json.dumps(kept, indent=2).encode())
+        return Arithmetic(*json.loads(file.read_text())["chosen"])
 
 
 def clearly_fastest(seconds: Mapping[Arithmetic, float]) -> Arithmetic:

@@ -5,28 +5,25 @@ it is searched, stopped early and shown like any other variant.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self, final
+from dataclasses import field
+from typing import Self, final
 
 from trainables.common.registry import check_name
-from trainables.common.validation import check_names, shown
-from trainables.config import ArchitectureConfig, TrialConfig
+from trainables.common.validation import Scalar, configuration, from_plain, quote
+from trainables.config import TrialConfig
+from trainables.hyperparameters import PATHS, near, with_values
 
 SEPARATOR = "."
 
-TRAINING = (
-    *("momentum", "momentum_form", "weight_decay", "bias_lr_factor", "bias_weight_decay", "max_grad_norm"),
-    *("batch_size", "warmup_epochs"),
+OF_THE_STUDY = (
+    *("epochs", "iterations", "train_size", "evaluate_every", "seed", "preprocessing", "canvas"),
+    *("precision", "memory_format", "compiled"),
 )
-"""Fields of `TrialConfig` that a recipe may set. What a study decides for all of its trials alike, such as epochs, data
-and seeds, is none of a recipe's."""
-
-NETWORK = tuple(item.name for item in fields(ArchitectureConfig))
-"""Fields of `ArchitectureConfig`, all of which a recipe may set."""
+"""Values that a study decides for all of its trials alike; a recipe may set all others."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Recipe:
     """Settings under a name.
 
@@ -37,18 +34,17 @@ class Recipe:
     name: str
     """Lower-case letters, digits and hyphens."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Values by the names in `TRAINING` and `NETWORK`."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Values by the names in `trainables.hyperparameters.PATHS`, without those `OF_THE_STUDY`."""
 
     def __post_init__(self) -> None:
         check_name("recipe", self.name)
-        known = (*TRAINING, *NETWORK)
-        if not isinstance(self.settings, Mapping):
-            raise ValueError(f"settings of the recipe {self.name} must be values by name, got {shown(self.settings)}.")
+        known = [name for name in PATHS if name not in OF_THE_STUDY]
         unknown = [name for name in self.settings if name not in known]
         if unknown:
             raise ValueError(
-                f"settings of the recipe {self.name} must be among {', '.join(known)}, got {shown(unknown[0])}."
+                f"settings of the recipe {self.name} must be values of one trial, got {quote(unknown[0])}"
+                f"{near(unknown[0], known)}"
             )
 
     def applied_to(self, config: TrialConfig) -> TrialConfig:
@@ -57,10 +53,8 @@ class Recipe:
         Raises:
             ValueError: a value does not hold.
         """
-        network = {name: value for name, value in self.settings.items() if name in NETWORK}
-        training = {name: value for name, value in self.settings.items() if name in TRAINING}
         try:
-            return replace(config, architecture=replace(config.architecture, **network), **training)
+            return with_values(config, self.settings)
         except ValueError as error:
             raise ValueError(f"In the recipe {self.name}: {error}") from error
 
@@ -71,7 +65,7 @@ class Recipe:
         Raises:
             ValueError: a name is unknown or missing, or a value does not hold.
         """
-        return cls(**check_names(cls, values, "A recipe"))
+        return from_plain(cls, values, "A recipe")
 
 
 def network_of(variant: str) -> str:
@@ -99,7 +93,7 @@ def with_recipe(config: TrialConfig, recipes: Sequence[Recipe]) -> TrialConfig:
             return recipe.applied_to(config)
     known = ", ".join(recipe.name for recipe in recipes)
     raise ValueError(
-        f"The variant {shown(config.variant)[1:-1]} must name one of the study's recipes, "
+        f"The variant {quote(config.variant)[1:-1]} must name one of the study's recipes, "
         + (f"{known}." if recipes else "got it in a study that has none; leave the part after the dot out.")
     )
 

@@ -2,74 +2,62 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self, final
+from dataclasses import asdict, fields, replace
+from typing import Any, NotRequired, Self, final
 
 import torch
+from typing_extensions import TypedDict  # what pydantic asks for before Python 3.12
 
-from trainables.common.validation import check_names, shown
-from trainables.data.batches import Feed
-from trainables.ema import WeightAverage
+from trainables.common.validation import configuration, from_plain
+from trainables.ema import AverageState
 from trainables.epoch_report import EpochReport
 
 
+class OptimiserState(TypedDict):
+    """What `Optimizer.state_dict` returns."""
+
+    state: Mapping[int, Any]
+    param_groups: Sequence[Mapping[str, Any]]
+
+
+class GeneratorStates(TypedDict):
+    """States of torch's own generators, which dropout draws from."""
+
+    cpu: torch.Tensor
+    cuda: NotRequired[torch.Tensor]
+
+
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrainingState:
-    """A trial between two epochs."""
+    """A trial between two epochs.
+
+    Raises:
+        ValueError: a field is not of its type.
+    """
 
     reports: tuple[EpochReport, ...]
     """What every epoch so far did: the last of them may not have reached anybody."""
     unlearned_steps: int
-    """See `trainables.loop.why_diverged`."""
-    optimiser: Mapping[str, Any]
-    """The optimiser's `state_dict`, on the CPU."""
+    """See `trainables.evaluation.why_diverged`."""
+    optimiser: OptimiserState
+    """On the CPU."""
     feed: Mapping[str, Any]
     """What `Feed.state` returned."""
-    generators: Sequence[Mapping[str, torch.Tensor]]
-    """Torch's own generators on each worker, in order of rank; see `generators`."""
-    average: Mapping[str, Any] | None
-    """What `WeightAverage.state` returned; None where nothing is averaged, or no longer."""
+    generators: Sequence[GeneratorStates]
+    """Of each worker, in order of rank."""
+    average: AverageState | None
+    """None where nothing is averaged, or no longer."""
 
     @property
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.reports)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the trial is completed or diverged: there is nothing to train any more."""
-        return self.reports[-1].state != "running"
-
-    def unended(self) -> Self:
-        """Return the state of a trial that was completed and is to have more epochs; a diverged one stays ended."""
+    def reopened(self) -> Self:
+        """Return the state of a completed trial that is to train more epochs; a diverged one stays ended."""
         *earlier, last = self.reports
         return replace(self, reports=(*earlier, replace(last, state="running"))) if last.state == "completed" else self
-
-    def apply(
-        self,
-        *,
-        optimiser: torch.optim.Optimizer,
-        feed: Feed,
-        average: WeightAverage | None,
-        device: torch.device,
-        rank: int,
-    ) -> None:
-        """Bring a trial that was just set up to where this one stood; its network has the weights already.
-
-        Args:
-            optimiser: of the same network.
-            feed: of the same trial, not read from yet.
-            average: of the network's weights.
-            device: where dropout draws.
-            rank: the worker's number. One that was not there before keeps the generators that it has.
-        """
-        optimiser.load_state_dict(dict(self.optimiser))
-        feed.restore(self.feed)
-        if average is not None and self.average is not None:
-            average.restore(**self.average)
-        if rank < len(self.generators):
-            restore_generators(self.generators[rank], device)
 
     def pack(self) -> dict[str, Any]:
         """Return tensors, numbers and text alone, which `torch.load` reads without running anything."""
@@ -83,54 +71,27 @@ class TrainingState:
         Raises:
             KeyError, TypeError, ValueError: it is not that.
         """
-        check_names(cls, held, "A training state")
-        _check_state(held)
-        reports = tuple(EpochReport(**check_names(EpochReport, one, "A report")) for one in json.loads(held["reports"]))
+        reports = tuple(from_plain(EpochReport, one, "A report") for one in json.loads(held["reports"]))
         if [report.epoch for report in reports] != list(range(1, len(reports) + 1)) or not reports:
             raise ValueError("reports of every epoch from the first are needed")
         return cls(**{**held, "reports": reports})
 
 
-def _check_state(held: Mapping[str, Any]) -> None:
-    average = held["average"]
-    good = {
-        "unlearned_steps": type(held["unlearned_steps"]) is int,
-        "optimiser": isinstance(held["optimiser"], Mapping) and {"state", "param_groups"} <= set(held["optimiser"]),
-        "feed": isinstance(held["feed"], Mapping),
-        "generators": isinstance(held["generators"], (list, tuple))
-        and all(isinstance(states, Mapping) and _is_tensor(states.get("cpu")) for states in held["generators"]),
-        "average": average is None
-        or (
-            isinstance(average, Mapping)
-            and set(average) == {"averages", "steps"}
-            and isinstance(average["averages"], (list, tuple))
-            and all(map(_is_tensor, average["averages"]))
-            and type(average["steps"]) is int
-        ),
-    }
-    wrong = [name for name, is_good in good.items() if not is_good]
-    if wrong:
-        raise ValueError(f"{wrong[0]} must be what a training state holds, got {shown(held[wrong[0]])}")
+def generators(device: torch.device) -> GeneratorStates:
+    """Return the states of torch's own generators, that of the GPU where the device is one."""
+    if device.type != "cuda":
+        return {"cpu": torch.get_rng_state()}
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device)}
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, torch.Tensor)
-
-
-def generators(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the states of torch's own generators, which dropout draws from: `cpu`, and `cuda` on a GPU."""
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def restore_generators(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+def restore_generators(states: GeneratorStates, device: torch.device) -> None:
     """Put torch's own generators where `generators` found them."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def optimiser_state(optimiser: torch.optim.Optimizer) -> OptimiserState:
     """Return a copy of an optimiser's state on the CPU, in plain containers."""
 
     def copied(value: Any) -> Any:

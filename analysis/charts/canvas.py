@@ -3,7 +3,7 @@
 Nothing is told by colour alone: markers differ, lines differ in width or dash, names stand at axes or in a legend.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.results import Trial
-from sweep.record.selection import HYPERPARAMETERS
+from sweep.record.params import describe as describe_params
 
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 ACCENT, PLAIN, WARN = "#d55e00", "#0072b2", "#cc79a7"
@@ -21,7 +21,6 @@ COLOURS = (PLAIN, ACCENT, "#009e73", WARN, "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, told apart by all common kinds of colour vision, without its yellow, too pale on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*", "p")
-HEADINGS = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size"}
 
 
 @final
@@ -70,9 +69,9 @@ def describe(trial: Trial, error: float | None) -> str:
     )
 
 
-def configuration(trial: Mapping[str, Any]) -> str:
+def configuration(trial: Trial) -> str:
     """Return a trial's hyperparameters in words."""
-    return ", ".join(f"{HEADINGS[name]} {trial[name]:g}" for name in HYPERPARAMETERS if trial[name] is not None)
+    return describe_params(trial["params"], ", ", long=True) or f"learning rate {trial['lr']:g}"
 
 
 def style(place: int) -> tuple[str, str]:
@@ -97,11 +96,6 @@ def legend_below(canvas: Canvas, handles: Sequence[Line2D]) -> None:
         handletextpad=0.4,
         columnspacing=1.2,
     )
-
-
-def count_trials(count: int) -> str:
-    """Return a number of trials in words."""
-    return f"{count} {'trial' if count == 1 else 'trials'}"
 
 
 def draw_grid(axes: Axes, which: Any) -> None:

@@ -1,21 +1,24 @@
 """What charts show, as plain numbers: the same ones that the table prints. Knows nothing of drawing."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.comparison import compare
 from analysis.published import differences, settings_of
-from analysis.results import COUNTED_STATES, Trial, VariantResult
+from analysis.results import COUNTED_STATES, Trial, VariantResult, cell_of
 from analysis.run_data import Evidence, evidence_of, read_record
-from analysis.tables import published_of
-from sweep.record.selection import HYPERPARAMETERS, criterion_column, reads_test_errors
+from analysis.tables import headings_of, published_of, searched_beside_the_rate
+from sweep.record.params import names_in
+from sweep.record.selection import criterion_column
 from sweep.record.store import Store
+from sweep.study.study import Study
 
 MAX_POINTS = 60_000
 """Of all learning curves together, so that a thousand trials still make a file that opens at once."""
@@ -91,29 +94,23 @@ class Series:
     """A run's record as charts and reports look at it."""
 
     evidence: Evidence
-    epochs: Mapping[str, Sequence[tuple[int, float]]]
-    """By trial_id: epoch and the criterion's error, in order, without epochs that have none."""
+    epochs: Mapping[str, np.ndarray[Any, Any]]
+    """By trial_id, `(epochs, 2)`: epoch and the criterion's error, in order, without epochs that have none."""
 
     @property
-    def study(self) -> Mapping[str, Any]:
-        """What study.json holds under `study`."""
+    def study(self) -> Study:
+        """What was run."""
         return self.evidence.study
 
     @property
     def criterion(self) -> str:
         """What the choice was made by, in words."""
-        return "validation error" if criterion_column(self.study["protocol"]) == "val_error" else "test error"
+        return "validation error" if criterion_column(self.study.protocol) == "val_error" else "test error"
 
     @cached_property
     def drops(self) -> list[int]:
         """Epochs after which the learning rate drops, in a full-length trial."""
-        base = self.study["base"]
-        return [round(drop * base["epochs"]) for drop in base["drops"]]
-
-    def label(self, result: VariantResult) -> str:
-        """Return a cell's name, as short as the run allows."""
-        several = len({(r.dataset, r.augmentation) for r in self.evidence.results}) > 1
-        return f"{result.dataset}/{result.augmentation}/{result.variant}" if several else result.variant
+        return list(self.study.base.drop_epochs)
 
     @cached_property
     def bars(self) -> list[Bar]:
@@ -123,7 +120,7 @@ class Series:
         lowest = {id(result) for result in best_of_each(results)}
         return [
             Bar(
-                label=self.label(result),
+                label=self.evidence.label(result),
                 error=result.error,
                 half_width=result.half_width,
                 seeds=result.num_seeds,
@@ -143,8 +140,8 @@ class Series:
         found: list[str] = []
         for result, entry in zip(results, published_of(results, document), strict=True):
             if entry:
-                images = document["data"][result.dataset]["train_images"]
-                found += differences(self.study, images, settings_of(entry))
+                images = document.data[result.dataset].train_images
+                found += differences(self.study, result.variant, images, settings_of(entry))
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -156,26 +153,29 @@ class Series:
             trials = self.evidence.searched(result)
             lines = []
             for trial in trials:
-                curve = thinned(self.epochs.get(trial["trial_id"], ()), points, self.drops)
-                if curve:
-                    epochs, errors = zip(*curve, strict=True)
+                if trial["trial_id"] in self.epochs:
+                    epochs, errors = zip(*thinned(self.epochs[trial["trial_id"]], points, self.drops), strict=True)
                     chosen = trial["trial_id"] in result.chosen
                     lines.append(Line(trial=trial, epochs=epochs, errors=errors, chosen=chosen))
-            panels.append(Panel(label=self.label(result), trials=trials, lines=lines, chosen=result))
+            panels.append(Panel(label=self.evidence.label(result), trials=trials, lines=lines, chosen=result))
         return panels
 
     @cached_property
     def searched_dimensions(self) -> list[str]:
-        """Columns of `trials` that the search varied."""
-        values = {
-            name: {value for result in self.evidence.results for value in result.tried[name]}
-            for name in HYPERPARAMETERS
-        }
-        return [name for name in HYPERPARAMETERS if len(values[name]) > 1]
+        """Hyperparameters of which the search tried several values."""
+        results = self.evidence.results
+        rates = {value for result in results for value in result.tried.get("lr", ())}
+        return [*(["lr"] if len(rates) > 1 else []), *searched_beside_the_rate(results)]
+
+    @cached_property
+    def headings(self) -> dict[str, str]:
+        """The heading of each hyperparameter that a trial has, by its name; the learning rate's comes first."""
+        names = names_in(trial["params"] for trial in self.evidence.trials)
+        return headings_of(["lr", *(name for name in names if name != "lr")])
 
     def error_of(self, trial: Trial) -> float | None:
         """Return the error that a choice looks at, after the trial's last epoch."""
-        return trial[criterion_column(self.study["protocol"])]  # type: ignore[no-any-return]
+        return trial[criterion_column(self.study.protocol)]
 
     @cached_property
     def stopped(self) -> list[Stopped]:
@@ -202,9 +202,7 @@ class Series:
         speeds = [
             trial["images_per_s"]
             for trial in self.evidence.trials
-            if trial["state"] == "completed"
-            and trial["images_per_s"]
-            and all(trial[name] == getattr(result, name) for name in ("dataset", "augmentation", "variant"))
+            if trial["state"] == "completed" and trial["images_per_s"] and cell_of(trial) == result.cell
         ]
         return statistics.median(speeds) if speeds else None
 
@@ -219,64 +217,41 @@ def read_series(store: Store) -> Series:
     # Arrow keeps what it has freed, of a large record more than the record itself, and charts need as much again.
     pa.default_memory_pool().release_unused()
     evidence = evidence_of(store, document, record)
-    return Series(evidence=evidence, epochs=Curves(record.epochs, criterion_column(evidence.study["protocol"])))
+    return Series(evidence=evidence, epochs=curves_of(record.epochs, criterion_column(evidence.study.protocol)))
 
 
-@final
-class Curves(Mapping[str, Sequence[tuple[int, float]]]):
-    """The learning curves of a run, each made of Python's numbers when it is asked for: all at once take gigabytes."""
+def curves_of(table: pa.Table, column: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the learning curve of each trial, `(epochs, 2)`: as Python's numbers all at once would take gigabytes.
 
-    def __init__(self, table: pa.Table, column: str) -> None:
-        """Keep a table of epochs.
-
-        Args:
-            table: in order of `trial_id`, a dictionary, and `epoch`.
-            column: the error that the curves are of; epochs without it are left out.
-        """
-        if table[column].null_count:
-            table = table.filter(pc.is_valid(table[column]))
-        self._epochs, self._errors = table["epoch"].to_numpy(), table[column].to_numpy()
-        self._places: dict[str, tuple[int, int]] = {}
-        start = 0
-        for chunk in table["trial_id"].chunks:
-            runs = pc.run_end_encode(chunk.indices, run_end_type=pa.int64())
-            names, first = chunk.dictionary.take(runs.values).to_pylist(), start
-            for name, end in zip(names, runs.run_ends.to_pylist(), strict=True):
-                # A trial's epochs may go on in the next chunk.
-                begin = self._places.get(name, (start,))[0]
-                self._places[name] = (begin, first + end)
-                start = first + end
-
-    def __getitem__(self, trial_id: str) -> list[tuple[int, float]]:
-        """Return epochs and errors of a trial, in order of the epoch."""
-        start, end = self._places[trial_id]
-        return list(zip(self._epochs[start:end].tolist(), self._errors[start:end].tolist(), strict=True))
-
-    def __iter__(self) -> Iterator[str]:
-        """Return the trials that have an error."""
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        """Return how many trials have an error."""
-        return len(self._places)
+    Args:
+        table: of epochs, in order of `trial_id`, a dictionary, and `epoch`.
+        column: the error that the curves are of; epochs without it are left out.
+    """
+    table = table.filter(pc.is_valid(table[column])).unify_dictionaries()
+    points = np.column_stack([table["epoch"].to_numpy(), table[column].to_numpy()])
+    names = table["trial_id"].combine_chunks()
+    if not len(names):
+        return {}
+    runs = pc.run_end_encode(names.indices, run_end_type=pa.int64())
+    curves = np.split(points, runs.run_ends.to_numpy()[:-1])
+    return dict(zip(names.dictionary.take(runs.values).to_pylist(), curves, strict=True))
 
 
-def thinned(curve: Sequence[tuple[int, float]], points: int, kept: Sequence[int] = ()) -> list[tuple[int, float]]:
+def thinned(curve: np.ndarray[Any, Any], points: int, kept: Sequence[int] = ()) -> list[tuple[int, float]]:
     """Return about so many points of a curve, evenly spaced, with its ends and the epochs `kept` and after them.
 
     Averages would hide the spikes that tell a rate is too high; these are points that were measured.
 
     Args:
-        curve: epoch and error, in order of the epoch.
+        curve: `(epochs, 2)`, epoch and error, in order of the epoch.
         points: how many at the most, beside those kept.
         kept: epochs after which something happens, a drop of the learning rate.
     """
-    if len(curve) <= points:
-        return list(curve)
-    last = len(curve) - 1
-    places = {round(step * last / (points - 1)) for step in range(points)}
-    near = {epoch + beside for epoch in kept for beside in (0, 1)}
-    return [point for place, point in enumerate(curve) if place in places or point[0] in near]
+    if len(curve) > points:
+        places = {round(step * (len(curve) - 1) / (points - 1)) for step in range(points)}
+        near = {epoch + beside for epoch in kept for beside in (0, 1)}
+        curve = curve[[place in places or epoch in near for place, epoch in enumerate(curve[:, 0].tolist())]]
+    return [(int(epoch), error) for epoch, error in curve.tolist()]
 
 
 def best_of_each(results: Sequence[VariantResult]) -> list[VariantResult]:
@@ -284,7 +259,7 @@ def best_of_each(results: Sequence[VariantResult]) -> list[VariantResult]:
     groups: dict[tuple[str, str], list[VariantResult]] = {}
     for result in results:
         if result.error is not None:
-            groups.setdefault((result.dataset, result.augmentation), []).append(result)
+            groups.setdefault(result.cell[:2], []).append(result)
     return [min(group, key=lambda r: r.error or 0.0) for group in groups.values() if len(group) > 1]
 
 
@@ -295,10 +270,13 @@ def verdicts(series: Series) -> list[str]:
     if not best:
         known = [result for result in results if result.error is not None]
         if not known:
-            yet = reads_test_errors(series.study)
+            yet = series.study.reads_test_errors
             return ["No variant has a test error yet." if yet else "No test error was read, since seeds is 0."]
-        return [f"{series.label(one)} has a test error of {_in_words(one)}; nothing stands beside it." for one in known]
-    return [_verdict(one, [r for r in results if _beside(r, one)]) for one in best]
+        return [
+            f"{series.evidence.label(one)} has a test error of {_in_words(one)}; nothing stands beside it."
+            for one in known
+        ]
+    return [_verdict(one, [r for r in results if r.cell[:2] == one.cell[:2]]) for one in best]
 
 
 def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
@@ -306,23 +284,18 @@ def _verdict(best: VariantResult, results: Sequence[VariantResult]) -> str:
     place = best.dataset if best.augmentation == "none" else f"{best.dataset} with {best.augmentation}"
     head = f"On {place}, {best.variant} has the lowest test error, {_in_words(best)}"
     with_error = [other for other in others if other.result.error is not None]
-    worse = [other.result.variant for other in with_error if other.p_holm is not None and other.is_clear]
-    unknown = [other.result.variant for other in with_error if other.p_holm is None]
-    alike = [other.result.variant for other in with_error if other.p_holm is not None and not other.is_clear]
+    worse, alike, unknown = (
+        [other.result.variant for other in with_error if other.is_clear is wanted] for wanted in (True, False, None)
+    )
     parts = []
     if worse:
         every = len(worse) == len(with_error)
-        parts.append(f"lower than {'every other' if every else 'that of'} {'' if every else _listed(worse)}".strip())
-        parts[-1] += " by more than the seeds explain"
+        parts.append(f"significantly lower than {'every other' if every else f'that of {_listed(worse)}'}")
     if alike:
-        parts.append(f"the seeds do not tell it from {_listed(alike)}")
+        parts.append(f"not significantly different from {_listed(alike)}")
     if unknown:
-        parts.append(f"too few seeds to tell it from {_listed(unknown)}")
+        parts.append(f"too few seeds to compare it with {_listed(unknown)}")
     return f"{head}{': ' if parts else ''}{'; '.join(parts)}."
-
-
-def _beside(result: VariantResult, other: VariantResult) -> bool:
-    return (result.dataset, result.augmentation) == (other.dataset, other.augmentation)
 
 
 def _in_words(result: VariantResult) -> str:

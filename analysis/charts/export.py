@@ -1,15 +1,14 @@
 """Files of a run's charts for a paper, and the settings that a paper and the report draw with."""
 
-import gc
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from analysis.charts.canvas import INK, MUTED, Canvas, Chart
+from sweep.cli.garbage import collector_off
 
 FigureFormat = Literal["pdf", "svg", "png"]
 
@@ -55,24 +54,7 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
 }
 
 
-@contextmanager
-def _collected_after() -> Iterator[None]:
-    """Let no garbage be looked for while a chart is drawn, but at once when it is.
-
-    Whatever is on a figure lives until it is saved, and to look through the million objects of a large one again and
-    again took a quarter of a report's time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            # The next object that is made begins a collection, of those alone that were made meanwhile.
-            gc.enable()
-
-
-@_collected_after()
+@collector_off()
 def draw_for_paper(chart: Chart, form: FigureFormat) -> bytes:
     """Return a chart as a file of a column's width, its text 7 to 8 pt."""
     with rc_context({**_COMMON, **_PAPER}):
@@ -81,7 +63,7 @@ def draw_for_paper(chart: Chart, form: FigureFormat) -> bytes:
         return _saved(canvas, form)
 
 
-@_collected_after()
+@collector_off()
 def draw_for_screen(chart: Chart, width: float) -> tuple[str, dict[str, str]]:
     """Return a chart as SVG with text as text, and by the id of each thing on it what it tells.
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -11,22 +11,28 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.canvas import (
     ACCENT,
-    HEADINGS,
     INK,
     MUTED,
     PLAIN,
     WARN,
     Canvas,
     Chart,
-    count_trials,
     describe,
     draw_grid,
     legend_below,
 )
 from analysis.charts.chart_data import Line, Panel, Series
+from analysis.formats import MISSING, counted
+from analysis.tables import headings_of
+from search_spaces import Scalar
+from search_spaces.dimensions import exact, in_words
+from sweep.record.params import read_params
 
 MOST_PANELS = 24
 """Cells that one picture of learning curves shows."""
+
+_MOST_MARKS = 6
+"""Numbers that an axis has written at it one by one."""
 
 
 def curves_chart(series: Series) -> Chart | None:
@@ -122,7 +128,7 @@ def early_stopping_chart(series: Series) -> Chart | None:
                 [place], [row.saved], left=[row.epochs_run], color="none", edgecolor=ACCENT, height=0.6, hatch="////"
             )
             canvas.tip(run, f"{row.label}: {row.epochs_run:,} epochs run")
-            canvas.tip(saved, f"{row.label}: {row.saved:,} epochs saved, {count_trials(row.stopped)} stopped")
+            canvas.tip(saved, f"{row.label}: {row.saved:,} epochs saved, {counted(row.stopped, 'trial')} stopped")
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("epochs of the search")
@@ -148,27 +154,25 @@ def parallel_chart(series: Series) -> Chart | None:
     known.sort(key=lambda pair: -pair[1])
     best: dict[str, Any] = {"color": ACCENT, "linewidth": 1.4, "alpha": 0.9, "zorder": 3}
     others: dict[str, Any] = {"color": MUTED, "linewidth": 0.5, "alpha": 0.35, "zorder": 2}
+    lacks = any(name not in read_params(trial["params"]) for trial, _ in known for name in names)
     best_from = len(known) - max(1, len(known) // 10)
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
-        scales = [_scale([trial[name] for trial, _ in known]) for name in names]
-        scales.append(_scale([100 * error for _, error in known], logarithmic=False))
+        params = [read_params(trial["params"]) for trial, _ in known]
+        scales = [scale_of([each.get(name, MISSING) for each in params]) for name in names]
+        scales.append(scale_of([100 * error for _, error in known], logarithmic=False))
         for place, (trial, error) in enumerate(known):
-            heights = [
-                scale.height(value)
-                for scale, value in zip(scales, [*(trial[n] for n in names), 100 * error], strict=True)
-            ]
+            values = [*(params[place].get(name, MISSING) for name in names), 100 * error]
+            heights = [scale.height(value) for scale, value in zip(scales, values, strict=True)]
             look = best if place >= best_from else others
             (drawn,) = axes.plot(range(len(scales)), heights, **look)
             canvas.tip(drawn, describe(trial, error))
         for place, scale in enumerate(scales):
             axes.axvline(place, color=INK, linewidth=0.8)
-            for value in scale.marks:
-                axes.annotate(
-                    f"{value:.4g}", (place, scale.height(value)), (3, 0), textcoords="offset points", va="center"
-                )
-        axes.set_xticks(range(len(scales)), [*(HEADINGS[name] for name in names), f"{series.criterion}, %"])
+            for text, height in scale.marks.items():
+                axes.annotate(text, (place, height), (3, 0), textcoords="offset points", va="center")
+        axes.set_xticks(range(len(scales)), [*headings_of(names).values(), f"{series.criterion}, %"])
         axes.set_yticks([])
         axes.margins(x=0.08)
         for spine in axes.spines.values():
@@ -186,36 +190,75 @@ def parallel_chart(series: Series) -> Chart | None:
         name="parallel-coordinates",
         title="Hyperparameters together",
         text="Each line is a trial of the search that has an error, through its hyperparameters to that error, all "
-        "variants together; the best tenth is thick and orange.",
+        "variants together; the best tenth is thick and orange."
+        + (f" {ABSENT.capitalize()}: the trial has no such hyperparameter." if lacks else ""),
         height=lambda _: 3.2,
         draw=draw,
     )
 
 
+ABSENT = "absent"
+"""Written at an axis where trials stand that have no such hyperparameter."""
+
+_BELOW = 0.14
+"""How far what is no number stands below the numbers, and below each other."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
-class _Scale:
-    low: float
-    high: float
-    logarithmic: bool
-    marks: Sequence[float]
+class Scale:
+    """Where values stand on an axis, from 0 to 1; what is no number beside numbers, and what is missing, below 0."""
 
-    def height(self, value: float | None) -> float:
-        """Return where a value stands between 0 and 1; one without a value, a null of the record, stands lowest."""
-        if value is None or self.low == self.high:
-            return 0.0
-        if self.logarithmic:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+    heights: Mapping[tuple[bool, Scalar], float]
+    """By `exact` of a value."""
+    marks: Mapping[str, float]
+    """What is written at the axis, with its height."""
+
+    def height(self, value: Scalar) -> float:
+        """Return where a value stands."""
+        return self.heights[exact(value)]
 
 
-def _scale(values: Sequence[float | None], logarithmic: bool | None = None) -> _Scale:
-    known = sorted({value for value in values if value is not None}) or [0.0]
-    low, high = known[0], known[-1]
-    if logarithmic is None:
-        logarithmic = low > 0
-    marks = known
-    if len(known) > 6:
-        steps = [step / 4 for step in range(5)]
-        marks = [low * (high / low) ** step if logarithmic else low + (high - low) * step for step in steps]
-    return _Scale(low=low, high=high, logarithmic=logarithmic, marks=marks)
+def scale_of(values: Sequence[Scalar], *, logarithmic: bool = True) -> Scale:
+    """Return an axis for values of any kind.
+
+    Args:
+        values: those of all trials, `MISSING` where a trial has none.
+        logarithmic: whether numbers stand by their logarithm, where all are above 0.
+    """
+    logarithmic = logarithmic and all(value > 0 for value in values if _is_number(value))
+    numbers = sorted({float(value) for value in values if _is_number(value)})
+    others = sorted({exact(value): value for value in values if not _is_number(value)}.values(), key=in_words)
+    kinds = [value for value in others if value != MISSING]
+    heights = _number_heights(numbers, logarithmic)
+    if not numbers:
+        heights = {exact(value): place / max(1, len(kinds) - 1) for place, value in enumerate(kinds)}
+    below = [value for value in others if exact(value) not in heights]
+    heights |= {exact(value): -_BELOW * place for place, value in enumerate(below, start=1)}
+    marks = _number_marks(numbers, logarithmic) | {
+        ABSENT if value == MISSING else in_words(value): heights[exact(value)] for value in others
+    }
+    return Scale(heights=heights, marks=marks)
+
+
+def _is_number(value: Scalar) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number_heights(numbers: Sequence[float], logarithmic: bool) -> dict[tuple[bool, Scalar], float]:
+    if len(numbers) < 2:
+        return {exact(number): 0.0 for number in numbers}
+    low, high = numbers[0], numbers[-1]
+    if logarithmic:
+        return {exact(number): math.log(number / low) / math.log(high / low) for number in numbers}
+    return {exact(number): (number - low) / (high - low) for number in numbers}
+
+
+def _number_marks(numbers: Sequence[float], logarithmic: bool) -> dict[str, float]:
+    if len(numbers) <= _MOST_MARKS:
+        return {f"{number:.4g}": height for (_, number), height in _number_heights(numbers, logarithmic).items()}
+    low, high = numbers[0], numbers[-1]
+    quarters = [step / 4 for step in range(5)]
+    return {
+        f"{low * (high / low) ** part if logarithmic else low + (high - low) * part:.4g}": part for part in quarters
+    }

@@ -4,7 +4,6 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -14,11 +13,9 @@ from matplotlib.transforms import ScaledTranslation
 from analysis.charts.canvas import (
     ACCENT,
     INK,
-    MARKERS,
     PLAIN,
     Canvas,
     Chart,
-    count_trials,
     describe,
     draw_grid,
     handle,
@@ -27,7 +24,7 @@ from analysis.charts.canvas import (
 )
 from analysis.charts.chart_data import Bar, Panel, Series
 from analysis.charts.trials import curves_chart, early_stopping_chart, parallel_chart
-from sweep.record.selection import HYPERPARAMETERS
+from analysis.formats import counted
 
 
 def charts(series: Series) -> list[Chart]:
@@ -36,8 +33,8 @@ def charts(series: Series) -> list[Chart]:
         chart
         for chart in (
             _comparison(series),
-            _against(series, "parameters", "parameters"),
-            _against(series, "images_per_s", "speed"),
+            _against(series, "parameters", "parameters", "parameters"),
+            _against(series, "images_per_s", "speed", "training images per second"),
             _sensitivity(series),
             curves_chart(series),
             early_stopping_chart(series),
@@ -56,13 +53,11 @@ def _comparison(series: Series) -> Chart | None:
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
         for place, bar in enumerate(bars):
-            (point,) = axes.plot(
-                [100 * bar.error], [place], MARKERS[0], color=ACCENT if bar.best else PLAIN, markersize=5, zorder=3
-            )
+            colour = ACCENT if bar.best else PLAIN
+            (point,) = axes.plot([100 * bar.error], [place], "o", color=colour, markersize=5, zorder=3)
             canvas.tip(point, _bar_tip(bar))
             if bar.half_width is not None:
-                ends = [100 * (bar.error - bar.half_width), 100 * (bar.error + bar.half_width)]
-                axes.plot(ends, [place, place], "-", color=ACCENT if bar.best else PLAIN, linewidth=1.5)
+                axes.plot(_interval(bar), [place, place], "-", color=colour, linewidth=1.5)
             if bar.paper is not None:
                 (diamond,) = axes.plot(
                     [100 * bar.paper], [place], "D", color=INK, markerfacecolor="none", markersize=5, zorder=3
@@ -70,7 +65,8 @@ def _comparison(series: Series) -> Chart | None:
                 canvas.tip(diamond, f"{bar.label} in the paper: {100 * bar.paper:.2f} %")
         axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
         axes.set_ylim(len(bars) - 0.5, -0.5)
-        _within_percent(axes, bars)
+        axes.set_xlim(*_percent_limits(bars))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("test error, %")
         draw_grid(axes, "x")
         if papers:
@@ -89,33 +85,30 @@ def _comparison(series: Series) -> Chart | None:
     )
 
 
-def _against(series: Series, attribute: str, name: str) -> Chart | None:
-    unit = {"parameters": "parameters", "speed": "training images per second"}[name]
-    bars = [(place, bar) for place, bar in enumerate(series.bars) if getattr(bar, attribute) is not None]
-    if len({getattr(bar, attribute) for _, bar in bars}) < 2:
+def _against(series: Series, attribute: str, name: str, unit: str) -> Chart | None:
+    bars = [(place, bar, x) for place, bar in enumerate(series.bars) if (x := getattr(bar, attribute)) is not None]
+    spread = [x for _, _, x in bars]
+    if len({*spread}) < 2:
         return None
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
         handles: list[Line2D] = []
         taken: Counter[float] = Counter()
-        for place, bar in bars:
+        for place, bar, x in bars:
             colour, marker = style(place)
-            x = getattr(bar, attribute)
             # Variants of one size stand side by side, so that no interval hides another.
             aside = ScaledTranslation(5 * taken[x] / 72, 0, canvas.figure.dpi_scale_trans)
             where, taken[x] = axes.transData + aside, taken[x] + 1
             (point,) = axes.plot([x], [100 * bar.error], marker, color=colour, markersize=5, zorder=3, transform=where)
             canvas.tip(point, f"{_bar_tip(bar)}; {x:,.0f} {unit}")
             if bar.half_width is not None:
-                ends = [100 * (bar.error - bar.half_width), 100 * (bar.error + bar.half_width)]
-                axes.plot([x, x], ends, "-", color=colour, linewidth=1, transform=where)
+                axes.plot([x, x], _interval(bar), "-", color=colour, linewidth=1, transform=where)
             handles.append(handle(colour, marker, bar.label))
         # Artists with a transform of their own do not widen the axes.
-        spread = [getattr(bar, attribute) for _, bar in bars]
         room = 0.08 * (max(spread) - min(spread))
         axes.set_xlim(min(spread) - room, max(spread) + 1.5 * room)
-        axes.set_ylim(*_percent_limits([bar for _, bar in bars]))
+        axes.set_ylim(*_percent_limits([bar for _, bar, _ in bars]))
         axes.set_ylabel("test error, %")
         axes.set_xlabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -142,12 +135,11 @@ def rate_points(series: Series, panel: Panel) -> list[tuple[float, float, int]]:
 
     The error is the lowest over the configurations at that rate of the mean over their seeds, as a choice sees it.
     """
-    groups: dict[float, dict[tuple[Any, ...], list[float]]] = {}
+    groups: dict[float, dict[str, list[float]]] = {}
     for trial in panel.trials:
         error = series.error_of(trial)
         if trial["state"] == "completed" and error is not None:
-            key = tuple(trial[name] for name in HYPERPARAMETERS)
-            groups.setdefault(trial["lr"], {}).setdefault(key, []).append(error)
+            groups.setdefault(trial["lr"], {}).setdefault(trial["params"], []).append(error)
     return [
         (rate, min(statistics.fmean(errors) for errors in by.values()), sum(len(errors) for errors in by.values()))
         for rate, by in sorted(groups.items())
@@ -158,7 +150,8 @@ def _sensitivity(series: Series) -> Chart | None:
     panels = [(place, panel) for place, panel in enumerate(series.panels) if panel.trials]
     if "lr" not in series.searched_dimensions or not any(rate_points(series, panel) for _, panel in panels):
         return None
-    listed = series.study["learning_rates"]["kind"] == "choice"
+    spaces = [series.study.space_of(variant) for variant in series.study.variants]
+    listed = all("lr" not in space or space["lr"].listed() is not None for space in spaces)
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.figure.add_subplot()
@@ -167,10 +160,12 @@ def _sensitivity(series: Series) -> Chart | None:
             colour, marker = style(place)
             points = rate_points(series, panel)
             rates, errors = [rate for rate, _, _ in points], [100 * error for _, error, _ in points]
-            axes.plot(rates, errors, "-" if listed else "", color=colour, linewidth=1)
+            if listed:  # between values that were drawn there may be others of other configurations
+                axes.plot(rates, errors, "-", color=colour, linewidth=1)
             for rate, error, count in points:
                 (dot,) = axes.plot([rate], [100 * error], marker, color=colour, markersize=4)
-                canvas.tip(dot, f"{panel.label} at learning rate {rate:g}: {100 * error:.2f} % ({count_trials(count)})")
+                at = f"{panel.label} at learning rate {rate:g}"
+                canvas.tip(dot, f"{at}: {100 * error:.2f} % ({counted(count, 'trial')})")
             lost = [trial for trial in panel.trials if trial["state"] in ("diverged", "failed")]
             for trial in lost:
                 # Above the axes' upper edge: there is no error to place it by.
@@ -201,21 +196,21 @@ def _sensitivity(series: Series) -> Chart | None:
 
 def _bar_tip(bar: Bar) -> str:
     interval = "" if bar.half_width is None else f" ± {100 * bar.half_width:.2f}"
-    return f"{bar.label}: {100 * bar.error:.2f} %{interval}, {bar.seeds} {'seed' if bar.seeds == 1 else 'seeds'}"
+    return f"{bar.label}: {100 * bar.error:.2f} %{interval}, {counted(bar.seeds, 'seed')}"
+
+
+def _interval(bar: Bar) -> tuple[float, float]:
+    """Return the ends of a bar's interval, %, its error twice where it has none."""
+    return 100 * (bar.error - (bar.half_width or 0)), 100 * (bar.error + (bar.half_width or 0))
 
 
 def _percent_limits(bars: Sequence[Bar]) -> tuple[float, float]:
     """Return limits of an axis of errors, %, that hold every interval as far as there are such errors."""
-    lows = [bar.error - (bar.half_width or 0) for bar in bars] + [bar.paper for bar in bars if bar.paper is not None]
-    highs = [bar.error + (bar.half_width or 0) for bar in bars] + [bar.paper for bar in bars if bar.paper is not None]
-    low, high = 100 * max(0.0, min(lows)), 100 * min(1.0, max(highs))
+    shown = [end for bar in bars for end in _interval(bar)]
+    shown += [100 * bar.paper for bar in bars if bar.paper is not None]
+    low, high = max(0.0, min(shown)), min(100.0, max(shown))
     room = 0.05 * (high - low) or 1.0
     return max(0.0, low - room), min(100.0, high + room)
-
-
-def _within_percent(axes: Axes, bars: Sequence[Bar]) -> None:
-    axes.set_xlim(*_percent_limits(bars))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _plain_rates(axes: Axes, rates: Sequence[float] | None) -> None:

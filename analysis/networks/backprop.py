@@ -11,6 +11,7 @@ visualisation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Any, Literal, final, get_args
 
 import torch
@@ -84,44 +85,29 @@ def strongest_units(part: nn.Module, images: torch.Tensor, filters: int, patches
         filters: how many, at least 1; all where the layer has fewer.
         patches: how many images per filter, at least 1; all where there are fewer.
     """
-    values, places = [], []
-    width = 1
-    with torch.inference_mode():
-        for batch in torch.split(images, _BATCH):
-            maps = part(batch)[:, :filters]
-            width = maps.shape[3]
-            value, place = maps.flatten(2).max(2)
-            values.append(value)
-            places.append(place)
-    value, place = torch.cat(values), torch.cat(places)
-    best = value.topk(min(patches, len(images)), dim=0).indices
-    return [
-        [
-            Unit(
-                image=int(image),
-                filter=index,
-                row=int(place[image, index]) // width,
-                column=int(place[image, index]) % width,
-                activation=float(value[image, index]),
-            )
-            for image in best[:, index]
-        ]
-        for index in range(value.shape[1])
-    ]
+    peaks = _peaks(part, images, filters)
+    return [nlargest(patches, units, key=lambda unit: unit.activation) for units in zip(*peaks, strict=True)]
 
 
 def strongest_of_all(part: nn.Module, images: torch.Tensor) -> list[Unit]:
     """Return for each image the strongest unit of a whole layer."""
+    return [max(units, key=lambda unit: unit.activation) for units in _peaks(part, images)]
+
+
+def _peaks(part: nn.Module, images: torch.Tensor, filters: int | None = None) -> list[list[Unit]]:
+    """Return for each image the strongest unit of each of the first filters."""
+    peaks: list[list[Unit]] = []
     with torch.inference_mode():
-        maps = part(images)
-    _, _, height, width = maps.shape
-    units = []
-    for image, flat in enumerate(maps.flatten(1)):
-        value, place = flat.max(0)
-        index, within = divmod(int(place), height * width)
-        row, column = divmod(within, width)
-        units.append(Unit(image=image, filter=index, row=row, column=column, activation=float(value)))
-    return units
+        for batch in torch.split(images, _BATCH):
+            maps = part(batch)[:, :filters]
+            strongest = maps.flatten(2).max(2)
+            for values, places in zip(strongest.values.tolist(), strongest.indices.tolist(), strict=True):
+                units = []
+                for index, (value, place) in enumerate(zip(values, places, strict=True)):
+                    row, column = divmod(place, maps.shape[3])
+                    units.append(Unit(image=len(peaks), filter=index, row=row, column=column, activation=value))
+                peaks.append(units)
+    return peaks
 
 
 def pass_down(part: nn.Module, images: torch.Tensor, units: Sequence[Unit]) -> torch.Tensor:

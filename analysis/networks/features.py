@@ -41,36 +41,6 @@ FILTERS, FILTERS_WITHOUT_IMAGE = 8, 24
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to draw.
-
-    Raises:
-        ValueError: a number is below 1.
-    """
-
-    layers: tuple[str, ...] = ()
-    """Names; none takes those that `chosen_layers` or `layers_without_image` choose."""
-    method: Method = "guided"
-    without_image: bool = False
-    """Deconvnet from a lone unit instead of patches, whatever the method."""
-    filters: int | None = None
-    """The first ones of each layer; None takes `FILTERS`, or `FILTERS_WITHOUT_IMAGE`."""
-    patches: int = 10
-    """Images per filter."""
-    images: int = 2000
-    """Test images to search."""
-    data: str | None = None
-    """Folder or URI of the images, if not the run's."""
-
-    def __post_init__(self) -> None:
-        for name in ("filters", "patches", "images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
 class Looked:
     """A network opened for looking into."""
 
@@ -94,26 +64,48 @@ class Looked:
         return not any(isinstance(layer, nn.LeakyReLU) for layer in self.layers)
 
 
-def draw_features(subjects: Sequence[Subject], request: Request) -> Iterator[tuple[str, bytes]]:
+def draw_features(
+    subjects: Sequence[Subject],
+    *,
+    layers: Sequence[str] = (),
+    method: Method = "guided",
+    without_image: bool = False,
+    filters: int | None = None,
+    patches: int = 10,
+    images: int = 2000,
+    data: str | None = None,
+) -> Iterator[tuple[str, bytes]]:
     """Yield the name of a file and its PNG for each page: of each network, and one that compares networks and rules.
+
+    Args:
+        subjects: the networks.
+        layers: names; none takes those that `chosen_layers` or `layers_without_image` choose.
+        method: the rule for ReLUs.
+        without_image: deconvnet from a lone unit instead of patches, whatever the method.
+        filters: the first ones of each layer; None takes `FILTERS`, or `FILTERS_WITHOUT_IMAGE`.
+        patches: images per filter.
+        images: test images to search.
+        data: folder or URI of the images, if not the run's.
 
     Raises:
         ValueError: a layer does not exist, a rule does not fit a network, or the images cannot be had.
     """
     looked = [look_into(subject) for subject in subjects]
-    if request.without_image:
-        yield from _pages_without_image(looked, request)
-        return
     # Every name is checked before the first page is drawn.
-    chosen = [(one, chosen_layers(one, request.layers)) for one in looked]
-    for one, layers in chosen:
-        images = load_images(one.subject, request.data, request.images)
-        for layer in layers:
-            page = patch_page(one, layer, images, request.method, request.filters or FILTERS, request.patches)
-            yield f"{_file_name(one)}-{layer.name}-{request.method}.png", page
-    pair = compared(looked)
+    chosen = [(one, (layers_without_image if without_image else chosen_layers)(one, layers)) for one in looked]
+    for one, shown in chosen:
+        name = one.subject.label.replace("/", "-")
+        if without_image:
+            if shown:
+                yield f"{name}-without-image.png", page_without_image(one, shown, filters or FILTERS_WITHOUT_IMAGE)
+            continue
+        searched = load_images(one.subject, data, images)
+        for layer in shown:
+            page = patch_page(one, layer, searched, method, filters or FILTERS, patches)
+            yield f"{name}-{layer.name}-{method}.png", page
+    pair = [] if without_image else compared(looked)
     if pair:
-        yield "compare.png", comparison_page(pair, load_images(pair[0].subject, request.data, request.images))
+        yield "compare.png", comparison_page(pair, load_images(pair[0].subject, data, images))
 
 
 def look_into(subject: Subject) -> Looked:
@@ -296,18 +288,6 @@ _METHOD_WORDS: dict[Method, str] = {
     "deconvnet": "deconvnet",
     "guided": "guided backpropagation",
 }
-
-
-def _pages_without_image(looked: Sequence[Looked], request: Request) -> Iterator[tuple[str, bytes]]:
-    chosen = [(one, layers_without_image(one, request.layers)) for one in looked]
-    for one, layers in chosen:
-        if layers:
-            page = page_without_image(one, layers, request.filters or FILTERS_WITHOUT_IMAGE)
-            yield f"{_file_name(one)}-without-image.png", page
-
-
-def _file_name(looked: Looked) -> str:
-    return looked.subject.label.replace("/", "-")
 
 
 def _layer(looked: Looked, name: str) -> ConvLayer:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from analysis.results import Cell, cell_of
 from analysis.run_data import read_evidence
-from sweep.record.selection import HYPERPARAMETERS
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 from trainables.checkpoint import Checkpoint
 from trainables.common.registry import load_plugins
@@ -19,9 +20,6 @@ from trainables.data.augmentation import placed
 
 _SAME_IN_BOTH = ("dataset", "augmentation", "variant", "lr", "seed")
 """What a trial's row and its checkpoint's configuration both say."""
-
-Cell = tuple[str, str, str]
-"""Data set, augmentation, variant."""
 
 
 @final
@@ -61,15 +59,15 @@ class Images:
 def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
     """Return the chosen network of each cell in the study's order, all variants if none is named.
 
-    The choice is the table's, by the last epoch or the best one as the study's criterion says, and of its seeds the
-    first; where a second phase has trained it on all images, its first seed there.
+    The trial is the table's selected one, and of its seeds the first; where a second phase has trained it on all
+    images, its first seed there.
     A cell without a completed trial is left out unless its variant was asked for.
 
     Raises:
         ValueError: there is no run, no such variant, no completed trial, or no checkpoint that fits the record.
     """
-    study = store.read_study()
-    known = study["study"]["variants"]
+    document = store.read_run()
+    known = document.study.variants
     unknown = [name for name in variants if name not in known]
     if unknown:
         raise ValueError(f"variant must be one of the run's, {', '.join(known)}, got {unknown[0]!r}.")
@@ -82,10 +80,21 @@ def load_subjects(store: Store, variants: Sequence[str] = ()) -> list[Subject]:
         )
     are_alike = len({cell[:2] for cell in chosen}) == 1
     return [
-        _load(store, trial, cell[2] if are_alike else "/".join(cell), study["data"].get(cell[0], {}).get("checksum"))
+        _load(store, trial, cell[2] if are_alike else "/".join(cell), document.data[cell[0]].checksum)
         for cell, trial in chosen.items()
         if not variants or cell[2] in variants
     ]
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse a number of something that is below 1, by its name.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}.")
 
 
 def load_images(subject: Subject, data: str | None, count: int) -> Images:
@@ -99,8 +108,7 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
     Raises:
         ValueError: `count` is below 1, the data cannot be had, or is not what the run was trained on.
     """
-    if count < 1:
-        raise ValueError(f"images must be at least 1, got {count}.")
+    check_counts(images=count)
     config = subject.config
     dataset = open_dataset(config.dataset, data or config.data, config.train_size)
     if isinstance(dataset, StreamedDataset):
@@ -125,38 +133,40 @@ def load_images(subject: Subject, data: str | None, count: int) -> Images:
     )
 
 
-def _chosen_trials(store: Store) -> dict[Cell, Mapping[str, Any]]:
+def _chosen_trials(store: Store) -> dict[Cell, TrialRow]:
     evidence = read_evidence(store)
     by_id = {trial["trial_id"]: trial for trial in evidence.trials}
-    chosen: dict[Cell, Mapping[str, Any]] = {}
+    chosen: dict[Cell, TrialRow] = {}
     for result in evidence.results:
         if result.chosen:
             best = by_id[result.chosen[0]]
             confirmed = [trial for trial in evidence.trials if _confirms(trial, best)]
-            cell = (result.dataset, result.augmentation, result.variant)
-            chosen[cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
+            chosen[result.cell] = min(confirmed, key=lambda trial: trial["seed"], default=best)
     return chosen
 
 
-def _confirms(trial: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+def _confirms(trial: TrialRow, best: TrialRow) -> bool:
     """Whether a trial has trained the chosen trial's configuration on all images."""
-    same = all(trial[name] == best[name] for name in ("dataset", "augmentation", "variant", *HYPERPARAMETERS))
+    same = cell_of(trial) == cell_of(best) and trial["params"] == best["params"]
     return same and trial["phase"] == "confirm" and trial["state"] == "completed"
 
 
-def _load(store: Store, trial: Mapping[str, Any], label: str, checksum: str | None) -> Subject:
+def _load(store: Store, trial: TrialRow, label: str, checksum: str | None) -> Subject:
     location = store.checkpoint(trial["trial_id"])
     checkpoint = Checkpoint.load(location)
+    recorded: Mapping[str, object] = dict(trial)
     for name in _SAME_IN_BOTH:
         held = getattr(checkpoint.config, name)
-        if held != trial[name]:
+        if held != recorded[name]:
             raise ValueError(
-                f"{location} must be of {name} {trial[name]}, as the record says of its trial, got {held}."
+                f"{location} must be of {name} {recorded[name]}, as the record says of its trial, got {held}."
             )
+    error = trial["val_error"] if trial["test_error"] is None else trial["test_error"]
+    assert error is not None, "a choice falls on trials with an error"
     load_plugins(checkpoint.config.plugins)
     return Subject(
         label=label,
-        error=trial["val_error"] if trial["test_error"] is None else trial["test_error"],
+        error=error,
         config=checkpoint.config,
         num_classes=checkpoint.num_classes,
         network=checkpoint.network(),

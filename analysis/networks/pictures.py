@@ -1,4 +1,4 @@
-"""Pictures as PNG: curves over a shift, and pages of small pictures. Plain numbers and arrays in, bytes out."""
+"""Pictures as PNG: figures, and pages of small pictures."""
 
 import io
 from collections.abc import Sequence
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 Array = np.ndarray[Any, Any]
 
@@ -17,17 +15,6 @@ _TILE_INCHES = 0.54
 """54 px, twice the 27 px that the last layers of the paper's networks see, so that a pixel of theirs is a whole one."""
 _MARGIN, _LEFT, _TOP = 0.3, 1.0, 1.2
 """Around a page of tiles, in tiles; labels stand to the left, a title of two lines above."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A line of a chart, its first value at a shift of 0 px."""
-
-    name: str
-    values: Sequence[float]
-    marked: Sequence[int]
-    """Shifts that carry a marker."""
 
 
 @final
@@ -53,16 +40,6 @@ class Label:
     size: float = 6.5
 
 
-def draw_curves(title: str, panels: Sequence[tuple[str, Sequence[Curve]]]) -> bytes:
-    """Return a chart with a panel for each heading and its curves, side by side, over the shift in px."""
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
-    figure.suptitle(title, fontsize=10)
-    for index, (heading, curves) in enumerate(panels):
-        _draw_panel(figure.add_subplot(1, len(panels), index + 1), heading, curves)
-    figure.axes[0].legend(fontsize=8, loc="lower left")
-    return _png(figure)
-
-
 def draw_page(title: str, tiles: Sequence[Tile], labels: Sequence[Label]) -> bytes:
     """Return a page of tiles of one size, with its labels, as large as they need."""
     right = max(tile.x for tile in tiles) + 1 + _MARGIN
@@ -80,21 +57,11 @@ def draw_page(title: str, tiles: Sequence[Tile], labels: Sequence[Label]) -> byt
     # After the pictures, each of which would narrow the axes to itself.
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    return _png(figure)
+    return png(figure)
 
 
-def _draw_panel(axes: Axes, heading: str, curves: Sequence[Curve]) -> None:
-    for curve in curves:
-        (line,) = axes.plot(range(len(curve.values)), curve.values, linewidth=1.3, label=curve.name)
-        heights = [curve.values[shift] for shift in curve.marked]
-        axes.plot(list(curve.marked), heights, "o", color=line.get_color(), markersize=6)
-    axes.set_title(heading, fontsize=9)
-    axes.set_xlabel("shift, px (dots: multiples of the total stride)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-
-
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
     out = io.BytesIO()
     # Without the name of matplotlib's version in it, the same numbers give the same file for longer.
     figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 from torch.nn import functional
 
-from analysis.formats import MISSING, Row
+from analysis.formats import Row, as_cell
 from analysis.networks.geometry import total_stride
 from analysis.networks.opened import Images, Subject
-from analysis.networks.pictures import Curve, draw_curves
+from analysis.networks.pictures import png
 from trainables.data.source import IMAGE_SHAPE
 
 DIRECTIONS = {"left": (-1, 1, 0, 0), "right": (1, -1, 0, 0), "up": (0, 0, -1, 1), "down": (0, 0, 1, -1)}
@@ -132,7 +134,7 @@ def shift_table(rows: Sequence[ShiftRow]) -> list[Row]:
         {
             "measure": measure,
             "variant": variant,
-            "total stride": MISSING if own[0].total_stride is None else str(own[0].total_stride),
+            "total stride": as_cell(own[0].total_stride),
             **{f"{pixels} px": f"{value:.2f}" for pixels, value in enumerate(curve(own, count))},
         }
         for measure, count in _MEASURES
@@ -142,8 +144,21 @@ def shift_table(rows: Sequence[ShiftRow]) -> list[Row]:
 
 def draw_shift(rows: Sequence[ShiftRow]) -> bytes:
     """Return a chart as PNG: unchanged answers and errors over the shift, a line per variant."""
-    panels = [(heading, [_curve(own, count) for own in by_variant(rows).values()]) for heading, count in _MEASURES]
-    return draw_curves(f"Images shifted over zeros, mean of four directions, {rows[0].images:,} test images", panels)
+    figure = Figure(figsize=(5.2 * len(_MEASURES), 4.2), layout="constrained")
+    figure.suptitle(f"Images shifted over zeros, mean of four directions, {rows[0].images:,} test images", fontsize=10)
+    for axes, (heading, count) in zip(figure.subplots(1, len(_MEASURES)), _MEASURES, strict=True):
+        for variant, own in by_variant(rows).items():
+            values, stride = curve(own, count), own[0].total_stride
+            label = f"{variant}, total stride {as_cell(stride)}"
+            (line,) = axes.plot(values, linewidth=1.3, label=label)
+            marked = range(0, len(values), stride) if stride else ()
+            axes.plot(marked, [values[shift] for shift in marked], "o", color=line.get_color(), markersize=6)
+        axes.set_title(heading, fontsize=9)
+        axes.set_xlabel("shift, px (dots: multiples of the total stride)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=8, loc="lower left")
+    return png(figure)
 
 
 def shift_csv(rows: Sequence[ShiftRow]) -> bytes:
@@ -156,9 +171,3 @@ def shift_csv(rows: Sequence[ShiftRow]) -> bytes:
         shares = (row.unchanged / row.images, row.wrong / row.images)
         writer.writerow([row.variant, stride, row.direction, row.shift, row.images, *shares])
     return out.getvalue().encode()
-
-
-def _curve(rows: Sequence[ShiftRow], count: str) -> Curve:
-    values, stride = curve(rows, count), rows[0].total_stride
-    name = f"{rows[0].variant}, total stride {MISSING if stride is None else stride}"
-    return Curve(name=name, values=values, marked=range(0, len(values), stride) if stride else ())

@@ -2,25 +2,19 @@
 
 import base64
 import hashlib
-import html
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, final
-from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from analysis.charts.chart_data import Series
 from analysis.charts.export import draw_for_screen
 from analysis.charts.variants import charts
-from analysis.formats import TIE, Mark, Row, for_markdown, is_number, is_text, render
-from analysis.report.content import Content, content_of
-from analysis.report.svg import VARIABLES, themed
-
-ReportFormat = Literal["html", "md"]
-REPORT_FORMATS: tuple[str, ...] = ("html", "md")
+from analysis.formats import TIE, Row, for_markdown, is_number, is_text, render
+from analysis.report.content import content_of
+from analysis.report.svg import themed
 
 WIDTH_INCHES = 9.4
 """Of a chart on the page, before it is fitted to the window."""
@@ -28,32 +22,8 @@ WIDTH_INCHES = 9.4
 PICTURE_BYTES = 2_500_000
 """Of all pictures within the page together, so that it stays below 6 MB; further ones are linked."""
 
-
 LONG = 50
 """Characters of a cell that take more than a line."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture that another command made of the run's networks."""
-
-    name: str
-    source: Markup
-    """A `data:` URI, or an empty text where it is linked only."""
-    link: str
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """A chart on the page."""
-
-    name: str
-    title: str
-    text: str
-    svg: Markup
-    numbers: Sequence[Row]
 
 
 def build_report(series: Series, name: str, form: str = "html", pictures: Path | None = None) -> str:
@@ -62,135 +32,74 @@ def build_report(series: Series, name: str, form: str = "html", pictures: Path |
     Args:
         series: the run's record.
         name: the run's.
-        form: one of `REPORT_FORMATS`.
+        form: `html` or `md`.
         pictures: the folder in which `shift` and `features` leave theirs, and the report comes to lie; None where the
             report lies elsewhere.
-
-    Raises:
-        ValueError: the format is none of these.
     """
-    if form not in REPORT_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(REPORT_FORMATS)}, got {form!r}.")
+    environment = Environment(
+        loader=PackageLoader("analysis.report", "templates"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["plain"] = for_markdown
+    page = environment.get_template(f"report.{form}")
     content = content_of(series, name)
     found = _pictures(pictures) if pictures else []
     if form == "md":
-        return (
-            _environment(False)
-            .get_template("report.md")
-            .render(
-                content=content,
-                table=lambda rows: render(rows, [], "markdown"),
-                comparison=render(content.rows, [], "markdown", content.marks),
-                pictures=found,
-            )
+        comparison = render(content.rows, [], "markdown", content.marks)
+        return page.render(
+            content=content, pictures=found, comparison=comparison, table=lambda rows: render(rows, [], "markdown")
         )
-    environment = _environment(True)
-    script = _asset(environment, "script.js")
-    return environment.get_template("report.html").render(
+    drawn = [(chart, draw_for_screen(chart, WIDTH_INCHES)) for chart in charts(series)]
+    script = _asset("script.js")
+    return page.render(
         content=content,
-        charts=_drawn(series, content),
+        charts=[chart for chart, _ in drawn],
+        # ElementTree has escaped what is in it.
+        svgs={chart.name: Markup(themed(*svg, chart.name, chart.title)) for chart, svg in drawn},  # noqa: S704
         pictures=found,
-        style=_asset(environment, "style.css"),
+        style=_asset("style.css"),
         script=script,
         # Nothing but this script may run, and nothing may be fetched, whatever a name in the record holds.
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_digest(script)}'",
-        table=sortable,
+        kinds_of=_kinds_of,
+        tie=TIE,
     )
 
 
-def sortable(rows: Sequence[Row], caption: str, marks: Mapping[tuple[int, str], Mark] | None = None) -> Markup:
-    """Return a table whose headings are buttons that sort it; numbers sort as numbers, missing ones last.
-
-    Args:
-        rows: all with the same columns.
-        caption: what it shows, for those who come to it by itself.
-        marks: what stands out.
-    """
-    marks = marks or {}
-    headings = list(rows[0]) if rows else []
-    kinds = {heading: _kind(rows, heading) for heading in headings}
-    out = [f"<table class='sortable'><caption>{html.escape(caption)}</caption><thead><tr>"]
-    for heading in headings:
-        kind = kinds[heading]
-        out.append(
-            f"<th scope='col' class='{kind}'><button type='button'>{html.escape(heading)}"
-            "<span aria-hidden='true'></span></button></th>"
-        )
-    out.append("</tr></thead><tbody>")
-    for place, row in enumerate(rows):
-        out.append("<tr>")
-        for column, (heading, value) in enumerate(row.items()):
-            tag, scope = ("th", " scope='row'") if column == 0 else ("td", "")
-            style = "" if kinds[heading] == "number" or column == 0 else f" class='{kinds[heading]}'"
-            out.append(f"<{tag}{scope}{style}>{_cell(value, marks.get((place, heading)))}</{tag}>")
-        out.append("</tr>")
-    out.append("</tbody></table>")
-    return Markup("".join(out))  # noqa: S704 - all that came from the record is escaped above
+def _kinds_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Return for each heading `number`, `text`, or `text long` where a sentence must be broken into lines."""
+    kinds = {}
+    for heading in rows[0] if rows else ():
+        cells = [row[heading] for row in rows]
+        is_long = max(map(len, cells)) > LONG
+        kinds[heading] = "text long" if is_long else "text"
+        if not is_text(heading) and all(map(is_number, cells)):
+            kinds[heading] = "number"
+    return kinds
 
 
-def _cell(value: str, mark: Mark | None) -> str:
-    text = html.escape(value)
-    return {"best": f"<strong>{text}</strong>", "tie": f"{text}<sup>{TIE}</sup>", None: text}[mark]
-
-
-def _kind(rows: Sequence[Row], heading: str) -> str:
-    """Return `number`, `text`, or `text long` where a sentence must be broken into lines."""
-    if not is_text(heading) and all(is_number(row[heading]) for row in rows):
-        return "number"
-    return "text long" if max(len(row[heading]) for row in rows) > LONG else "text"
-
-
-def _drawn(series: Series, content: Content) -> list[Drawn]:
-    found = []
-    for chart in charts(series):
-        svg, tips = draw_for_screen(chart, WIDTH_INCHES)
-        found.append(
-            Drawn(
-                name=chart.name,
-                title=chart.title,
-                text=chart.text,
-                # ElementTree has escaped what is in it.
-                svg=Markup(themed(svg, tips, chart.name, chart.title)),  # noqa: S704
-                numbers=content.numbers.get(chart.name, ()),
-            )
-        )
-    return found
-
-
-def _pictures(folder: Path) -> list[Picture]:
-    """Return the pictures in a report's folder, within the page as long as there is room."""
+def _pictures(folder: Path) -> list[tuple[str, str]]:
+    """Return the path of each picture in a report's folder and its `data:` URI, empty where there is no room for it."""
     room, found = PICTURE_BYTES, []
     for file in sorted(_png_files(folder)):
-        size = file.stat().st_size
-        inside = size <= room
-        room -= size if inside else 0
-        data = base64.b64encode(file.read_bytes()).decode() if inside else ""
-        path = file.relative_to(folder).as_posix()
-        source = Markup(f"data:image/png;base64,{data}") if data else Markup("")  # noqa: S704 - base 64 has no markup
-        found.append(Picture(name=path, source=source, link=quote(path)))
+        data = file.read_bytes()
+        inside = len(data) <= room
+        room -= len(data) if inside else 0
+        source = f"data:image/png;base64,{base64.b64encode(data).decode()}" if inside else ""
+        found.append((file.relative_to(folder).as_posix(), source))
     return found
 
 
-def _png_files(folder: Path) -> Iterable[Path]:
+def _png_files(folder: Path) -> Iterator[Path]:
     for pattern in ("*.png", "features/*.png"):
         # A link may lead out of the run.
         yield from (file for file in folder.glob(pattern) if file.is_file() and not file.is_symlink())
 
 
-def _environment(is_html: bool) -> Environment:
-    loader = PackageLoader("analysis.report", "templates")
-    made = Environment(loader=loader, autoescape=is_html, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
-    made.filters["plain"] = for_markdown
-    return made
-
-
-def _asset(environment: Environment, name: str) -> Markup:
-    loader: Any = environment.loader
-    text, _, _ = loader.get_source(environment, name)
-    if name.endswith(".css"):
-        missing = [variable for variable in VARIABLES.values() if f"{variable}:" not in text]
-        assert not missing, f"the style has a value for each of the charts' colours, but not for {missing}"
-    return Markup(text)  # noqa: S704 - our own file
+def _asset(name: str) -> Markup:
+    return Markup(files("analysis.report").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - our own file
 
 
 def _digest(script: str) -> str:

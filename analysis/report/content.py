@@ -4,17 +4,18 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
-from analysis.charts.canvas import HEADINGS
 from analysis.charts.chart_data import Series, verdicts
 from analysis.charts.variants import rate_points
 from analysis.checks import findings
-from analysis.formats import MISSING, Mark, Row
-from analysis.results import COUNTED_STATES, Trial
+from analysis.formats import MISSING, Mark, Row, as_cell, percent
+from analysis.results import COUNTED_STATES, Trial, several_places
 from analysis.tables import marks_of, notes, table_rows
+from search_spaces.dimensions import in_words
+from sweep.record.document import Execution, RunDocument
+from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
-from sweep.record.selection import HYPERPARAMETERS
 
 _MOST_POINTS_LISTED = 100
 """Rows of the table that stands for a chart."""
@@ -75,26 +76,26 @@ def _facts(series: Series) -> list[tuple[str, str]]:
     trials, document = series.evidence.trials, series.evidence.document
     states = Counter(trial["state"] for trial in trials)
     ended = sum(states[state] for state in FINAL_STATES)
-    facts = [("trials have ended", f"{ended:,} of {document['planned_trials']:,}")]
+    facts = [("trials have ended", f"{ended:,} of {document.planned_trials:,}")]
     facts += [(state, f"{states[state]:,}") for state in COUNTED_STATES[1:] if states[state]]
     facts.append(("epochs trained", f"{sum(trial['epochs_run'] or 0 for trial in trials):,}"))
     facts += [(what, amount) for what, amount, _ in _costs(document, trials)]
     return facts
 
 
-def _costs(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
+def _costs(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
     """Return what was paid for, how much of it, and how that was reckoned."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for trial in trials:
         kind = "CPU" if (trial["device"] or "cpu") == "cpu" else "GPU"
-        seconds[kind] += trial["duration_s"] or 0
-    workers = document["workers"] or 1  # 0: each trial trains in its own process
+        seconds[kind] = seconds.get(kind, 0.0) + (trial["duration_s"] or 0)
+    workers = document.workers or 1  # 0: each trial trains in its own process
     found = []
     for kind, total in sorted(seconds.items()):
-        asked = document["placement"]["gpus_per_trial"] if kind == "GPU" else None
-        each = workers if asked is None else asked
-        hours = total / 3600 * each
-        how = f"durations of all trials x {each:g} {kind}{'' if each == 1 else 's'} of each"
+        asked = document.placement.gpus_per_trial if kind == "GPU" else None
+        per_trial = float(workers if asked is None else asked)
+        hours = total / 3600 * per_trial
+        how = f"durations of all trials x {per_trial:g} {kind}{'' if per_trial == 1 else 's'} of each"
         found.append((f"{kind}-hours", f"{hours:.2f}" if hours < 100 else f"{hours:,.0f}", how))
     return found
 
@@ -105,7 +106,7 @@ def _failures(series: Series) -> list[Row]:
             "trial": trial["trial_id"],
             "variant": trial["variant"],
             "state": trial["state"],
-            **_configuration(trial),
+            **_configuration(series, trial),
             "seed": str(trial["seed"]),
             "epochs": str(trial["epochs_run"] or 0),
             "reason": trial["reason"] or MISSING,
@@ -142,12 +143,12 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
     comparison = [
         {
             "variant": bar.label,
-            "test error %": _percent(bar.error),
-            "± 95 %": _percent(bar.half_width),
+            "test error %": percent(bar.error),
+            "± 95 %": percent(bar.half_width),
             "seeds": str(bar.seeds),
-            "parameters": MISSING if bar.parameters is None else f"{bar.parameters:,}",
-            "images/s": MISSING if bar.images_per_s is None else f"{bar.images_per_s:,.0f}",
-            **({} if all(b.paper is None for b in series.bars) else {"paper %": _percent(bar.paper)}),
+            "parameters": as_cell(bar.parameters, ","),
+            "images/s": as_cell(bar.images_per_s, ",.0f"),
+            **({} if all(b.paper is None for b in series.bars) else {"paper %": percent(bar.paper)}),
         }
         for bar in series.bars
     ]
@@ -155,7 +156,7 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
         {
             "variant": panel.label,
             "learning rate": f"{rate:g}",
-            f"{series.criterion} %": _percent(error),
+            f"{series.criterion} %": percent(error),
             "completed": str(count),
         }
         for panel in series.panels
@@ -170,36 +171,38 @@ def _numbers(series: Series) -> dict[str, list[Row]]:
 
 
 def _trial_row(series: Series, trial: Trial) -> Row:
-    several = len({(r.dataset, r.augmentation) for r in series.evidence.results}) > 1
+    several = several_places(series.evidence.results)
     place = {"data set": trial["dataset"], "augmentation": trial["augmentation"]} if several else {}
     return {
         **place,
         "variant": trial["variant"],
         "phase": trial["phase"],
-        **_configuration(trial),
+        **_configuration(series, trial),
         "seed": str(trial["seed"]),
         "state": trial["state"],
         "epochs": f"{trial['epochs_run'] or 0}/{trial['epochs_budget']}",
-        "validation %": _percent(trial["val_error"]),
-        "test %": _percent(trial["test_error"]),
-        "seconds": MISSING if trial["duration_s"] is None else f"{trial['duration_s']:,.0f}",
-        "images/s": MISSING if trial["images_per_s"] is None else f"{trial['images_per_s']:,.0f}",
+        "validation %": percent(trial["val_error"]),
+        "test %": percent(trial["test_error"]),
+        "seconds": as_cell(trial["duration_s"], ",.0f"),
+        "images/s": as_cell(trial["images_per_s"], ",.0f"),
     }
 
 
-def _configuration(trial: Trial) -> Row:
-    return {HEADINGS[name]: MISSING if trial[name] is None else f"{trial[name]:g}" for name in HYPERPARAMETERS}
+def _configuration(series: Series, trial: Trial) -> Row:
+    params = {"lr": trial["lr"], **read_params(trial["params"])}
+    # A trial may lack a hyperparameter that another has, and all rows have the same columns.
+    return {heading: in_words(params[name]) if name in params else MISSING for name, heading in series.headings.items()}
 
 
-def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[str, str]]:
+def provenance(document: RunDocument, trials: Sequence[Trial]) -> list[tuple[str, str]]:
     """Return by which command, code and packages, on what and with which data a run was made."""
-    lines = [*_origin(document, "")]
-    for number, entry in enumerate(document.get("resumed", []), start=1):
-        lines += _origin(entry, f"resumed {number}: ")
-    for name, data in document["data"].items():
-        made = ", generated" if data["generated"] else ""
-        sizes = f"{data['train_images']:,} training images, {data['test_images']:,} test images"
-        lines.append((f"data {name}", f"{sizes}{made}; checksum {data['checksum']}"))
+    lines = []
+    for number, execution in enumerate(document.executions):
+        lines += _origin(execution, f"resumed {number}: " if number else "")
+    for name, data in document.data.items():
+        made = ", generated" if data.generated else ""
+        sizes = f"{data.train_images:,} training images, {data.test_images:,} test images"
+        lines.append((f"data {name}", f"{sizes}{made}; checksum {data.checksum}"))
     kinds = Counter(
         ", ".join(
             [str(trial[name]) for name in ("node", "device", "precision", "memory_format") if trial[name]]
@@ -215,22 +218,18 @@ def provenance(document: Mapping[str, Any], trials: Sequence[Trial]) -> list[tup
     return lines
 
 
-def _origin(entry: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
-    code, hardware = entry["code"], entry["hardware"]
-    altered = {True: ", altered since", False: ", unaltered", None: ""}[code["altered"]]
-    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
-    system = f"{hardware['machine']}, {hardware['system']}"
+def _origin(entry: Execution, prefix: str) -> list[tuple[str, str]]:
+    code, hardware = entry.code, entry.hardware
+    altered = {True: ", altered since", False: ", unaltered", None: ""}[code.altered]
+    gpu = f", {hardware.gpu}" if hardware.gpu else ""
+    system = f"{hardware.machine}, {hardware.system}"
     lines = [
-        ("begun", entry["created"]),
-        ("command", shlex.join(entry["command"])),
-        ("code", f"commit {code['commit']}{altered}" if code["commit"] else "not recorded"),
-        ("packages", ", ".join(f"{name} {version}" for name, version in entry["packages"].items())),
-        ("hardware", f"{hardware['cpus']} CPUs, {hardware['gpus']} GPUs{gpu}; {system}"),
+        ("begun", entry.created),
+        ("command", shlex.join(entry.command)),
+        ("code", f"commit {code.commit}{altered}" if code.commit else "not recorded"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in entry.packages.items())),
+        ("hardware", f"{hardware.cpus} CPUs, {hardware.gpus} GPUs{gpu}; {system}"),
     ]
-    if entry.get("gpu_sharing"):
-        lines.append(("GPUs shared by", entry["gpu_sharing"]))
+    if entry.gpu_sharing:
+        lines.append(("GPUs shared by", entry.gpu_sharing))
     return [(f"{prefix}{what}", text) for what, text in lines]
-
-
-def _percent(error: float | None) -> str:
-    return MISSING if error is None else f"{100 * error:.2f}"

@@ -8,8 +8,8 @@ out: `he-warmup`, which is still warming up, and `xavier-256`, whose initialisat
 
 from dataclasses import replace
 
-from search_spaces import Choice
-from sweep.study.recipes import SCREENED, recipe
+from search_spaces import Choice, Space
+from sweep.study.catalog import SCREENED, recipe
 from sweep.study.study import Study
 
 TOLD = ("glorot", "glorot-linear", "caffe", "normal", "he", "he-clip")
@@ -22,7 +22,7 @@ def study() -> Study:
         whole,
         name="recipe-on-cpu",
         variants=tuple(f"{network}.{name}" for name in TOLD for network in SCREENED),
-        learning_rates=Choice((0.05, 0.01)),
+        space=Space(lr=Choice((0.05, 0.01))),
         base=replace(
             whole.base,
             epochs=3,

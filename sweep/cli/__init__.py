@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command `sweep`: parsing, help, exit statuses."""

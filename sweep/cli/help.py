@@ -1,4 +1,4 @@
-"""What `python -m sweep.run --help` prints: a screen of what is used most; `--help-all`: everything by topic."""
+"""What `python -m sweep.run --help` prints, a screen of what is used most, and `--help-all`: all options and values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, final
 
 from rich.table import Table
+
+from sweep.monitor.console import PipeSafeConsole, say
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
@@ -15,100 +17,64 @@ HELP = ("--help", "-h")
 HELP_ALL = "--help-all"
 
 COMMON = (
-    *("study", "data", "output", "name", "resume", "dry_run"),
-    *("variants", "learning_rates", "epochs", "train_size", "width"),
-    *("search", "trials_per_cell", "early_stopping", "seeds", "max_concurrent"),
+    *("study", "data", "output", "name", "resume", "dry_run", "variants", "learning_rates", "vary", "set", "search"),
+    *("trials_per_cell", "early_stopping", "seeds", "epochs", "train_size"),
 )
-"""What the short help shows, by the options' fields, in the order of the whole."""
-
-TOPICS: dict[str, tuple[str, ...]] = {
-    "The run": (
-        *(
-            "study",
-            "data",
-            "output",
-            "name",
-            "resume",
-            "only",
-            "retry_failed",
-            "extend",
-            "dry_run",
-            "plugins",
-            "log",
-            "plain",
-        ),
-        "help",
-    ),
-    "What is compared": ("datasets", "augmentations", "variants"),
-    "How it is searched": (
-        *("learning_rates", "weight_decays", "batch_sizes", "rates_from", "search", "trials_per_cell"),
-        "warm_start",
-        *("early_stopping", "first_rung", "reduction_factor"),
-    ),
-    "How the error comes about": (
-        "protocol",
-        "validation",
-        "evaluate_every",
-        "criterion",
-        "confirm_top",
-        "seeds",
-        "seed",
-    ),
-    "Training": (
-        *("epochs", "iterations", "train_size", "batch_size", "weight_decay", "warmup_epochs", "momentum"),
-        *("momentum_form", "bias_lr_factor", "bias_weight_decay", "max_grad_norm", "preprocessing"),
-        *("canvas", "precision", "memory_format", "compiled"),
-    ),
-    "Networks": (
-        *("width", "input_dropout", "dropout", "strided_dropout", "class_relu", "head_padding", "leaky_slope"),
-        *("initialisation", "initialisation_std"),
-    ),
-    "The augmentation heavy": (
-        *("rotation", "min_scale", "max_scale", "translation", "brightness", "contrast", "saturation", "hue"),
-    ),
-    "Where it runs": ("workers_per_trial", "gpus_per_trial", "max_concurrent", "time_limit", "address"),
-}
-"""All options by topic; one that stands in none comes last, under a topic of its own."""
+"""What the short help shows, by the options' fields."""
 
 EXAMPLES = """Examples:
   python -m sweep.run                                # try it: no data needed
   python -m sweep.run cifar10 --data DATA --dry-run  # the plan, nothing started
-  python -m sweep.run cifar10 --data DATA --variants model-c all-cnn-c
-  python -m sweep.init                               # a study of your own:
+  python -m sweep.run cifar10 --data DATA --vary dropout=0.3,0.5
+  python -m sweep.init                               # write my_study.py, then:
   python -m sweep.run my_study.py
-  python -m sweep.run --resume --name NAME           # go on after Ctrl-C"""
+  python -m sweep.run --resume --name NAME           # resume after Ctrl-C"""
+
+VALUES = """
+Names for --set NAME=VALUE, --vary NAME=VALUE,VALUE,... and
+--vary NAME=LOW..HIGH[..STEP]. Defaults: a named study has values of its own,
+which --dry-run shows."""
 
 
 @final
 class Formatter:
-    """cyclopts' help as plain text without frames, the options short or by topic."""
+    """cyclopts' help as plain text without frames: the most used options, or all of them by topic."""
 
     def __init__(self, *, everything: bool) -> None:
         self._everything = everything
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
-        """Print the options."""
-        entries = {_field(entry): entry for entry in panel.entries}
+        """Print the options of a topic."""
         if not self._everything:
-            _print(console, "Options", [_short(entries[name]) for name in COMMON if name in entries])
-            more = f"All {len(entries) - len(entries.keys() & {'study', 'help'})} options, by topic: {HELP_ALL}"
-            console.print(f"\n{more}\n\n{EXAMPLES}", highlight=False, markup=False, soft_wrap=True)
-            return
-        for topic, names in TOPICS.items():
-            _print(console, topic, [_long(entries.pop(name)) for name in names if name in entries])
-        _print(console, "More", [_long(entry) for entry in entries.values()])
-        console.print(f"\n{EXAMPLES}", highlight=False, markup=False, soft_wrap=True)
+            _print(console, [(_flags(entry), _short(entry)) for entry in panel.entries if _field(entry) in COMMON])
+        elif panel.entries:
+            say(console, f"\n{panel.title}:")
+            _print(console, [(_flags(entry), _long(entry)) for entry in panel.entries])
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ARG002
         """Print the usage line."""
-        console.print(str(usage).strip() + "\n", highlight=False, markup=False, soft_wrap=True)
+        say(console, str(usage).strip() + "\n")
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:  # noqa: ARG002
         """Print what the command does."""
         text = str(getattr(description, "primary_renderable", description))
         paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
         shown = paragraphs if self._everything else paragraphs[:1]
-        console.print("\n\n".join(shown), highlight=False, markup=False)
+        console.print("\n\n".join(shown) + ("" if self._everything else "\n"), highlight=False, markup=False)
+
+
+def print_end(*, everything: bool) -> None:
+    """Print what follows the options: examples, and what `--set` and `--vary` name, or how to see it."""
+    console = PipeSafeConsole()
+    if not everything:
+        say(console, f"\nAll options, and all hyperparameters and settings by name: {HELP_ALL}\n\n{EXAMPLES}")
+        return
+    from sweep.study.reference import sections  # it reads sources
+
+    say(console, f"\n{EXAMPLES}\n{VALUES}")
+    for title, values in sections().items():
+        say(console, f"\n{title}:")
+        _print(console, [(value.name, f"{value.facts}\n{value.summary}".strip()) for value in values])
 
 
 def _field(entry: HelpEntry) -> str:
@@ -126,23 +92,19 @@ def _flags(entry: HelpEntry) -> str:
     return ",\n  ".join((*entry.positive_names, *entry.negative_names)) or str(entry.positional_label)
 
 
-def _short(entry: HelpEntry) -> tuple[str, str]:
+def _short(entry: HelpEntry) -> str:
     # The first clause: what follows it are choices, defaults and reasons.
-    return _flags(entry), re.split(r"[;:]|\.(?=\s|$)|, (?:or|separated) ", _words(entry))[0] + "."
+    return re.split(r"[;:]|\.(?=\s|$)|, (?:or|such|separated) ", _words(entry))[0] + "."
 
 
-def _long(entry: HelpEntry) -> tuple[str, str]:
-    listed = f" [{', '.join(entry.choices)}]" if entry.choices else ""
-    return _flags(entry), _words(entry) + listed
+def _long(entry: HelpEntry) -> str:
+    return _words(entry) + (f" [{', '.join(entry.choices)}]" if entry.choices else "")
 
 
-def _print(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
-    if not rows:
-        return
+def _print(console: Console, rows: list[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(max_width=24)
+    table.add_column(width=22)
     table.add_column(overflow="fold")
-    for flags, words in rows:
-        table.add_row(f"  {flags}", words)
-    console.print(f"\n{title}:", highlight=False, markup=False)
+    for name, words in rows:
+        table.add_row(f"  {name}", words)
     console.print(table, highlight=False, markup=False)

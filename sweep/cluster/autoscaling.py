@@ -64,16 +64,13 @@ def at_most(
     """
     up = list(alive)
     heads = [_size(node) for node in up if "node:__internal_head__" in node]
-    possible = sorted((_size(resources) for resources, count in types for _ in range(count)), key=_gpus_first)
+    possible = sorted(
+        (_size(resources) for resources, count in types for _ in range(count)), key=lambda size: (-size[1], -size[0])
+    )
     possible = [size for size in possible[: max(0, workers)] if any(size)]
     if len(possible) <= len(up) - len(heads):
         return ()
     return (*heads, *possible)
-
-
-def _gpus_first(size: tuple[int, int]) -> tuple[int, int]:
-    cpus, gpus = size
-    return -gpus, -cpus
 
 
 def _size(resources: Mapping[str, Any]) -> tuple[int, int]:

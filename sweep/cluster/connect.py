@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import urlsplit
 
 import ray
 import torch
@@ -25,8 +26,14 @@ from sweep.cluster.runtime_env import shipped_code
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for its token when no variable names another place."""
 
+LOCAL_PORT = 8265
+"""Where the near end of a tunnel to the dashboard listens: Ray's own port for it."""
+
 CONNECT_TIMEOUT_S = 10.0
 """How long the head of a cluster to join may take to accept a connection."""
+
+THIS_MACHINE = "this machine"
+"""The address of what is started here."""
 
 
 @final
@@ -42,6 +49,11 @@ class Cluster:
     """Where the Ray dashboard answers; empty where it is not known."""
     grown: tuple[tuple[int, int], ...] = ()
     """CPUs and GPUs of each node of the cluster at its largest, where it scales by itself; else empty."""
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether Ray is started here instead of joined."""
+        return self.address == THIS_MACHINE
 
     @property
     def most(self) -> tuple[tuple[int, int], ...]:
@@ -61,7 +73,7 @@ class Cluster:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ClusterChoice:
     """Which cluster a run joins, and why that one."""
 
     address: str
@@ -70,7 +82,7 @@ class Found:
     """What named it, in words."""
 
 
-def find_cluster(address: str | None) -> Found | None:
+def find_cluster(address: str | None) -> ClusterChoice | None:
     """Return the cluster to join, or None where Ray is started here.
 
     The option comes first, then the variable `RAY_ADDRESS`, as Ray has it; in both `local` is this machine by itself.
@@ -79,9 +91,9 @@ def find_cluster(address: str | None) -> Found | None:
     """
     for named, by in ((address, "--address"), (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")):
         if named:
-            return None if named == "local" else Found(address=named, by=by)
+            return None if named == "local" else ClusterChoice(address=named, by=by)
     if BOOTSTRAP.exists():
-        return Found(address="auto", by=f"{BOOTSTRAP}, which ray up leaves on a cluster's head")
+        return ClusterChoice(address="auto", by=f"{BOOTSTRAP}, which ray up leaves on a cluster's head")
     return None
 
 
@@ -90,7 +102,26 @@ def this_machine() -> Cluster:
     cpus = int(get_num_cpus(override_docker_cpu_warning=True))  # within a container's limit
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cpus = min(cpus, len(os.sched_getaffinity(0)))
-    return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address="this machine")
+    return Cluster(nodes=((max(1, cpus), torch.cuda.device_count()),), address=THIS_MACHINE)
+
+
+def tunnel_command(dashboard: str) -> str:
+    """Return what to type on one's own machine, after which http://127.0.0.1:8265 is the dashboard.
+
+    HEAD stays to be filled in: the address by which the nodes know their head is seldom one that others can reach.
+
+    Args:
+        dashboard: its address as the head knows it, `http://HOST:PORT`.
+
+    Raises:
+        ValueError: the dashboard's address has no host or no port.
+    """
+    parts = urlsplit(dashboard)
+    if parts.hostname is None or parts.port is None:
+        raise ValueError(f"The dashboard's address must be http://HOST:PORT, got {dashboard!r}.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    elsewhere = "" if parts.port == LOCAL_PORT else f" --remote-port {parts.port}"
+    return f"ray dashboard cluster.yaml{elsewhere}, or: ssh -L {LOCAL_PORT}:{host}:{parts.port} HEAD"
 
 
 @contextmanager
@@ -110,7 +141,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(
             nodes=tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive),
-            address="this machine" if address is None else os.environ["RAY_ADDRESS"],
+            address=THIS_MACHINE if address is None else os.environ["RAY_ADDRESS"],
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
             grown=() if address is None else largest(alive),
         )

@@ -103,12 +103,7 @@ def folder_of(node_id: str, job_id: str) -> str:
 
 
 def pipe_in(folder: str, wait_s: float) -> str | None:
-    """Return what CUDA_MPS_PIPE_DIRECTORY must be for CUDA to use a keeper's daemon; None where MPS is not used.
-
-    Args:
-        folder: the keeper's.
-        wait_s: how long to wait for a keeper that is yet to start.
-    """
+    """Return what CUDA_MPS_PIPE_DIRECTORY must be for CUDA to use a keeper's daemon; None where MPS is not used."""
     deadline = time.monotonic() + wait_s
     while not Path(folder, "ready").exists():
         if time.monotonic() > deadline:

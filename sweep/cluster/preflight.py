@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.common.files import filesystem_of, why, write_whole
+from trainables.common.files import explain_os_error, filesystem_of, write_whole
 
 TIMEOUT_S = 180.0
 """How long all nodes together may take to answer: the first task on a node waits for the code to arrive."""
@@ -64,7 +64,9 @@ def check_nodes(location: str, data: str | None) -> None:
     try:
         write_whole(filesystem, marker, text.encode())
     except OSError as error:
-        raise ValueError(f"output must be where this user can write, got {location!r} ({why(error)}).") from error
+        raise ValueError(
+            f"output must be where this user can write, got {location!r} ({explain_os_error(error)})."
+        ) from error
     try:
         answers = _ask(nodes, location, marker, text, data)
     finally:
@@ -75,12 +77,6 @@ def check_nodes(location: str, data: str | None) -> None:
 
 def judge(answers: Iterable[Answer], ours: dict[str, str | None], location: str, data: str | None) -> None:
     """Refuse what a node said.
-
-    Args:
-        answers: of all nodes.
-        ours: this process's versions.
-        location: the run's folder or URI, for messages.
-        data: the data's.
 
     Raises:
         ValueError: see `check_nodes`.
@@ -107,16 +103,17 @@ def judge(answers: Iterable[Answer], ours: dict[str, str | None], location: str,
             )
 
 
-def look(location: str, marker: str, text: str, data: str | None) -> tuple[dict[str, str | None], str, str]:
-    """Return what the node that this runs on says: versions, and why storage and data cannot be used, if so."""
-    return _versions(), _why_no_storage(location, marker, text), _why_no_data(data)
+def look(node: str, location: str, marker: str, text: str, data: str | None) -> Answer:
+    """Return what the node that this runs on says, under its address `node`."""
+    storage = _why_no_storage(location, marker, text)
+    return Answer(node=node, versions=_versions(), storage=storage, data=_why_no_data(data))
 
 
 def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str | None) -> list[Answer]:
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-            location, marker, text, data
+            address, location, marker, text, data
         ): address
         for node_id, address in nodes.items()
     }
@@ -129,7 +126,7 @@ def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str
     answers = []
     for reference in ready:
         try:
-            versions, storage, found = ray.get(reference)
+            answers.append(ray.get(reference))
         except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
             continue  # gone in the meantime: no trial will run there
         except ray.exceptions.RayError as error:
@@ -138,18 +135,19 @@ def _ask(nodes: dict[str, str], location: str, marker: str, text: str, data: str
                 f"Each node must be able to run this code, got an error from the node {asked[reference]} ({reason}); "
                 "install the project's requirements there."
             ) from error
-        answers.append(Answer(node=asked[reference], versions=versions, storage=storage, data=found))
     return answers
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"Python": platform.python_version()}
-    for package in COMPARED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    return {"Python": platform.python_version()} | {package: installed_version(package) for package in COMPARED}
+
+
+def installed_version(package: str) -> str | None:
+    """Return a distribution's version, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _public(found: str | None) -> str | None:
@@ -166,13 +164,13 @@ def _why_no_storage(location: str, marker: str, text: str) -> str:
     except FileNotFoundError:
         return "does not share: what is written here is not there"
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({why(error)})"
+        return f"cannot read ({explain_os_error(error)})"
     own = f"{marker}-{ray.get_runtime_context().get_node_id()[:12]}-{os.getpid()}"
     try:
         write_whole(filesystem, own, b"")
         filesystem.delete_file(own)
     except (pa.ArrowException, OSError) as error:
-        return f"cannot write to ({why(error)})"
+        return f"cannot write to ({explain_os_error(error)})"
     return ""
 
 
@@ -183,5 +181,5 @@ def _why_no_data(data: str | None) -> str:
         filesystem, path = filesystem_of(data)
         kind = filesystem.get_file_info(path).type
     except (pa.ArrowException, OSError) as error:
-        return f"cannot read ({why(error)})"
+        return f"cannot read ({explain_os_error(error)})"
     return "" if kind == pafs.FileType.Directory else "does not have"

@@ -38,11 +38,6 @@ class Sharing:
     """MPS on the nodes of a cluster that have GPUs."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
-        """Begin with no node.
-
-        Args:
-            say: takes a line for the user.
-        """
         self._say = say
         self._said: set[str] = set()
         self._keepers: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 """`python -m sweep.spot --provider aws`: beside Ray on a spot node, turns its cloud's notice into `ray drain-node`.
 
-Ray itself asks no cloud whether a node is about to be taken away. A drained node gets no new trials; those on it keep
-their last epoch and go on elsewhere. A node that is not told loses what its trials did since then, nothing else, so
-this watcher never ends for want of an answer.
+Ray itself asks no cloud whether a node is about to be preempted. A drained node gets no new trials; those on it keep
+their last epoch and resume elsewhere. A node that is not drained loses what its trials did since then, nothing else, so
+this watcher keeps asking however long the metadata service fails.
 
 Exit status: 0 once the node has been drained, 1 when that could not be done in time, 2 for bad input.
 """
@@ -15,17 +15,21 @@ import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
-from typing import Protocol, final
+from typing import Literal, NamedTuple, final
 
-import cyclopts
+import tenacity
 
-DRAINED, NOT_DRAINED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from sweep.cli.app import new_app, run_app
+
+DRAINED, NOT_DRAINED = 0, 1
+
+HOST = "169.254.169.254"
+"""Where a machine's metadata service answers, in both clouds; by address, since a name could be spoofed."""
 
 TIMEOUT_S = 5.0
 """How long a metadata service, which is a machine's neighbour, may take to answer."""
@@ -34,53 +38,18 @@ DRAIN_TIMEOUT_S = 30.0
 """How long one attempt to reach the cluster's head may take."""
 
 LARGEST_ANSWER = 65_536
-"""Bytes of an answer that are looked at; a notice has about a hundred."""
+"""Bytes of an answer that are read; a notice has about a hundred."""
 
 
 class UnclearAnswerError(Exception):
-    """The metadata service said nothing from which a notice could be told from none."""
+    """The metadata service's answer does not tell whether there is a notice."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """A cloud's word that it takes this node away."""
+class Notice(NamedTuple):
+    """What a cloud announced, for people, and when this node ends, in seconds since 1970."""
 
     said: str
-    """For people: what the cloud said."""
     ends_at: float
-    """When, in seconds since 1970."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a metadata service answered."""
-
-    status: int
-    body: str
-    from_google: bool
-    """Whether the header is there by which Google's service tells itself from others."""
-
-
-Fetch = Callable[[str, str, dict[str, str], float], Answer]
-"""Takes a method, a path, headers and a timeout in seconds; raises UnclearAnswerError where nobody answers."""
-
-
-class Cloud(Protocol):
-    """How one cloud gives notice."""
-
-    pause_s: float
-    """Between two questions."""
-    longest_pause_s: float
-    """Between two questions while there is no clear answer: a part of the time that a notice leaves."""
-
-    def look(self) -> Notice | None:
-        """Return the notice, or None where there is none yet.
-
-        Raises:
-            UnclearAnswerError: one could not tell.
-        """
 
 
 @final
@@ -91,42 +60,47 @@ class Aws:
     """
 
     pause_s = 5.0
+    """Between two questions."""
     longest_pause_s = 15.0
+    """Between two questions, or attempts to drain, after failures: a part of the time that a notice leaves."""
 
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
+    def __init__(self, host: str = HOST) -> None:
+        self._host = host
         self._token = ""
 
     def look(self) -> Notice | None:
-        """Return the notice, or None where there is none yet."""
-        answer = self._ask()
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            # The token has run out, or the machine was stopped and started again.
-            self._token = ""
-            answer = self._ask()
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return None
-        _check(answer, "the notice")
-        try:
-            notice = json.loads(answer.body)
-            ends = datetime.strptime(notice["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-            action = notice["action"]
-            if not re.fullmatch(r"[a-z-]{1,32}", action):  # it is said to the cluster
-                raise ValueError("not an action")
-            return Notice(said=f"EC2 will {action} this instance", ends_at=ends.timestamp())
-        except (KeyError, RecursionError, TypeError, ValueError) as error:
-            raise UnclearAnswerError(f"no notice can be read from {answer.body[:100]!r}") from error
+        """Return the notice, or None where there is none yet.
 
-    def _ask(self) -> Answer:
+        Raises:
+            UnclearAnswerError: the answer does not tell.
+        """
+        status, body = self._ask()
+        if status == HTTPStatus.UNAUTHORIZED:
+            # The token has expired, or the machine was stopped and started again.
+            self._token = ""
+            status, body = self._ask()
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        _check(status, "the notice")
+        try:
+            notice = json.loads(body)
+            ends = datetime.strptime(notice["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            if not re.fullmatch(r"[a-z-]{1,32}", notice["action"]):  # it becomes the drain's reason
+                raise ValueError("not an action")
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise UnclearAnswerError(f"no notice can be read from {body[:100]!r}") from error
+        return Notice(f"EC2 will {notice['action']} this instance", ends.timestamp())
+
+    def _ask(self) -> tuple[int, str]:
         if not self._token:
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
-            given = self._fetch("PUT", "/latest/api/token", lifetime, TIMEOUT_S)
-            _check(given, "a token")
-            if not re.fullmatch(r"[\x21-\x7e]{1,1024}", given.body):
+            status, token = fetch(self._host, "PUT", "/latest/api/token", lifetime)
+            _check(status, "a token")
+            if not re.fullmatch(r"[\x21-\x7e]{1,1024}", token):
                 raise UnclearAnswerError("what came as a token is none")
-            self._token = given.body
+            self._token = token
         header = {"X-aws-ec2-metadata-token": self._token}
-        return self._fetch("GET", "/latest/meta-data/spot/instance-action", header, TIMEOUT_S)
+        return fetch(self._host, "GET", "/latest/meta-data/spot/instance-action", header)
 
 
 @final
@@ -136,84 +110,52 @@ class Gcp:
     pause_s = 1.0  # a question that waits takes its time there
     longest_pause_s = 4.0
 
-    NOTICE_S = 30.0
-    """Between the notice and the end."""
-    WAIT_S = 60
-    """How long a question waits for a change."""
-
-    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.time) -> None:
-        self._fetch = fetch
+    def __init__(self, host: str = HOST, clock: Callable[[], float] = time.time) -> None:
+        self._host = host
         self._clock = clock
-        self._waits = False
+        self._wait_s = 0  # the first question does not wait: the change may be over
 
     def look(self) -> Notice | None:
-        """Return the notice, or None where there is none yet."""
-        # The first question does not wait: the change may be over.
-        wait = f"?wait_for_change=true&timeout_sec={self.WAIT_S}" if self._waits else ""
-        self._waits = False
-        answer = self._fetch(
-            "GET",
-            f"/computeMetadata/v1/instance/preempted{wait}",
-            {"Metadata-Flavor": "Google"},
-            TIMEOUT_S + (self.WAIT_S if wait else 0),
-        )
-        _check(answer, "whether it is preempted")
-        value = answer.body.strip().upper()
-        if not answer.from_google or value not in ("TRUE", "FALSE"):
-            raise UnclearAnswerError(f"no notice can be read from {answer.body[:100]!r}")
-        self._waits = True
-        if value == "FALSE":
+        """Return the notice as Aws.look does."""
+        wait_s, self._wait_s = self._wait_s, 0
+        path = "/computeMetadata/v1/instance/preempted"
+        if wait_s:
+            path += f"?wait_for_change=true&timeout_sec={wait_s}"
+        status, body = fetch(self._host, "GET", path, {"Metadata-Flavor": "Google"}, wait_s)
+        _check(status, "whether it is preempted")
+        if body.strip().upper() not in ("TRUE", "FALSE"):
+            raise UnclearAnswerError(f"no notice can be read from {body[:100]!r}")
+        self._wait_s = 60
+        if body.strip().upper() == "FALSE":
             return None
-        return Notice(said="Compute Engine preempts this instance", ends_at=self._clock() + self.NOTICE_S)
+        return Notice("Compute Engine preempts this instance", self._clock() + 30.0)
 
 
-ENDPOINTS = {"aws": "http://169.254.169.254", "gcp": "http://169.254.169.254"}
-"""Where each cloud's metadata service answers, on every machine of it; by address, since a name could be answered by
-somebody else."""
-
-
-def fetch_from(endpoint: str) -> Fetch:
-    """Return a function that asks the service at `endpoint`, past proxies and not beyond it.
+def fetch(host: str, method: str, path: str, headers: dict[str, str], wait_s: float = 0) -> tuple[int, str]:
+    """Return status and text of the answer of `host` (HOST or HOST:PORT), past proxies and without redirections.
 
     Raises:
-        ValueError: that is not an endpoint.
+        UnclearAnswerError: nobody answers within TIMEOUT_S after `wait_s`, or it is not the cloud that was asked.
     """
-    if not re.fullmatch(r"http://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/?", endpoint):
-        raise ValueError(f"endpoint must be like http://HOST or http://HOST:PORT, got {endpoint!r}.")
-
-    class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *arguments: object) -> None:  # noqa: ARG002 - the library's signature
-            return None
-
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
-
-    def fetch(method: str, path: str, headers: dict[str, str], timeout_s: float) -> Answer:
-        request = urllib.request.Request(  # noqa: S310 - http, checked above
-            endpoint.rstrip("/") + path, method=method, headers=headers
-        )
-        try:
-            try:
-                response = opener.open(request, timeout=timeout_s)
-            except urllib.error.HTTPError as error:
-                response = error
-            with response:
-                return Answer(
-                    status=response.status,
-                    body=response.read(LARGEST_ANSWER).decode(errors="replace"),
-                    from_google=response.headers.get("Metadata-Flavor") == "Google",
-                )
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise UnclearAnswerError(f"no answer ({type(error).__name__}: {error})") from error
-
-    return fetch
+    try:
+        with closing(http.client.HTTPConnection(host, timeout=TIMEOUT_S + wait_s)) as connection:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            body = response.read(LARGEST_ANSWER).decode(errors="replace")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnclearAnswerError(f"no answer ({type(error).__name__}: {error})") from error
+    # Google's service returns this header, by which it is told from others.
+    if response.headers.get("Metadata-Flavor") != headers.get("Metadata-Flavor"):
+        raise UnclearAnswerError(f"status {response.status} from another service")
+    return response.status, body
 
 
 def watch(
-    cloud: Cloud,
+    cloud: Aws | Gcp,
     drain: Callable[[Notice], bool],
     *,
     clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], object] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
     say: Callable[[str], object] = print,
 ) -> bool:
     """Wait for the notice and drain the node once; return whether that was done before the end.
@@ -222,31 +164,46 @@ def watch(
         cloud: asked again and again.
         drain: tries it once, and returns whether the cluster has accepted it.
         clock: seconds since 1970.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         say: takes a line for people.
     """
-    notice = _wait_for_notice(cloud, sleep, say)
-    say(f"notice: {notice.said}, in {notice.ends_at - clock():.0f} s")
-    attempt = 0
+    waits = tenacity.wait_exponential(max=cloud.longest_pause_s)  # 1 s, 2 s, 4 s, ...
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            error = state.outcome.exception()
+            say(f"the metadata service must say whether there is a notice, got {error}; asking on")
+
+    asking = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(UnclearAnswerError), wait=waits, sleep=sleep, before_sleep=tell
+    )
     while True:
-        if drain(notice):
-            say("drained: trials go on elsewhere")
-            return True
-        attempt += 1
-        pause = min(cloud.longest_pause_s, 2.0 ** min(attempt, 10) / 2)
-        if clock() + pause >= notice.ends_at:
-            say("not drained in time: trials go on elsewhere from the last epoch that they kept")
-            return False
-        sleep(pause)
+        notice = asking(cloud.look)
+        if asking.statistics["attempt_number"] > 1:
+            say("the metadata service answers again")
+        if notice is not None:
+            break
+        sleep(cloud.pause_s)
+    say(f"notice: {notice.said}, in {notice.ends_at - clock():.0f} s")
+    draining = tenacity.Retrying(
+        retry=tenacity.retry_if_not_result(bool),
+        wait=waits,
+        stop=lambda state: clock() + state.upcoming_sleep >= notice.ends_at,
+        sleep=sleep,
+        retry_error_callback=lambda _: False,
+    )
+    drained = draining(drain, notice)
+    say("drained: trials resume elsewhere" if drained else "not drained in time: trials resume from their last epoch")
+    return drained
 
 
 def drain_node(notice: Notice, *, address: str, node_id: str | None, clock: Callable[[], float] = time.time) -> bool:
-    """Ask the cluster once to drain a node, this one where no other is named; return whether it accepts."""
-    # Ray lets this node's own id be found by whoever joins its cluster from here, by this variable.
+    """Ask the cluster once to drain a node, the one that runs here if none is named; return whether it accepts."""
+    # Ray finds the id of the node that runs here by joining its cluster, which this variable names.
     environment = os.environ | {"RAY_ADDRESS": address}
-    named = ("--node-id", node_id) if node_id is not None else ()
     command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address, *named),
+        *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address),
+        *(("--node-id", node_id) if node_id is not None else ()),
         *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", notice.said),
         *("--deadline-remaining-seconds", str(max(1, math.floor(notice.ends_at - clock())))),
     ]
@@ -257,72 +214,37 @@ def drain_node(notice: Notice, *, address: str, node_id: str | None, clock: Call
     return done.returncode == 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    app = cyclopts.App(name="python -m sweep.spot", help=__doc__, version_flags=(), result_action="return_value")
+def run(cloud: Aws | Gcp, address: str, node_id: str | None = None) -> int:
+    """Watch, drain the node with the id, by default the one that runs here, and return the exit status."""
 
-    @app.default
-    def run(
-        *,
-        provider: str | None = None,
-        address: str | None = None,
-        node_id: str | None = None,
-        endpoint: str | None = None,
-    ) -> int:
-        """Watch for the cloud's notice, and drain this node when it comes.
+    def say(line: str) -> None:
+        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC  {line}", flush=True)
 
-        Args:
-            provider: whose notice to watch for: aws or gcp.
-            address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
-            node_id: the node to drain, 56 hexadecimal digits; default: the one that runs here.
-            endpoint: where the metadata service answers; default: where it does in this cloud.
-        """
-        if provider is None or provider not in ENDPOINTS:
-            raise ValueError(f"provider must be aws or gcp, got {'none' if provider is None else repr(provider)}.")
-        if node_id is not None and not re.fullmatch(r"[0-9a-f]{56}", node_id):
-            raise ValueError(f"node_id must be the 56 hexadecimal digits of a Ray node, got {node_id!r}.")
-        address = address or os.environ.get("RAY_ADDRESS") or "auto"
-        if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
-            raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
-        fetch = fetch_from(endpoint if endpoint is not None else ENDPOINTS[provider])
-        cloud = Aws(fetch) if provider == "aws" else Gcp(fetch)
-        where = address
-        done = watch(cloud, lambda notice: drain_node(notice, address=where, node_id=node_id), say=_say)
-        return DRAINED if done else NOT_DRAINED
-
-    try:
-        status = app(list(sys.argv[1:] if arguments is None else arguments), exit_on_error=False, print_error=False)
-        return DRAINED if status is None else int(status)  # None: help was asked for
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    drained = watch(cloud, lambda notice: drain_node(notice, address=address, node_id=node_id), say=say)
+    return DRAINED if drained else NOT_DRAINED
 
 
-def _wait_for_notice(cloud: Cloud, sleep: Callable[[float], object], say: Callable[[str], object]) -> Notice:
-    unclear = 0
-    while True:
-        try:
-            notice = cloud.look()
-        except UnclearAnswerError as error:
-            if not unclear:
-                say(f"the metadata service must say whether there is a notice, got {error}; asking on")
-            unclear += 1
-            sleep(min(cloud.longest_pause_s, 2.0 ** min(unclear, 10) / 2))
-            continue
-        if unclear:
-            say("the metadata service answers again")
-            unclear = 0
-        if notice is not None:
-            return notice
-        sleep(cloud.pause_s)
+app = new_app(name="python -m sweep.spot", help=__doc__)
 
 
-def _check(answer: Answer, what: str) -> None:
-    if answer.status != HTTPStatus.OK:
-        raise UnclearAnswerError(f"status {answer.status} for {what}")
+@app.default
+def command(*, provider: Literal["aws", "gcp"], address: str | None = None) -> int:
+    """Watch for the cloud's notice, and drain this node when it comes.
+
+    Args:
+        provider: whose notice to watch for.
+        address: HOST:PORT of the cluster's head; default: RAY_ADDRESS, else that of the node that runs here.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if not re.fullmatch(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", address):
+        raise ValueError(f"address must be HOST:PORT of a Ray cluster's head, or auto, got {address!r}.")
+    return run(Aws() if provider == "aws" else Gcp(), address)
 
 
-def _say(line: str) -> None:
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC  {line}", flush=True)
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""
+
+
+def _check(status: int, what: str) -> None:
+    if status != HTTPStatus.OK:
+        raise UnclearAnswerError(f"status {status} for {what}")

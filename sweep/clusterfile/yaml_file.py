@@ -6,6 +6,8 @@ from typing import Any, final
 
 import yaml
 
+from trainables.common.validation import one_line
+
 MARK = "FILL_IN"
 """Stands in the shipped files where only the user knows the value."""
 
@@ -41,7 +43,7 @@ def read_description(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"FILE must be a file that can be read, got {str(file)!r} ({error.strerror}).") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(f"FILE must be YAML, got {str(file)!r} ({reason}).") from error
     except RecursionError:
         raise ValueError(f"FILE must be YAML that is not nested without end, got {str(file)!r}.") from None
@@ -95,11 +97,6 @@ def unfilled(description: dict[str, Any]) -> list[str]:
             seen.add(id(value))
             found.append(f"{path} must be filled in, got {value!r}; put your own value in the place of {MARK}.")
     return found
-
-
-def words(text: str) -> frozenset[str]:
-    """Return the words of a list of names."""
-    return frozenset(text.split())
 
 
 def shown(value: object) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, final
 
+from sweep.record.schema import TrialRow, cell_of
+
 CLOSING_S, CLOSING_SHARE, LONGEST_CLOSING_S = 10.0, 0.05, 30.0
 """What ending the trials, writing the record and shutting Ray down may take, hence how long before the deadline trials
 end: a twentieth of the time, but at least and at most so many seconds."""
@@ -70,12 +72,12 @@ class Deadline:
         """Whether a trial was stopped, or not begun, for lack of time: what ends now without being done is pending."""
         return self._has_stopped or self.is_over
 
-    def learn(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def learn(self, rows: Iterable[TrialRow]) -> None:
         """Take from rows of `trials` what is done, and how long an epoch of each cell takes."""
         for row in rows:
             self._reported[row["trial_id"]] = row["epochs_run"] or 0
             if row["epochs_run"]:
-                self._note(_cell(row), (row["duration_s"] or row["train_s"]) / row["epochs_run"])
+                self._note(cell_of(row), (row["duration_s"] or row["train_s"]) / row["epochs_run"])
 
     def stops(self, trial: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
         """Return whether a trial stops after an epoch, since the next one would not end in time.
@@ -102,7 +104,3 @@ class Deadline:
 
     def _note(self, cell: str, seconds: float) -> None:
         self._epoch_s[cell] = max(seconds, self._epoch_s.get(cell, 0.0))
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"

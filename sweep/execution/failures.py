@@ -5,15 +5,11 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-Fault = Literal["node lost", "out of memory", "process died", "shared GPU", "code"]
-"""A lost node says nothing of the trial, which resumes elsewhere, however often. Lack of memory, the death of a process
-alone, which mostly comes of it, and an error of a GPU that is shared by MPS may be the neighbours' doing: the trial is
-retried once in isolation. An exception of the trial's own code would come again."""
+from sweep.record.schema import Fault
 
 _NODE_DIED = "node has died"
 """What Ray says of an actor that died with its node, and of no other."""
@@ -26,6 +22,9 @@ SHARED_GPU_FAILED = "the GPU failed, which it shared with other trials by MPS"
 
 _CUDA_FAILED = ("CUDA error", "cuDNN error")
 """What torch says in a RuntimeError when a call of CUDA or of its libraries fails."""
+
+_CUDA_OUT_OF_MEMORY = 2
+"""The code of cudaErrorMemoryAllocation."""
 
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 """What torch says in a plain RuntimeError."""
@@ -73,6 +72,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether Python, torch or CUDA says by this error that there is no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, torch.AcceleratorError):
+        return getattr(error, "error_code", None) == _CUDA_OUT_OF_MEMORY
     return type(error) is RuntimeError and any(said in str(error) for said in _NO_MEMORY)
 
 

@@ -1,4 +1,4 @@
-"""Says that trials wait for room on the cluster: for nodes that are yet to start, or that another run has."""
+"""Trials that have not ended, found quickly, and a word to the user where they wait for room on the cluster."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,13 +7,39 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from sweep.execution.unfinished import LiveTrials
-
 SAID_AFTER_S = 30.0
 """A trial's process takes some seconds to come up where there is room; this long it waits for more than that."""
 
 SAID_AGAIN_AFTER_S = 300.0
 """How soon it is said again while the numbers stay."""
+
+_ENDED = (Trial.TERMINATED, Trial.ERROR)
+
+
+@final
+class LiveTrials:
+    """Follows a list of trials that only grows, as Ray Tune's does.
+
+    One that ended does not begin again: what lost its node, or was put aside, comes as another of Tune's trials.
+
+    Tune asks its callbacks and schedulers at each report; to look at all trials each time is nothing for a hundred and
+    takes longer than the rest of a report for ten thousand.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._live: list[Trial] = []
+
+    def of(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Return those that have not ended, in their order.
+
+        Args:
+            trials: all, those of the last call first.
+        """
+        self._live += trials[self._seen :]
+        self._seen = len(trials)
+        self._live = [trial for trial in self._live if trial.status not in _ENDED]
+        return self._live
 
 
 @final

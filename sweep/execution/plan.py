@@ -1,7 +1,8 @@
 """Study -> the trials that a run may start, and what fits at once. Refuses bad input before a cluster starts."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -10,16 +11,19 @@ from torch import nn
 
 from sweep.cluster.connect import Cluster
 from sweep.execution.trial import Placement
+from sweep.record.document import PlacementOptions
 from sweep.search.searcher import rehearse
-from sweep.study import recipes as _recipes  # noqa: F401 - registers its study
-from sweep.study.study import STUDIES, Study
-from trainables.architectures import VARIANTS, build, count_parameters
-from trainables.config import ArchitectureConfig, TrialConfig
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
+from trainables.architectures import VARIANTS, build_network, count_parameters
+from trainables.common.validation import one_line
+from trainables.config import TrialConfig
 from trainables.data import DATASETS, Dataset, StreamedDataset, StreamSource, count_classes, hold_out, open_dataset
 from trainables.data.batches import check_share
 from trainables.data.images import CROP
 from trainables.data.source import IMAGE_SHAPE
 from trainables.hardware import COMPILED_FROM_STEPS
+from trainables.hyperparameters import is_structural, with_values
 from trainables.recipe import network_of
 
 MAX_WORKERS = 10_000
@@ -40,23 +44,18 @@ class Plan:
     slots: int
     """Trials that run at once, on the cluster at its largest."""
     cluster: Cluster
-    asked: Mapping[str, float | None]
-    """The options that `place` was given, by name: a run that goes on takes the same."""
-
-    @property
-    def search_trials(self) -> int:
-        """Number of trials of the search."""
-        return len(self.parameters) * self.study.points_per_cell
+    asked: PlacementOptions
+    """The options that `place` was given: a resumed run takes the same."""
 
     @property
     def trials(self) -> int:
         """Number of trials of both phases, if each cell has enough configurations to confirm."""
-        return self.search_trials + len(self.parameters) * self.study.confirmed_per_cell
+        return self.study.search_trials + self.study.confirm_trials
 
     @property
     def epochs(self) -> int:
         """Number of epochs, if no trial ends early."""
-        return self.trials * self.study.base.epochs
+        return self.trials * (self.study.epochs or self.study.base.epochs)
 
     @property
     def may_compile(self) -> bool:
@@ -81,16 +80,27 @@ def named_study(name: str) -> Study:
     Raises:
         ValueError: there is none, or its function, which may be a user's own, returns no study of that name.
     """
-    try:
+    with _users_code(f"The study {name} must be a function that returns a Study"):
         study = STUDIES[name]()
-    except ValueError:
-        raise
-    except Exception as error:  # a user's own function may raise anything
-        raise ValueError(f"The study {name} must be a function that returns a Study, got {error!r} from it.") from error
     if not isinstance(study, Study) or study.name != name:
         got = f"one named {study.name!r}" if isinstance(study, Study) else repr(study)
         raise ValueError(f"The study {name} must return a Study of that name, got {got}.")
     return study
+
+
+@contextmanager
+def _users_code(must: str) -> Iterator[None]:
+    """Turn what a user's own code raises, which may be anything, into bad input; ValueError and OSError stay.
+
+    Raises:
+        ValueError: `must`, and what was raised.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{must}, got {one_line(f'{type(error).__name__}: {error}')}.") from error
 
 
 def check_study(study: Study) -> dict[str, int]:
@@ -102,23 +112,34 @@ def check_study(study: Study) -> dict[str, int]:
     """
     counts = {}
     for cell in study.cells():
-        _check_source(cell)
         VARIANTS[network_of(cell.variant)]
-        num_classes = count_classes(cell.dataset, cell.data)
-        with torch.device("meta"):
-            model = _built(cell.variant, cell.architecture, num_classes)
-            _check_canvas(model, cell, num_classes)
-            _check_logits(model, cell, num_classes)
-        counts[cell.cell] = count_parameters(model)
+        counts[cell.cell] = _check_cell(cell)
+        for name, dimension in study.space_of(cell.variant).items():
+            # Values that change no network need no building of one.
+            for value in dimension.ends if is_structural(name) else ():
+                _check_cell(with_values(cell, {name: value}))
     rehearse(study)
     return counts
 
 
+def _check_cell(cell: TrialConfig) -> int:
+    """Return the parameter count of a trial's network."""
+    _check_source(cell)
+    num_classes = count_classes(cell.dataset, cell.data)
+    with torch.device("meta"):
+        model = _built(cell, num_classes)
+        _check_forward(model, cell, num_classes)
+    return count_parameters(model)
+
+
 def _batch_sizes(study: Study) -> set[int]:
-    """Return the batch sizes of the study's trials: those searched, else each cell's own or its recipe's."""
-    if study.batch_sizes is not None:
-        return {int(size) for size in study.batch_sizes.values}
-    return {cell.batch_size for cell in study.cells()}
+    """Return the batch sizes of the study's trials: the ends of those searched, else each cell's own."""
+    sizes: set[int] = set()
+    for cell in study.cells():
+        searched = study.space_of(cell.variant).get("batch_size")
+        ends = (cell.batch_size,) if searched is None else searched.listed() or searched.ends
+        sizes |= {size for size in ends if isinstance(size, int)}
+    return sizes
 
 
 def streams(study: Study) -> bool:
@@ -150,28 +171,27 @@ def _check_source(cell: TrialConfig) -> None:
         )
 
 
-def _check_canvas(model: nn.Module, cell: TrialConfig, num_classes: int) -> None:
+def _check_forward(model: nn.Module, cell: TrialConfig, num_classes: int) -> None:
+    """Check that a network takes two images of the trial's size and gives logits for them."""
     smallest = CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:])
     side = cell.canvas or smallest
     if side < smallest:
         raise ValueError(f"canvas must be at least {smallest}, the side of the images in px, got {side}.")
-    reason = _why_not(model, side)
-    if reason:
-        # A user's network may compute what has no shape alone, such as a number of Python's: only pixels tell then.
-        with torch.device("cpu"):
-            reason = _why_not(_built(cell.variant, cell.architecture, num_classes), side)
-    if reason:
+    shape = 2, *IMAGE_SHAPE[:1], side, side
+    try:
+        try:
+            logits = model(torch.zeros(shape))
+        except RuntimeError:
+            # A user's network may compute what has no shape alone, such as a number of Python's: only pixels tell then.
+            with torch.device("cpu"):
+                _built(cell, num_classes)(torch.zeros(shape))
+            return
+    except RuntimeError as error:
         raise ValueError(
             f"canvas must make images that {cell.variant} can take, got {cell.canvas}, which makes them "
-            f"{side}x{side} px ({reason}); set another canvas or leave out that variant."
-        )
-
-
-def _check_logits(model: nn.Module, cell: TrialConfig, num_classes: int) -> None:
-    side = cell.canvas or (CROP if isinstance(DATASETS[cell.dataset], StreamSource) else max(IMAGE_SHAPE[1:]))
-    try:
-        logits = model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
-    except Exception:  # not to be computed without pixels, as `_check_canvas` has it: the trial says so
+            f"{side}x{side} px ({one_line(error)}); set another canvas or leave out that variant."
+        ) from error
+    except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
         return
     got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
@@ -181,27 +201,11 @@ def _check_logits(model: nn.Module, cell: TrialConfig, num_classes: int) -> None
         )
 
 
-def _why_not(model: nn.Module, side: int) -> str:
-    """Return why a network takes no images of `side` px, in words, or an empty string."""
-    try:
-        model(torch.zeros(2, *IMAGE_SHAPE[:1], side, side))
-    except RuntimeError as error:
-        return " ".join(str(error).split())
-    except Exception:  # whatever else a user's network raises: its trial says so, and the other trials go on
-        return ""
-    return ""
-
-
-def _built(variant: str, options: ArchitectureConfig, num_classes: int) -> nn.Module:
-    try:
-        model = build(variant, options, num_classes)
-    except ValueError:
-        raise
-    except Exception as error:  # a user's own builder may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"The variant {variant} must build a network, got {reason}.") from error
+def _built(cell: TrialConfig, num_classes: int) -> nn.Module:
+    with _users_code(f"The variant {cell.variant} must build a network"):
+        model = build_network(cell, num_classes)
     if not count_parameters(model):
-        raise ValueError(f"The variant {variant} must have parameters to train, got none.")
+        raise ValueError(f"The variant {cell.variant} must have parameters to train, got none.")
     return model
 
 
@@ -211,21 +215,13 @@ def open_data(study: Study) -> dict[str, Dataset | StreamedDataset]:
     Raises:
         ValueError: a data set is missing, broken, smaller than the study asks for, or too small to hold images out.
     """
-    found = {name: _opened(name, study) for name in study.datasets}
+    datasets = {}
     held_out = study.cells()[0].held_out  # all cells' alike
-    for data in found.values():
-        hold_out(data, held_out)
-    return found
-
-
-def _opened(name: str, study: Study) -> Dataset | StreamedDataset:
-    try:
-        return open_dataset(name, study.base.data, study.base.train_size)
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # a user's own source may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"The data set {name} must be readable by its source, got {reason}.") from error
+    for name in study.datasets:
+        with _users_code(f"The data set {name} must be readable by its source"):
+            datasets[name] = open_dataset(name, study.base.data, study.base.train_size)
+        hold_out(datasets[name], held_out)
+    return datasets
 
 
 def make_plan(
@@ -260,7 +256,7 @@ def make_plan(
         placement=placement,
         slots=slots,
         cluster=cluster,
-        asked={"workers_per_trial": workers, "gpus_per_trial": gpus, "max_concurrent": max_concurrent},
+        asked=PlacementOptions(workers_per_trial=workers, gpus_per_trial=gpus, max_concurrent=max_concurrent),
     )
 
 
@@ -326,8 +322,7 @@ def room(nodes: Iterable[tuple[int, int]], placement: Placement) -> int:
 
 def _workers_that_fit(node: tuple[int, int], placement: Placement) -> int:
     cpus, gpus = node
-    by_cpus = cpus // placement.cpus_per_worker
     if not placement.gpus_per_worker:
-        return by_cpus
+        return cpus
     # A worker shares one GPU and cannot take its fraction from two.
-    return min(by_cpus, gpus * int(1 / placement.gpus_per_worker + 1e-9))
+    return min(cpus, gpus * int(1 / placement.gpus_per_worker + 1e-9))

@@ -10,10 +10,13 @@ from typing import Any, final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from sweep.execution.listener import Listener
 from sweep.execution.retries import failure_of
-from sweep.record.schema import EPOCHS, FINAL_STATES, TRIALS
+from sweep.record.params import write_params
+from sweep.record.schema import EPOCHS, FINAL_STATES, DecisionRow, EpochRow, Phase, TrialRow, retried
 from sweep.record.store import Store
 from sweep.search.halving import Decision
+from sweep.study.study import Study, params_of
 from trainables.config import TrialConfig
 
 FLUSH_AFTER_S = 10.0
@@ -34,46 +37,33 @@ class Recorder(Callback):  # type: ignore[misc]
     def __init__(
         self,
         store: Store,
+        study: Study,
         *,
-        recorded: Mapping[str, Mapping[str, Any]] | None = None,
+        recorded: Mapping[str, TrialRow] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         is_ending: Callable[[], bool] | None = None,
-        on_end: Callable[[Mapping[str, Any]], None] = lambda _: None,
-        on_loss: Callable[[Mapping[str, Any]], None] = lambda _: None,
-        on_change: Callable[[Mapping[str, Any]], None] = lambda _: None,
-        on_epoch: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _, __: None,
-        on_flush: Callable[[], None] = lambda: None,
-        on_trouble: Callable[[OSError | None], None] = lambda _: None,
+        listener: Listener = Listener(),  # noqa: B008 - it holds nothing
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with the rows of a run that goes on, or with none.
 
         Args:
             store: where rows go.
+            study: what is run.
             recorded: rows of `trials` by trial_id.
             is_interrupted: whether a trial that ends now without being done was cut off.
             is_ending: whether one that fails now does so since the run ends; `is_interrupted` where left out.
-            on_end: called with a trial's row once its state is final.
-            on_loss: called with a trial's row when it lost its node; it begins again.
-            on_change: called with a trial's row when it begins, after each epoch, and when it ends.
-            on_epoch: called with a trial's row and the row of the epoch that it has just reported.
-            on_flush: called each time that the record has been written.
-            on_trouble: called with the reason when the record cannot be written any more, and with None when it can.
+            listener: hears of rows, epochs and writes.
             clock: seconds from any start.
         """
-        self._store = store
-        self._rows: dict[str, dict[str, Any]] = {key: dict(row) for key, row in (recorded or {}).items()}
-        self._epochs: list[dict[str, Any]] = []
-        decisions = store.read_decisions().to_pylist() if recorded else []
-        self._decisions: dict[tuple[str, int], dict[str, Any]] = {(d["trial_id"], d["epoch"]): d for d in decisions}
+        self._store, self._study = store, study
+        self._rows: dict[str, TrialRow] = {key: row.copy() for key, row in (recorded or {}).items()}
+        self._epochs: list[EpochRow] = []
+        decisions = store.decision_rows() if recorded else []
+        self._decisions: dict[tuple[str, int], DecisionRow] = {(d["trial_id"], d["epoch"]): d for d in decisions}
         self._decisions_are_written = True
         self._is_interrupted, self._is_ending = is_interrupted, is_ending or is_interrupted
-        self._on_end = on_end
-        self._on_loss = on_loss
-        self._on_change = on_change
-        self._on_epoch = on_epoch
-        self._on_flush = on_flush
-        self._on_trouble = on_trouble
+        self._listener = listener
         self._trouble: OSError | None = None
         self._clock = clock
         self._started: dict[str, float] = {}
@@ -89,9 +79,14 @@ class Recorder(Callback):  # type: ignore[misc]
         return {}
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[TrialRow]:
         """The rows of `trials` so far."""
         return list(self._rows.values())
+
+    @property
+    def decisions(self) -> list[DecisionRow]:
+        """The rows of `decisions` so far, in the order in which they were made."""
+        return list(self._decisions.values())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Add the trial's row, or take up that of an interrupted one."""
@@ -109,47 +104,45 @@ class Recorder(Callback):  # type: ignore[misc]
         """Add the epoch's row."""
         row = self._rows[trial.config["trial_id"]]
         # Also those of an earlier attempt: one whose checkpoint was lost trains them anew, and a GPU not bit for bit.
-        self._epochs.append({name: result.get(name) for name in EPOCHS.names} | {"trial_id": row["trial_id"]})
+        epoch: Any = {name: result.get(name) for name in EPOCHS.names} | {"trial_id": row["trial_id"]}
+        self._epochs.append(epoch)
         if result["epoch"] <= row["epochs_run"]:
             return
         train_s = row["train_s"] + result["train_s"]
-        row.update(
-            epochs_run=result["epoch"],
-            num_parameters=result["num_parameters"],
+        measured: Any = {
+            "epochs_run": result["epoch"],
+            "train_s": train_s,
+            "images_per_s": result["train_images"] * result["epoch"] / train_s if train_s else None,
+            "duration_s": self._clock() - self._started[row["trial_id"]],
+            **{name: result[name] for name in _KEPT},
             **({name: result[name] for name in _EVALUATED} if _is_evaluated(result) else {}),
-            train_s=train_s,
-            images_per_s=result["train_images"] * result["epoch"] / train_s if train_s else None,
-            duration_s=self._clock() - self._started[row["trial_id"]],
-            node=result["node"],
-            device=result["device"],
-            precision=result["precision"],
-            memory_format=result["memory_format"],
-            compiled=result["compiled"],
-        )
-        self._on_epoch(row, self._epochs[-1])
+        }
+        row.update(measured)
+        self._listener.reported(row, self._epochs[-1])
         if result["state"] == "diverged":
-            row.update(state="diverged", reason=result["reason"])
-        self._on_change(row)
+            row.update({"state": "diverged", "reason": result["reason"]})
+        self._listener.changed(row)
         if self._clock() - self._flushed >= FLUSH_AFTER_S:
             self.flush()
 
     def decided(self, decision: Decision) -> None:
         """Take what early stopping decided about a trial; it is written with the next flush, as the epochs are."""
-        if decision.verdict == "wait":
+        if decision.verdict == "pause":
             self._waiting.add(decision.trial_id)
             return
         # Where only NaN had arrived there is no error to compare with.
-        cut = decision.cut if math.isfinite(decision.cut) else None
-        self._decisions[decision.trial_id, decision.epoch] = asdict(decision) | {"cut": cut}
+        cutoff = decision.cutoff if math.isfinite(decision.cutoff) else None
+        kept: Any = asdict(decision) | {"cutoff": cutoff}
+        self._decisions[decision.trial_id, decision.epoch] = kept
         self._decisions_are_written = False
         waited = decision.trial_id in self._waiting
         self._waiting.discard(decision.trial_id)
         if waited and decision.verdict == "stop":
             row = self._rows[decision.trial_id]
-            row.update(state="stopped", reason=_why_stopped(row))
-            self._on_change(row)
+            row.update({"state": "stopped", "reason": _why_stopped(row)})
+            self._listener.changed(row)
             self._flush_when_due()
-            self._on_end(row)
+            self._listener.ended(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Settle the trial's state."""
@@ -158,11 +151,11 @@ class Recorder(Callback):  # type: ignore[misc]
             if row["epochs_run"] == row["epochs_budget"]:
                 row["state"] = "completed"
             elif row["trial_id"] in self._waiting:
-                row.update(state="pending", reason=f"waits after epoch {row['epochs_run']} for others of its cell")
+                row |= {"state": "pending", "reason": f"waits after epoch {row['epochs_run']} for others of its cell"}
             elif self._is_interrupted():
-                row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+                _interrupt(row)
             else:
-                row.update(state="stopped", reason=_why_stopped(row))
+                row.update({"state": "stopped", "reason": _why_stopped(row)})
         self._end(row)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
@@ -174,34 +167,32 @@ class Recorder(Callback):  # type: ignore[misc]
             self._flush_when_due()
             return
         if self._is_ending():
-            row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
+            _interrupt(row)
         else:
             failure = failure_of(trial)
             if failure.traceback and failure.fault != "node lost":
                 # Beside the record, which must not fail for want of it.
                 with suppress(OSError):
                     self._store.write_failure(row["trial_id"], failure.traceback)
+            row["fault"] = failure.fault
             if failure.fault == "node lost":
-                row.update(
-                    state="pending",
-                    reason=f"lost its node after epoch {row['epochs_run']}",
-                    preemptions=row["preemptions"] + 1,
-                )
+                reason = f"lost its node after epoch {row['epochs_run']}"
+                row.update({"state": "pending", "reason": reason, "preemptions": row["preemptions"] + 1})
             elif failure.is_tried_again:
-                row.update(state="pending", reason=failure.reason, **tried_again(row, failure.reason))
+                row.update(retried(row, failure.reason) | {"isolated": True})
             else:
-                row.update(state="failed", reason=failure.reason)
+                row.update({"state": "failed", "reason": failure.reason})
             if failure.is_tried_again:
-                self._on_loss(row)
+                self._listener.restarted(row)
         self._end(row)
 
-    def skipped(self, trial_id: str, phase: str, config: TrialConfig, reason: str) -> None:
+    def skipped(self, trial_id: str, phase: Phase, config: TrialConfig, reason: str) -> None:
         """Add the row of a trial that is not run, since it would fail as others of its cell have."""
-        row = self._rows[trial_id] = self._rows.get(trial_id) or _new_row(trial_id, phase, config)
-        row.update(state="failed", reason=reason, duration_s=row["duration_s"] or 0.0)
-        self._on_change(row)
+        row = self._rows[trial_id] = self._rows.get(trial_id) or self._new_row(trial_id, phase, config)
+        row.update({"state": "failed", "reason": reason, "duration_s": row["duration_s"] or 0.0})
+        self._listener.changed(row)
         self._flush_when_due()
-        self._on_end(row)
+        self._listener.ended(row)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Write what begun and ended trials have left unwritten, once it is time; Tune asks many times a second."""
@@ -230,7 +221,7 @@ class Recorder(Callback):  # type: ignore[misc]
             self._is_behind = True
             self._trouble = error
         if (before is None) != (self._trouble is None):
-            self._on_trouble(self._trouble)
+            self._listener.troubled(self._trouble)
         self._flushed = self._clock()
         self._flush_s = self._flushed - started
 
@@ -243,10 +234,10 @@ class Recorder(Callback):  # type: ignore[misc]
             self._store.merge_epochs()
             self._parts = 1
         if not self._decisions_are_written:
-            self._store.write_decisions(list(self._decisions.values()))
+            self._store.write_decisions(self.decisions)
             self._decisions_are_written = True
         self._store.write_trials(self.rows)
-        self._on_flush()
+        self._listener.flushed()
 
     def close(self) -> None:
         """Write what is left; trials that are still running become pending.
@@ -256,32 +247,55 @@ class Recorder(Callback):  # type: ignore[misc]
         """
         for row in self._rows.values():
             if row["state"] not in FINAL_STATES and row["state"] != "pending":
-                row.update(state="pending", reason=f"interrupted after epoch {row['epochs_run']}")
-                self._on_change(row)
+                _interrupt(row)
+                self._listener.changed(row)
         self.flush()
         if self._trouble is not None:
             raise self._trouble
 
-    def _begin(self, trial: Trial) -> dict[str, Any]:
+    def _new_row(self, trial_id: str, phase: Phase, config: TrialConfig) -> TrialRow:
+        space = self._study.space_of(config.variant)
+        unknown: Any = dict.fromkeys(TrialRow.__annotations__)
+        row: Any = unknown | {
+            "trial_id": trial_id,
+            "phase": phase,
+            "dataset": config.dataset,
+            "augmentation": config.augmentation,
+            "variant": config.variant,
+            "params": write_params(params_of(config, space)),
+            "lr": config.lr,
+            "seed": config.seed,
+            "epochs_run": 0,
+            "epochs_budget": config.epochs,
+            "train_s": 0.0,
+            "isolated": False,
+            "preemptions": 0,
+            "retries": 0,
+            "retry_reasons": "",
+        }
+        return row  # type: ignore[no-any-return]
+
+    def _begin(self, trial: Trial) -> TrialRow:
         trial_id = trial.config["trial_id"]
         config = TrialConfig.from_dict(trial.config["config"])
         begun = self._rows.get(trial_id)
         # What an earlier attempt took is part of the trial's time.
         self._started[trial_id] = self._clock() - ((begun and begun["duration_s"]) or 0.0)
-        row = begun or _new_row(trial_id, trial.config["phase"], config)
-        row.update(state="running", reason="")
+        row = begun or self._new_row(trial_id, trial.config["phase"], config)
+        row.update({"state": "running", "reason": ""})
         self._rows[trial_id] = row
-        self._on_change(row)
+        self._listener.changed(row)
         return row
 
-    def _end(self, row: dict[str, Any]) -> None:
+    def _end(self, row: TrialRow) -> None:
         row["duration_s"] = self._clock() - self._started[row["trial_id"]]
-        self._on_change(row)
+        self._listener.changed(row)
         self._flush_when_due()
         if row["state"] in FINAL_STATES:
-            self._on_end(row)
+            self._listener.ended(row)
 
 
+_KEPT = ("num_parameters", "node", "device", "precision", "memory_format", "compiled")
 _EVALUATED = ("val_error", "test_error", "test_top5_error", "dead_classes")
 
 
@@ -289,32 +303,9 @@ def _is_evaluated(result: Mapping[str, Any]) -> bool:
     return result["val_error"] is not None or result["test_error"] is not None
 
 
-def _why_stopped(row: Mapping[str, Any]) -> str:
+def _interrupt(row: TrialRow) -> None:
+    row.update({"state": "pending", "reason": f"interrupted after epoch {row['epochs_run']}"})
+
+
+def _why_stopped(row: TrialRow) -> str:
     return f"early stopping after epoch {row['epochs_run']}"
-
-
-def tried_again(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return what changes in a trial's row when it is begun once more for this reason."""
-    reasons = [row["retry_reasons"]] if row["retry_reasons"] else []
-    return {"retries": row["retries"] + 1, "retry_reasons": "; ".join([*reasons, reason])}
-
-
-def _new_row(trial_id: str, phase: str, config: TrialConfig) -> dict[str, Any]:
-    return dict.fromkeys(TRIALS.names) | {
-        "trial_id": trial_id,
-        "phase": phase,
-        "dataset": config.dataset,
-        "augmentation": config.augmentation,
-        "variant": config.variant,
-        "lr": config.lr,
-        "weight_decay": config.weight_decay,
-        "batch_size": config.batch_size,
-        "width": config.architecture.width,
-        "seed": config.seed,
-        "epochs_run": 0,
-        "epochs_budget": config.epochs,
-        "train_s": 0.0,
-        "preemptions": 0,
-        "retries": 0,
-        "retry_reasons": "",
-    }

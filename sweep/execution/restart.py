@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store
 
 _MEASURED = (
@@ -15,16 +15,8 @@ _MEASURED = (
 _REASON = "no checkpoint: restarts from epoch 1"
 
 
-def without_checkpoint(
-    store: Store, trials: Mapping[str, Mapping[str, Any]], only: Container[str] | None = None
-) -> set[str]:
-    """Return the ids of the trials that have not ended and have no checkpoint to resume from.
-
-    Args:
-        store: the run's.
-        trials: rows of `trials` by trial_id.
-        only: the variants to look at; None looks at all.
-    """
+def without_checkpoint(store: Store, trials: Mapping[str, TrialRow], only: Container[str] | None = None) -> set[str]:
+    """Return the ids of the trials, of the variants `only` or of all, that have not ended and have no checkpoint."""
     return {
         trial_id
         for trial_id, row in trials.items()
@@ -34,9 +26,7 @@ def without_checkpoint(
     }
 
 
-def restarted(
-    store: Store, trials: Mapping[str, Mapping[str, Any]], only: Container[str] | None = None
-) -> dict[str, dict[str, Any]]:
+def restarted(store: Store, trials: Mapping[str, TrialRow], only: Container[str] | None = None) -> dict[str, TrialRow]:
     """Return all rows of `trials`, those of trials that must restart as before their first epoch, and write them.
 
     The epochs that these trials have reported are removed: another machine may not come to the same ones, nor to as
@@ -50,14 +40,15 @@ def restarted(
     Raises:
         OSError: the record cannot be written.
     """
-    rows = {trial_id: dict(row) for trial_id, row in trials.items()}
+    rows = {trial_id: row.copy() for trial_id, row in trials.items()}
     lost = without_checkpoint(store, rows, only)
     reported = lost & set(store.read_epochs()["trial_id"].unique().to_pylist()) if lost else set()
     begun = reported | {trial_id for trial_id in lost if rows[trial_id]["epochs_run"]}
     if not begun:
         return rows
     for trial_id in begun:
-        rows[trial_id] |= dict.fromkeys(_MEASURED)
+        unknown: Any = dict.fromkeys(_MEASURED)
+        rows[trial_id].update(unknown)
         rows[trial_id] |= {"epochs_run": 0, "train_s": 0.0, "state": "pending", "reason": _REASON}
     # Trials first: none must count epochs that are not there.
     store.write_trials(list(rows.values()))

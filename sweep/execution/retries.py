@@ -5,13 +5,15 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweep.execution.failures import Fault, fault_of
-from sweep.execution.unfinished import LiveTrials
+from sweep.execution.failures import fault_of
+from sweep.execution.pending import LiveTrials
+from sweep.record.schema import Fault
+from sweep.search.searcher import TrialSearcher
 
 
 @final
@@ -51,26 +53,16 @@ def failure_of(trial: Trial) -> Failure:
     )
 
 
-class Attempts(Protocol):
-    """What a searcher must hear of attempts that failed."""
-
-    def lost(self, name: str, *, alone: bool = False) -> None:
-        """Hear that a trial is begun again, by itself where `alone`, before Ray Tune says that it ended."""
-
-    def failed(self, name: str, signature: str) -> None:
-        """Hear how a trial failed for good, before Ray Tune says that it ended."""
-
-
 @final
-class LossScheduler(TrialScheduler):  # type: ignore[misc]
-    """Passes all that happens to another scheduler, except failures after which a trial is begun again."""
+class LossScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Passes all that happens to another scheduler, except failures after which a trial is restarted."""
 
-    def __init__(self, inner: TrialScheduler, searcher: Attempts, cut_off: Container[str] = frozenset()) -> None:
+    def __init__(self, inner: TrialScheduler, searcher: TrialSearcher, cut_off: Container[str] = frozenset()) -> None:
         """Wrap a scheduler.
 
         Args:
             inner: decides all else.
-            searcher: hears of each failure before Ray Tune tells it that the trial has ended.
+            searcher: told of each failure before Ray Tune tells it that the trial has ended.
             cut_off: Ray's ids of the trials that were stopped with the run: no other trial may be judged as if they
                 were done.
         """
@@ -78,16 +70,12 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
         self._inner, self._searcher, self._cut_off = inner, searcher, cut_off
         self._live = LiveTrials()
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the metric."""
-        return bool(self._inner.set_search_properties(metric, mode, **spec))
-
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Pass it on."""
         self._inner.on_trial_add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Pass it on, unless the trial is begun again."""
+        """Pass it on, unless the trial is restarted."""
         failure = failure_of(trial)
         if failure.is_tried_again:
             self._searcher.lost(trial.config["trial_id"], alone=failure.fault != "node lost")
@@ -112,10 +100,6 @@ class LossScheduler(TrialScheduler):  # type: ignore[misc]
         """Return the first trial that waits, as each of the inner schedulers would after a look at all that ended."""
         live = self._live.of(tune_controller.get_trials())
         return next((trial for trial in live if trial.status == Trial.PENDING), None)
-
-    def debug_string(self) -> str:
-        """Return the inner scheduler's."""
-        return str(self._inner.debug_string())
 
 
 def _unpickled(file: str | None) -> BaseException | None:

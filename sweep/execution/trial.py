@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol, Self, final
+from typing import Any, Self, final
 
 import ray.train
 import ray.tune
@@ -46,24 +46,21 @@ class Placement:
     workers: int = 0
     """Workers of a Ray Train group; 0 trains in the trial's own process."""
 
-    cpus_per_worker: int = 1
-    """CPU cores of each worker, and threads that torch may use there."""
-
     cpus_for_data: float = 0.0
-    """CPU cores of each worker that it does not claim, since Ray Data's tasks run on them."""
+    """How much of its one CPU core each worker does not claim, since Ray Data's tasks run on it."""
 
     gpus_per_worker: float = 0.0
     """GPUs of each worker; a fraction where workers share one."""
 
     @property
     def cpus(self) -> int:
-        """CPU cores of a trial."""
-        return self.cpus_per_worker * max(1, self.workers)
+        """CPU cores of a trial: one of each worker."""
+        return max(1, self.workers)
 
     @property
     def claimed_cpus(self) -> float:
         """CPU cores that Ray sets aside for each worker."""
-        return self.cpus_per_worker - self.cpus_for_data
+        return 1 - self.cpus_for_data
 
     @property
     def gpus(self) -> float:
@@ -96,16 +93,6 @@ class Placement:
         return ray.tune.PlacementGroupFactory([{"CPU": cpus, "GPU": here.gpus_per_worker}])
 
 
-class Reports(Protocol):
-    """A queue of reports, which `None` ends."""
-
-    def put(self, item: dict[str, Any] | None) -> None:
-        """Add a report, waiting for room."""
-
-    def get(self) -> dict[str, Any] | None:
-        """Take a report, waiting for one."""
-
-
 LOSS_IS_SEEN_AFTER_S = 30.0
 """How long Ray may take to notice that a node is gone, after the workers elsewhere have."""
 
@@ -118,19 +105,19 @@ class _Forward(ray.train.UserCallback):  # type: ignore[misc]
     group that ends between the two looks takes its last report with it (Ray 2.60).
     """
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Queue) -> None:
         self._reports = reports
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
         self._reports.put(metrics[0])
 
 
-def forward_reports(work: Callable[[], object], reports: Reports, send: Callable[[dict[str, Any]], object]) -> None:
+def forward_reports(work: Callable[[], object], reports: Queue, send: Callable[[dict[str, Any]], object]) -> None:
     """Do `work` in a thread beside this one, and send here each report that it puts into `reports`, to the last one.
 
     Args:
         work: returns once all its reports are in the queue.
-        reports: empty, and for this call alone.
+        reports: empty, and for this call alone; `None` ends it.
         send: may block, as Tune's does until it wants to go on; `work` then waits for room in the queue.
 
     Raises:
@@ -161,7 +148,7 @@ def attempt_name(parameters: Mapping[str, Any]) -> str:
 
 
 def run_trial(
-    parameters: dict[str, Any], *, placement: Placement, run: str, execution: str, plugins: Mapping[str, str]
+    parameters: dict[str, Any], *, placement: Placement, run: str, execution: str, plugins: Mapping[str, bytes]
 ) -> None:
     """Train one trial and report each epoch to Ray Tune, from the first on, also where an earlier attempt trained some.
 
@@ -205,7 +192,7 @@ def _run_here(config: dict[str, Any], checkpoint: str, placement: Placement, *, 
     # Ray Train's local mode: no process is started and no report waits for a poll.
     def train_here() -> None:
         with faults_shared() if shares_by_mps else nullcontext(), sizes_told():
-            train_worker(config, checkpoint, ray.tune.report, placement.cpus_per_worker)
+            train_worker(config, checkpoint, ray.tune.report, cpus=1)
 
     TorchTrainer(
         train_here,
@@ -242,7 +229,7 @@ def _run_in_group(
     placement: Placement,
     store: Store,
     execution: str,
-    plugins: Mapping[str, str],
+    plugins: Mapping[str, bytes],
 ) -> None:
     # The controller looks for reports this often; its default of 2 s would cost more than a small epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.05")
@@ -260,7 +247,7 @@ def _run_in_group(
             "plugins": dict(plugins),
             "trial": json.dumps(parameters["config"]),
             "checkpoint": checkpoint,
-            "cpus": placement.cpus_per_worker,
+            "cpus": 1,
             "shares_gpu": placement.shares_gpu,
         },
         torch_config=_OnSharedGpu() if placement.shares_gpu else None,

@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
@@ -14,24 +13,20 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.execution.deadline import Deadline
+from sweep.execution.listener import Listener
 from sweep.execution.pending import Waiting
 from sweep.execution.plan import Plan
 from sweep.execution.recorder import Recorder
 from sweep.execution.restart import restarted
 from sweep.execution.retries import LossScheduler
 from sweep.execution.trial import attempt_name, run_trial
-from sweep.monitor.optuna_journal import JOURNAL, Journal
-from sweep.monitor.prometheus import RunMetrics, run_name
-from sweep.monitor.trackers import Trackers
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, TrialRow, reopened
 from sweep.record.store import Store
-from sweep.resume.extend import reopened
-from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials, search_ended
+from sweep.search.confirm import ConfirmSearcher, confirmations, search_ended
 from sweep.search.halving import Decision
 from sweep.search.schedulers import make_scheduler
 from sweep.search.searcher import METRIC, StudySearcher
 from trainables.common.registry import read_plugins
-from trainables.config import TrialConfig
 
 
 @final
@@ -63,33 +58,21 @@ def run_trials(
     plan: Plan,
     store: Store,
     *,
-    recorded: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, TrialRow],
     is_interrupted: Callable[[], bool],
-    on_end: Callable[[Mapping[str, Any]], None],
-    on_loss: Callable[[Mapping[str, Any]], None],
-    on_wait: Callable[[int, int], None],
-    on_confirm: Callable[[Mapping[str, TrialConfig]], None],
-    on_trouble: Callable[[OSError | None], None] = lambda _: None,
-    trackers: Trackers | None = None,
-    on_row: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    listener: Listener = Listener(),  # noqa: B008 - it holds nothing
     deadline: Deadline | None = None,
     only: Container[str] | None = None,
     trainable: Callable[[dict[str, Any]], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[TrialRow]:
     """Run every trial of the plan that `recorded` does not hold in a final state; return all rows of `trials`.
 
     Args:
         plan: what to run; a cluster is connected.
         store: where the record goes.
-        recorded: rows of `trials` by trial_id, of a run that goes on.
+        recorded: rows of `trials` by trial_id, of a resumed run; as `restarted` returned them.
         is_interrupted: asked again and again; once it holds, trials end and the record is closed.
-        on_end: called with the row of each trial that ended.
-        on_loss: called with the row of each trial that lost its node and begins again.
-        on_wait: called with how many trials wait for room on the cluster, and how many run, where some wait for long.
-        on_confirm: called with the trials of the second phase, by trial_id, where there is one, before they begin.
-        on_trouble: called with the reason when the record cannot be written, and with None once it can again.
-        trackers: other tools that are told of epochs and ends.
-        on_row: called with a trial's row when it begins, after each epoch, and when it ends.
+        listener: hears of what happens.
         deadline: when to have stopped; trials that have no time left are pending then.
         only: variants whose trials run, those of the second phase once every cell's search has ended; None runs all.
         trainable: what is done with a trial's parameters where it runs, instead of `run_trial`: for measurements of all
@@ -102,19 +85,15 @@ def run_trials(
         return is_interrupted() or ends.is_near
 
     def run(
-        searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
+        searcher_of: Callable[[Recorder], StudySearcher | ConfirmSearcher], rows: Mapping[str, TrialRow]
+    ) -> list[TrialRow]:
         recorder = Recorder(
             store,
+            study,
             recorded=rows,
             is_interrupted=is_cut_off,
             is_ending=lambda: is_interrupted() or ends.is_ending,
-            on_end=on_end,
-            on_loss=on_loss,
-            on_change=on_change,
-            on_epoch=trackers.epoch if trackers else lambda _, __: None,
-            on_flush=journal.flush if journal else lambda: None,
-            on_trouble=on_trouble,
+            listener=listener,
         )
         searcher = searcher_of(recorder)
         scheduler: TrialScheduler = FIFOScheduler()
@@ -125,53 +104,28 @@ def run_trials(
                 search.decided(decision)
                 recorder.decided(decision)
 
-            decisions = store.read_decisions().to_pylist() if rows else []
-            scheduler = make_scheduler(study, recorded=rows, decisions=decisions, tell=tell)
+            scheduler = make_scheduler(study, recorded=rows, decisions=recorder.decisions, tell=tell)
         stop = StopWhen(is_interrupted, ends)
         losses = LossScheduler(scheduler, searcher, stop.cut_off)
-        with metrics.kept_shown():
-            _tune(plan, store, searcher, losses, recorder, stop, on_wait, trainable)
+        _tune(plan, store, searcher, losses, recorder, stop, listener.waiting, trainable)
         return recorder.rows
 
-    def best_epochs() -> dict[str, float] | None:
-        return store.read_best_epochs(study.protocol) if study.criterion == "best-epoch" else None
-
-    recorded = restarted(store, recorded, only)
     ends.learn(recorded.values())
-    journal = _journal(plan, store, recorded)
-    metrics = RunMetrics(
-        run_name(store.location),
-        study,
-        planned_trials(study, list(recorded.values())),
-        recorded,
-        best_epochs=best_epochs() if recorded else None,
-    )
-
-    def on_change(row: Mapping[str, Any]) -> None:
-        if journal:
-            journal.update(row)
-        metrics.update(row)
-        if trackers:
-            trackers.change(row)
-        on_row(row)
-
-    rows = [dict(row) for row in recorded.values()]
-    if len(search_ended(rows)) < plan.search_trials:
-        best = best_epochs() if recorded else None
-        rows = run(lambda recorder: StudySearcher(study, recorded, best, recorder.skipped, only, ends.fits), recorded)
-    if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < plan.search_trials:
+    rows = [row.copy() for row in recorded.values()]
+    if len(search_ended(rows)) < study.search_trials:
+        rows = run(lambda recorder: StudySearcher(study, recorded, recorder.skipped, only, ends.fits), recorded)
+    if not study.confirm_seeds or is_cut_off() or len(search_ended(rows)) < study.search_trials:
         return rows
-    wanted = confirmations(study, rows, best_epochs())
-    metrics.plan(planned_trials(study, rows, wanted))
-    on_confirm(wanted)
+    wanted = confirmations(study, rows)
+    listener.confirming(wanted)
     # What is confirmed no longer, after an extension, keeps the epochs that it has.
     by_id = {row["trial_id"]: row for row in rows}
     reopens = {key: row for key, row in by_id.items() if key in wanted and (only is None or row["variant"] in only)}
-    by_id |= reopened(reopens, study.base.epochs)
+    by_id |= reopened(reopens, study.epochs)
     by_id = restarted(store, by_id, only)
     ends.learn(by_id.values())
     dealt = {key: config for key, config in wanted.items() if only is None or config.variant in only}
-    if all(by_id.get(key, {}).get("state") in FINAL_STATES for key in dealt):
+    if all(key in by_id and by_id[key]["state"] in FINAL_STATES for key in dealt):
         return list(by_id.values())
     # What is confirmed runs to its end.
     return run(lambda _: ConfirmSearcher(dealt, by_id, ends.fits), by_id)
@@ -235,17 +189,6 @@ def _tune(
         tuner.fit()
     finally:
         recorder.close()
-
-
-def _journal(plan: Plan, store: Store, recorded: Mapping[str, Mapping[str, Any]]) -> Journal | None:
-    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
-        return None
-    epochs = store.read_epochs().to_pylist() if recorded else ()
-    try:
-        return Journal(store.folder(JOURNAL), plan.study, recorded.values(), epochs)
-    except OSError as error:  # the copy of a record must not end its run
-        warnings.warn(f"{JOURNAL} is left out: {error}", RuntimeWarning, stacklevel=2)
-        return None
 
 
 def _trial_name(trial: Trial) -> str:

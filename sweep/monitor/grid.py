@@ -5,13 +5,13 @@ Nothing here looks at a clock, a terminal or a file: the same rows and the same 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group
+from rich.console import Console, Group
 from rich.text import Text
 
+from search_spaces.dimensions import in_words
+from sweep.record.params import label, read_params
 from sweep.record.progress import (
     WORDS,
     CellStanding,
@@ -20,11 +20,8 @@ from sweep.record.progress import (
     Scope,
     arrange,
     count_states,
-    epochs_per_s,
-    estimate_left,
-    left_in_words,
+    progress_parts,
 )
-from sweep.record.schema import FINAL_STATES
 
 STYLES = {
     "waiting": "dim",
@@ -41,6 +38,7 @@ PLAIN_BARS = "  .....##"
 PLAIN_COLUMNS = " ..::||##"
 LONGEST_BAR = 12
 LONGEST_NAME = 28
+LONGEST_VALUE = 18
 SHORTEST_NAME = 8
 ERROR_WIDTH = 7
 """Of a letter, an error such as 100.0 and a mark."""
@@ -49,49 +47,44 @@ EVENTS = 5
 """Last events that are shown at most, where there is room."""
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is shown around the grid, beside what the rows say."""
-
-    dashboard: str = ""
-    title: str = ""
-    """How the run is, in words, behind its name."""
-    events: Sequence[str] = ()
-    """What happened last, in words, the oldest first."""
-
-
 def draw(
     scope: Scope,
     rows: Sequence[Row],
-    facts: Facts,
     *,
     width: int,
     height: int | None = None,
-    best_epochs: Mapping[str, float] | None = None,
     unicode: bool = True,
+    title: str = "",
+    dashboard: str = "",
+    events: Sequence[str] = (),
 ) -> Group:
     """Return the grid as lines that are at most `width` wide, and at most `height` of them.
 
     Args:
         scope: what the run is to do.
         rows: of `trials`.
-        facts: what else is shown.
         width: columns of the terminal.
         height: its lines; None for as many as there are to say.
-        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         unicode: whether the terminal can show bars of block characters.
+        title: how the run is, in words, behind its name.
+        dashboard: address of Ray's dashboard.
+        events: what happened last, in words, the oldest first.
     """
     counts = count_states(scope, rows)
-    head = _head(scope, rows, counts, facts)
+    head = _head(scope, rows, title, dashboard)
     legend = _legend(counts, width)
     spare = 1_000_000 if height is None else height - len(head) - 2  # the grid's heading, and the legend
-    tail = min(len(facts.events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
+    tail = min(len(events), EVENTS, max(1, spare - len(scope.cells) - 1)) if spare > 2 else 0
     space = 1 if tail and spare - tail > len(scope.cells) else 0
-    grid = _grid(scope, rows, best_epochs, width=width, most=spare - tail - space, unicode=unicode)
-    events = [Text(printable(event)) for event in facts.events[len(facts.events) - tail :]]
-    lines = [*head, *grid, legend, *[Text()] * space, *events]
+    grid = _grid(scope, rows, width=width, most=spare - tail - space, unicode=unicode)
+    lines = [*head, *grid, legend, *[Text()] * space]
+    lines += [Text(printable(event)) for event in events[len(events) - tail :]]
     return Group(*(_cut(line, width) for line in lines[:height]))
+
+
+def shows_blocks(console: Console) -> bool:
+    """Return whether a console can show bars of block characters."""
+    return (console.encoding or "").startswith("utf")
 
 
 def printable(text: str) -> str:
@@ -118,21 +111,16 @@ def _cut(line: Text, width: int) -> Text:
     return line
 
 
-def _head(scope: Scope, rows: Sequence[Row], counts: Mapping[str, int], facts: Facts) -> list[Text]:
-    ended = sum(counts[word] for word in WORDS if word in FINAL_STATES)
-    title = Text(f"{printable(scope.run)}", style="bold")
-    title.append(f"  {printable(scope.study)}", style="not bold")
-    if facts.title:
-        title.append(f"  {printable(facts.title)}", style="not bold")
-    speed, left = epochs_per_s(rows), left_in_words(scope, estimate_left(scope, rows))
-    progress = f"{ended:,} of {scope.planned:,} trials ended" + (f"   {speed:.3g} epochs/s" if speed else "")
+def _head(scope: Scope, rows: Sequence[Row], words: str, dashboard: str) -> list[Text]:
+    title = Text(printable(scope.run), style="bold")
+    for part in (scope.study, words):
+        title.append(f"  {printable(part)}" if part else "", style="not bold")
     error = "validation" if scope.column == "val_error" else "test"
-    epoch = "lowest of any epoch" if scope.by_best_epoch else f"epoch of {scope.epochs:,}"
     return [
         title,
-        Text(progress + (f"   {left}" if left else "")),
-        Text(_devices(rows) + (f"   dashboard {printable(facts.dashboard)}" if facts.dashboard else "")),
-        Text(f"{error} error in %, {epoch}; * lowest of its row", style="dim"),
+        Text("   ".join(progress_parts(scope, rows))),
+        Text(_devices(rows) + (f"   dashboard {printable(dashboard)}" if dashboard else "")),
+        Text(f"{error} error in %, epoch of {scope.epochs:,}; * lowest of its row", style="dim"),
     ]
 
 
@@ -159,47 +147,30 @@ def _legend(counts: Mapping[str, int], width: int) -> Text:
     return Text("  ").join(Text(f"{word[0]}{counts[word]:,}", style=STYLES[word]) for word in WORDS)
 
 
-def _grid(
-    scope: Scope,
-    rows: Sequence[Row],
-    best_epochs: Mapping[str, float] | None,
-    *,
-    width: int,
-    most: int,
-    unicode: bool,
-) -> list[Text]:
+def _grid(scope: Scope, rows: Sequence[Row], *, width: int, most: int, unicode: bool) -> list[Text]:
     """Return the heading and at most `most` lines below it."""
-    longest = max(map(cell_len, scope.labels))
-    second = 1 if scope.confirming else 0
-    epochs = max(
-        len(str(scope.epochs)),
-        *(len(f"{n}/{n}") for n in (scope.points // scope.columns, scope.confirming) if n > 1),
-        1,
-    )
-    name, boxes = min(longest, LONGEST_NAME), scope.columns + second
+    several = (f"{n}/{n}" for n in (max(map(max, scope.places)), scope.confirming) if n > 1)
+    epochs = max(map(len, (str(scope.epochs), *several)))
+    heads = [*scope.heads, *(["confirm"] if scope.confirming else [])]
+    name, boxes = min(LONGEST_NAME, max(map(cell_len, scope.labels))), len(heads)
     # First names give way, then bars with epochs; where errors alone have no room, each cell is one line of numbers.
     least = min(name, SHORTEST_NAME)
     widths = (ERROR_WIDTH + 1 + epochs, ERROR_WIDTH)
     needed = next((width_of for width_of in widths if least + boxes * (width_of + 1) <= width), 0)
-    fits = needed > 0
-    if fits:
-        name = min(name, width - boxes * (needed + 1))
-        box = min((width - name) // boxes - 1, ERROR_WIDTH + 2 + epochs + LONGEST_BAR)
-    standings = arrange(scope, rows, best_epochs, places=fits)
-    shown, said = _chosen(standings, most)
-    if not fits:
+    shown, said = _chosen(arrange(scope, rows, places=needed > 0), most)
+    if not needed:
         return [*_summary(scope, shown, width=width, unicode=unicode), *said]
-    heading = Text(" " * name, style="bold")
-    for title in [
-        *([f"{rate:g}" for rate in scope.rates] or map(str, range(1, scope.points + 1))),
-        *["confirm"] * second,
-    ]:
-        heading.append(f" {title[:box]:<{box}}")
-    lines = [heading]
+    name = min(name, width - boxes * (needed + 1))
+    box = min((width - name) // boxes - 1, ERROR_WIDTH + 2 + epochs + LONGEST_BAR)
+    corner = shorten(label(scope.dimension) if scope.dimension else "point", name)
+    lines = [Text(corner + "".join(f" {head[:box]:<{box}}" for head in heads), style="bold")]
     for standing in shown:
         line = Text(shorten(standing.label, name))
-        for place in [*standing.places, *([standing.confirm] if standing.confirm else [])]:
-            line.append(" ").append_text(_box(place, box, epochs, unicode=unicode))
+        for place in standing.places:
+            # A cell with fewer points than others has no trial there.
+            line.append(" ").append_text(_box(place, box, epochs, unicode=unicode) if place.trials else Text(" " * box))
+        if standing.confirm:
+            line.append(" ").append_text(_box(standing.confirm, box, epochs, unicode=unicode))
         lines.append(line)
     return [*lines, *said]
 
@@ -208,12 +179,12 @@ def _chosen(standings: Sequence[CellStanding], most: int) -> tuple[list[CellStan
     """Return the cells that there is room for, those with running trials before others, and a line on the rest."""
     if len(standings) <= most:
         return list(standings), []
-    order = sorted(range(len(standings)), key=lambda index: (_rank(standings[index]), index))
-    chosen = set(order[: max(0, most - 1)])
-    rest = [standing for index, standing in enumerate(standings) if index not in chosen]
-    over = sum(_rank(standing) == 2 for standing in rest)
+    order = sorted(range(len(standings)), key=lambda index: _rank(standings[index]))
+    room = max(0, most - 1)
+    rest = order[room:]
+    over = sum(_rank(standings[index]) == 2 for index in rest)
     said = Text(f"and {len(rest):,} more, {over:,} of them ended", style="dim")
-    return [standing for index, standing in enumerate(standings) if index in chosen], [said][: max(0, most)]
+    return [standings[index] for index in sorted(order[:room])], [said][: max(0, most)]
 
 
 def _rank(standing: CellStanding) -> int:
@@ -259,39 +230,39 @@ def _eighths(share: float, length: int) -> int:
 
 def _summary(scope: Scope, standings: Sequence[CellStanding], *, width: int, unicode: bool) -> list[Text]:
     """Return a line of numbers for each cell: its best error, where, and how its trials are."""
-    digits = len(f"{scope.points:,}")
-    states = {word: max(2, len(f"{scope.points:,}")) + 2 for word in WORDS}
+    digits = len(f"{max(scope.points):,}")
+    state = max(2, digits) + 1
     fixed = 7 + 2 * digits + 2 + (5 + 2 * len(str(scope.confirming)) if scope.confirming else 0)
     name = max(SHORTEST_NAME, min(LONGEST_NAME, max(map(cell_len, scope.labels)), width - fixed - 1))
     room = width - name - fixed
-    with_rate, with_states = room >= 10, room >= 10 + sum(states.values())
-    bar = min(LONGEST_BAR, room - 10 * with_rate - (sum(states.values()) if with_states else 0) - 1)
-    heading = Text(f"{'':{name}} {'best':>6}", style="bold")
-    heading.append(f" {'at rate':>9}" if with_rate else "").append(f" {'ended':>{2 * digits + 1}}")
-    heading.append(" " * (bar + 1) if bar > 1 else "")
-    if with_states:
-        heading.append("".join(f"{word[0]:>{states[word]}}" for word in WORDS))
-    heading.append("  conf" if scope.confirming else "")
-    lines = [heading]
+    named = "at rate" if scope.named == "lr" else f"at {label(scope.named)}" if scope.named else ""
+    at = max(9, min(LONGEST_VALUE, len(named)))
+    states = WORDS if room > at + len(WORDS) * (state + 1) else ()
+    bar = min(LONGEST_BAR, room - (at + 1) * (room > at) - len(states) * (state + 1) - 1)
+    # Each has its width, 0 where it is left out, and the words of the heading.
+    columns = [(6, "best"), (at * (room > at), named[:at]), (2 * digits + 1, "ended"), (bar * (bar > 1), "")]
+    columns += [(state, word[0]) for word in states] + ([(5, " conf")] if scope.confirming else [])
+    heading = "".join(f" {words:>{size}}" for size, words in columns if size)
+    lines = [Text(" " * name + heading, style="bold")]
     for standing in standings:
-        search, best = standing.search, standing.best
-        line = Text(f"{shorten(standing.label, name)} {f'{100 * best[0]:.1f}' if best else '-':>6}")
-        if with_rate:
-            line.append(f" {f'{best[1][0]:.3g}' if best else '':>9}")
-        line.append(f" {f'{search.ended:,}/{search.trials:,}':>{2 * digits + 1}}")
-        if bar > 1:
-            line.append(
-                f" {_bar(search.ended / max(1, search.trials), bar, unicode=unicode)}", style=STYLES[search.state]
-            )
-        if with_states:
-            for word in WORDS:
-                count = search.waiting if word == "waiting" else search.states[word]
-                line.append(
-                    f"{f'{word[0]}{count:,}':>{states[word]}}" if count else " " * states[word], style=STYLES[word]
-                )
-        if standing.confirm is not None:
-            confirmed = standing.confirm
-            ended = f"{confirmed.ended}/{confirmed.trials}"
-            line.append(f"  {confirmed.state[0]}{ended}", style=STYLES[confirmed.state])
+        search, best, confirm = standing.search, standing.best, standing.confirm
+        cells = [
+            (f"{100 * best[0]:.1f}" if best else "-", ""),
+            (_value_at(scope, best[1])[:at] if best else "", ""),
+            (f"{search.ended:,}/{search.trials:,}", ""),
+            (_bar(search.ended / max(1, search.trials), bar, unicode=unicode), STYLES[search.state]),
+        ]
+        counts = ((word, search.waiting if word == "waiting" else search.states[word]) for word in states)
+        cells += [(f"{word[0]}{count:,}" if count else "", STYLES[word]) for word, count in counts]
+        if confirm is not None:
+            cells.append((f" {confirm.state[0]}{confirm.ended}/{confirm.trials}", STYLES[confirm.state]))
+        line = Text(shorten(standing.label, name))
+        for (size, _), (words, style) in zip(columns, cells, strict=True):
+            line.append(f" {words:>{size}}" if size else "", style=style)
         lines.append(line)
     return lines
+
+
+def _value_at(scope: Scope, params: str) -> str:
+    value = read_params(params).get(scope.named, "") if scope.named else ""
+    return f"{value:.3g}" if isinstance(value, float) else in_words(value)

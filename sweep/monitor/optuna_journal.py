@@ -4,9 +4,9 @@ For people to look at. The record is the truth, and the journal is made from its
 that goes on writes it anew.
 """
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, final
@@ -17,9 +17,11 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.record.schema import FINAL_STATES
+from sweep.record.params import read_params
+from sweep.record.schema import FINAL_STATES, EpochRow, ErrorColumn, Phase, State, TrialRow, cell_of
 from sweep.record.selection import criterion_column
-from sweep.search.searcher import distributions, sampler_seed
+from sweep.record.store import Store
+from sweep.search.searcher import distribution, sampler_seed
 from sweep.study.study import Study
 
 JOURNAL = "optuna.journal"
@@ -61,13 +63,20 @@ class _Buffer(BaseJournalBackend):  # type: ignore[misc]
             self._logs = []
 
 
+@dataclass
+class _Open:
+    """What the journal holds of a trial that has not ended."""
+
+    number: int
+    state: State = "running"
+    epochs: set[int] = field(default_factory=set)
+
+
 @final
 class Journal:
     """Follows the rows of `trials`. Written by the process that writes the record, and by no other."""
 
-    def __init__(
-        self, path: str, study: Study, rows: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, path: str, study: Study, rows: Iterable[TrialRow], epochs: Iterable[EpochRow]) -> None:
         """Write the journal of what has ended so far, in place of one that may be there.
 
         Args:
@@ -80,11 +89,8 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         # What confirms is the only one of `holdout` that reads test errors, and nothing is chosen by them.
-        self._columns = {"search": criterion_column(study.protocol), "confirm": "test_error"}
-        self._distributions = distributions(study)
-        self._open: dict[str, int] = {}
-        self._shown: dict[str, str] = {}
-        self._curves: dict[str, dict[int, float]] = {}
+        self._columns: dict[Phase, ErrorColumn] = {"search": criterion_column(study.protocol), "confirm": "test_error"}
+        self._open: dict[str, _Open] = {}
         ended = {row["trial_id"]: row for row in rows if row["state"] in FINAL_STATES}
         curves: dict[str, dict[int, float]] = {trial_id: {} for trial_id in ended}
         for epoch in epochs:
@@ -96,36 +102,35 @@ class Journal:
         self._studies = {(cell.cell, "search"): self._new_study(cell.cell, "search") for cell in study.cells()}
         for trial_id, row in ended.items():
             self._add(row, curves[trial_id])
-        fresh = f"{path}.new"
-        Path(fresh).unlink(missing_ok=True)
-        self._buffer.write(JournalFileBackend(fresh))
-        os.replace(fresh, path)  # noqa: PTH105 - both are strings
+        # Written by Optuna's own class, which writes to a path alone.
+        fresh = Path(f"{path}.new")
+        fresh.unlink(missing_ok=True)
+        self._buffer.write(JournalFileBackend(str(fresh)))
+        fresh.replace(path)
         self._file: JournalFileBackend | None = JournalFileBackend(path)
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    def update(self, row: TrialRow) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended; `flush` writes it."""
         trial_id = row["trial_id"]
         if trial_id not in self._open:
             if row["state"] == "running":
-                self._open[trial_id] = self._add(row, {})
-                self._curves[trial_id] = {}
-                self._shown[trial_id] = "running"
+                self._open[trial_id] = _Open(self._add(row, {}))
             return
-        number = self._open[trial_id]
+        trial = self._open[trial_id]
         error = row[self._columns[row["phase"]]]
-        if row["epochs_run"] and error is not None and row["epochs_run"] not in self._curves[trial_id]:
-            self._storage.set_trial_intermediate_value(number, row["epochs_run"], error)
-            self._curves[trial_id][row["epochs_run"]] = error
-        if row["state"] == self._shown[trial_id]:
+        if row["epochs_run"] and error is not None and row["epochs_run"] not in trial.epochs:
+            self._storage.set_trial_intermediate_value(trial.number, row["epochs_run"], error)
+            trial.epochs.add(row["epochs_run"])
+        if row["state"] == trial.state:
             return
-        # One that was put aside, or lost its node, waits here until it goes on or is stopped: it is the same trial.
-        self._shown[trial_id] = row["state"]
+        # One that was paused, or lost its node, waits here until it is resumed or stopped: it is the same trial.
+        trial.state = row["state"]
         for name in ("state", "reason"):
-            self._storage.set_trial_user_attr(number, name, row[name])
-        value = self._value(row, self._curves[trial_id])
-        self._storage.set_trial_state_values(number, _STATES[row["state"]], None if value is None else [value])
+            self._storage.set_trial_user_attr(trial.number, name, row[name])
+        value = self._value(row)
+        self._storage.set_trial_state_values(trial.number, _STATES[row["state"]], None if value is None else [value])
         if row["state"] in FINAL_STATES:
-            del self._open[trial_id], self._shown[trial_id], self._curves[trial_id]
+            del self._open[trial_id]
 
     def flush(self) -> None:
         """Write to the file what has been noted since the last time; it is left as it is once that has failed."""
@@ -138,64 +143,64 @@ class Journal:
             self._file = None
             warnings.warn(f"{JOURNAL} is not written any more: {error}", RuntimeWarning, stacklevel=2)
 
-    def _new_study(self, cell: str, phase: str) -> int:
-        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], _name(cell, phase))
+    def _new_study(self, cell: str, phase: Phase) -> int:
+        name = cell if phase == "search" else f"{cell} {phase}"
+        number: int = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         about: dict[str, Any] = {"phase": phase, "protocol": self._study.protocol, "seed": self._study.base.seed}
-        if phase == "search":
-            about |= {
-                "search": self._study.search,
-                "minimises": self._columns[phase],
-                "criterion": self._study.criterion,
-                "first_sampler_seed": sampler_seed(self._study, cell, 0),
-            }
-        else:
-            about["measures"] = self._columns[phase]
+        search: dict[str, Any] = {"search": self._study.search, "minimises": self._columns[phase]}
+        search |= {"first_sampler_seed": sampler_seed(self._study, cell, 0)}
+        about |= search if phase == "search" else {"measures": self._columns[phase]}
         for name, value in about.items():
             self._storage.set_study_user_attr(number, name, value)
         return number
 
-    def _add(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> int:
-        cell, phase = f"{row['dataset']}/{row['augmentation']}/{row['variant']}", row["phase"]
+    def _add(self, row: TrialRow, curve: Mapping[int, float]) -> int:
+        cell, phase = cell_of(row), row["phase"]
         if (cell, phase) not in self._studies:
             # Only once there is something to show: a cell without a completed trial is never confirmed.
             self._studies[cell, phase] = self._new_study(cell, phase)
+        params, space = read_params(row["params"]), self._study.space_of(row["variant"])
+        attributes = {name: row[name] for name in ("trial_id", "state", "seed", "reason")}
+        if phase == "search":  # what confirms was drawn by no sampler
+            point = int(row["trial_id"].rpartition("_")[2])
+            attributes["sampler_seed"] = sampler_seed(self._study, cell, point)
         state = _STATES[row["state"]]
         now = datetime.now(UTC)
         trial = FrozenTrial(
             number=-1,  # storage counts
             trial_id=-1,
             state=state,
-            value=self._value(row, curve),
+            value=self._value(row),
             # The record knows how long a trial took, not when it began.
             datetime_start=now - timedelta(seconds=row["duration_s"] or 0.0),
             datetime_complete=now if state.is_finished() else None,
-            params={name: row[name] for name in self._distributions},
-            distributions=self._distributions,
-            user_attrs={
-                "trial_id": row["trial_id"],
-                "state": row["state"],
-                "seed": row["seed"],
-                **self._sampled(row, cell),
-                "reason": row["reason"],
-            },
+            params=dict(params),
+            distributions={name: distribution(space[name]) for name in params},
+            user_attrs=attributes,
             system_attrs={},
             intermediate_values=dict(curve),
         )
         return self._storage.create_new_trial(self._studies[cell, phase], trial)  # type: ignore[no-any-return]
 
-    def _sampled(self, row: Mapping[str, Any], cell: str) -> dict[str, int]:
-        if row["phase"] != "search":
-            return {}  # what confirms was drawn by no sampler
-        point = int(row["trial_id"].rpartition("_")[2])
-        return {"sampler_seed": sampler_seed(self._study, cell, point)}
-
-    def _value(self, row: Mapping[str, Any], curve: Mapping[int, float]) -> float | None:
+    def _value(self, row: TrialRow) -> float | None:
         if row["state"] not in ("completed", "stopped"):
             return None  # Optuna's failed trials have no value
-        if row["phase"] == "search" and self._study.criterion == "best-epoch" and curve:
-            return min(curve.values())
-        return row[self._columns[row["phase"]]]  # type: ignore[no-any-return]
+        return row[self._columns[row["phase"]]]
 
 
-def _name(cell: str, phase: str) -> str:
-    return cell if phase == "search" else f"{cell} {phase}"
+def open_journal(store: Store, study: Study, recorded: Mapping[str, TrialRow]) -> Journal | None:
+    """Return the journal in a run's folder, None where there can be none: at a URI, or where it cannot be written.
+
+    Args:
+        store: the run's.
+        study: what is run.
+        recorded: rows of `trials` by trial_id, of a resumed run.
+    """
+    if "://" in store.location:  # a journal grows at its end, which a file in an object store cannot
+        return None
+    epochs = store.read_epochs().to_pylist() if recorded else ()
+    try:
+        return Journal(store.folder(JOURNAL), study, recorded.values(), epochs)
+    except OSError as error:  # the copy of a record must not end its run
+        warnings.warn(f"{JOURNAL} is left out: {error}", RuntimeWarning, stacklevel=2)
+        return None

@@ -7,19 +7,20 @@ them, and nothing that goes wrong with them reaches it.
 
 import logging
 import math
+import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, Protocol, final
+from typing import Concatenate, Literal, ParamSpec, final
 from urllib.parse import urlsplit
 
 import ray.util.metrics
 
-from sweep.record.schema import FINAL_STATES, STATES
+from sweep.record.schema import FINAL_STATES, STATES, TrialRow, cell_of
 from sweep.record.selection import criterion_column
 from sweep.study.study import Study
 
@@ -30,74 +31,81 @@ REFRESH_S = 5.0
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
-    """One metric: what it is called, what it says, and what tells its series apart."""
+    """One metric: what it is called, what tells its series apart, and what it says."""
 
     name: str
-    """Without what Ray adds, see `exported`."""
+    """Without `ray_` before it and, of a counter, `_total` behind it, which Ray adds."""
     kind: Literal["counter", "gauge"]
-    about: str
     tags: tuple[str, ...]
-
-    @property
-    def exported(self) -> str:
-        """The name that Prometheus sees."""
-        return f"ray_{self.name}" + ("_total" if self.kind == "counter" else "")
+    about: str
 
 
-EPOCHS = Metric(
-    name="sweep_epochs", kind="counter", about="Epochs trained and recorded by this process.", tags=("run", "cell")
-)
+EPOCHS = Metric("sweep_epochs", "counter", ("run", "cell"), "Epochs trained and recorded by this process.")
 LAST_EPOCH = Metric(
-    name="sweep_last_epoch_timestamp_seconds",
-    kind="gauge",
-    about="Unix time of the last recorded epoch; before the first, of the start.",
-    tags=("run",),
+    "sweep_last_epoch_timestamp_seconds",
+    "gauge",
+    ("run",),
+    "Unix time of the last recorded epoch; before the first, of the start.",
 )
 EPOCH_SECONDS = Metric(
-    name="sweep_epoch_seconds",
-    kind="gauge",
-    about="Training time of an epoch, the mean over the epochs of the trial that reported last, in seconds.",
-    tags=("run", "cell"),
+    "sweep_epoch_seconds",
+    "gauge",
+    ("run", "cell"),
+    "Training time of an epoch, the mean over the epochs of the trial that reported last, in seconds.",
 )
 TRIALS = Metric(
-    name="sweep_trials",
-    kind="gauge",
-    about="Trials by state; all states together are the planned trials.",
-    tags=("run", "state"),
+    "sweep_trials", "gauge", ("run", "state"), "Trials by state; all states together are the planned trials."
 )
-PLANNED = Metric(name="sweep_planned_trials", kind="gauge", about="Trials of the run, both phases.", tags=("run",))
+PLANNED = Metric("sweep_planned_trials", "gauge", ("run",), "Trials of the run, both phases.")
 BEST_ERROR = Metric(
-    name="sweep_best_error_ratio",
-    kind="gauge",
-    about="Lowest error of a cell's search so far, in [0, 1], running and stopped trials included.",
-    tags=("run", "cell"),
+    "sweep_best_error_ratio",
+    "gauge",
+    ("run", "cell"),
+    "Lowest error of a configuration in a cell's search so far, the mean over its seeds, in [0, 1], running and "
+    "stopped trials included.",
 )
 IMAGES = Metric(
-    name="sweep_images_per_second",
-    kind="gauge",
-    about="Training images per second, summed over the trials that are running.",
-    tags=("run", "cell"),
+    "sweep_images_per_second",
+    "gauge",
+    ("run", "cell"),
+    "Training images per second, summed over the trials that are running.",
 )
 
 METRICS = (EPOCHS, LAST_EPOCH, EPOCH_SECONDS, TRIALS, PLANNED, BEST_ERROR, IMAGES)
 
+Instrument = Callable[[float, dict[str, str]], None]
+"""Where one metric's numbers go, with the tags of their series: a counter adds them, a gauge keeps the last."""
 
-class Instrument(Protocol):
-    """Where one metric's numbers go: a counter adds them, a gauge keeps the last."""
-
-    def __call__(self, value: float, tags: dict[str, str]) -> None:
-        """Record a number for the series that the tags name."""
+P = ParamSpec("P")
 
 
 def ray_instrument(metric: Metric) -> Instrument:
     """Return one that shows its numbers on the /metrics page of this process's node, some ten seconds later."""
-    if metric.kind == "counter":
-        add: Instrument = ray.util.metrics.Counter(metric.name, metric.about, metric.tags).inc
-        return add
-    keep: Instrument = ray.util.metrics.Gauge(metric.name, metric.about, metric.tags).set
-    return keep
+    # Ray's methods are not typed.
+    instrument: Instrument = (
+        ray.util.metrics.Counter(metric.name, metric.about, metric.tags).inc
+        if metric.kind == "counter"
+        else ray.util.metrics.Gauge(metric.name, metric.about, metric.tags).set
+    )
+    return instrument
+
+
+def _harmless(method: Callable[Concatenate["RunMetrics", P], None]) -> Callable[Concatenate["RunMetrics", P], None]:
+    """Have a method, one at a time, switch the metrics off where it fails: whatever it is, the run goes on."""
+
+    @wraps(method)
+    def guarded(self: "RunMetrics", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        with self._lock:
+            try:
+                if not self._is_off:
+                    method(self, *args, **kwargs)
+            except Exception as error:
+                self._is_off = True
+                logger.warning("No metrics from here on, the run goes on: %s: %s", type(error).__name__, error)
+
+    return guarded
 
 
 def run_name(location: str) -> str:
@@ -114,9 +122,8 @@ class RunMetrics:
         run: str,
         study: Study,
         planned: int,
-        recorded: Mapping[str, Mapping[str, Any]],
+        recorded: Mapping[str, TrialRow],
         *,
-        best_epochs: Mapping[str, float] | None = None,
         make: Callable[[Metric], Instrument] = ray_instrument,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -127,14 +134,12 @@ class RunMetrics:
             study: what is searched.
             planned: trials of the run, both phases.
             recorded: rows of `trials` by trial_id, of a run that goes on.
-            best_epochs: each of these trials' lowest error, where the study goes by the best epoch.
             make: returns where a metric's numbers go.
             clock: seconds since 1970.
         """
         self._run = run
         self._planned = planned
         self._column = criterion_column(study.protocol)
-        self._by_best_epoch = study.criterion == "best-epoch"
         self._make = make
         self._clock = clock
         self._is_off = False
@@ -146,63 +151,18 @@ class RunMetrics:
         self._states: dict[str, str] = {key: row["state"] for key, row in ended.items()}
         self._counts = Counter(self._states.values())
         self._epochs: dict[str, int] = {key: row["epochs_run"] for key, row in recorded.items()}
-        self._errors: dict[str, dict[str, float]] = {}
-        self._best: dict[str, tuple[float, str]] = {}
+        # By cell and configuration: each seed's error by trial_id, and their mean. By cell, the lowest mean.
+        self._errors: dict[str, dict[str, dict[str, float]]] = {}
+        self._means: dict[str, dict[str, float]] = {}
+        self._best: dict[str, float] = {}
         self._speeds: dict[str, dict[str, float]] = {}
-        self._guarded(self._begin, recorded, best_epochs or {})
+        self._begin(recorded)
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    @_harmless
+    def update(self, row: TrialRow) -> None:
         """Note what has changed in a row of `trials`: begun, an epoch further, or ended."""
-        self._guarded(self._update, row)
-
-    def plan(self, planned: int) -> None:
-        """Note how many trials the run has, now that it is known."""
-        self._planned = planned
-        self._guarded(self._show_plan)
-
-    def refresh(self) -> None:
-        """Set every gauge again to what it shows."""
-        self._guarded(self._refresh)
-
-    @contextmanager
-    def kept_shown(self) -> Iterator[None]:
-        """Refresh the gauges from a thread until the context ends; a process that dies is soon seen no more."""
-        ended = threading.Event()
-
-        def keep() -> None:
-            while not ended.wait(REFRESH_S):
-                self.refresh()
-
-        thread = threading.Thread(target=keep, name="metrics", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
-        if self._is_off:
-            return
-        try:
-            with self._lock:
-                work(*arguments)
-        except Exception as error:  # whatever it is, the run goes on
-            self._is_off = True
-            logger.warning("No metrics from here on, the run goes on: %s: %s", type(error).__name__, error)
-
-    def _begin(self, recorded: Mapping[str, Mapping[str, Any]], best_epochs: Mapping[str, float]) -> None:
-        self._instruments = {metric.name: self._make(metric) for metric in METRICS}
-        self._record(LAST_EPOCH, self._clock())
-        for state in STATES:
-            self._record(TRIALS, self._counts[state], state=state)
-        self._show_plan()
-        for trial_id, row in recorded.items():
-            self._note_error(row, best_epochs.get(trial_id, row[self._column]))
-
-    def _update(self, row: Mapping[str, Any]) -> None:
         self._note_state(row)
-        trial_id, cell = row["trial_id"], _cell(row)
+        trial_id, cell = row["trial_id"], cell_of(row)
         fresh = row["epochs_run"] - self._epochs.get(trial_id, 0)
         if fresh > 0:
             self._epochs[trial_id] = row["epochs_run"]
@@ -218,7 +178,34 @@ class RunMetrics:
             speeds[trial_id] = row["images_per_s"]
         self._record(IMAGES, sum(speeds.values()), cell=cell)
 
-    def _note_state(self, row: Mapping[str, Any]) -> None:
+    @_harmless
+    def plan(self, planned: int) -> None:
+        """Note how many trials the run has, now that it is known."""
+        self._planned = planned
+        self._show_plan()
+
+    @_harmless
+    def refresh(self) -> None:
+        """Set every gauge again to what it shows."""
+        for (name, tags), value in self._shown.items():
+            self._instruments[name](value, dict(tags))
+
+    def keep_shown(self, ended: threading.Event) -> None:
+        """Refresh the gauges until the event, as a thread does; a process that dies is soon seen no more."""
+        while not ended.wait(REFRESH_S):
+            self.refresh()
+
+    @_harmless
+    def _begin(self, recorded: Mapping[str, TrialRow]) -> None:
+        self._instruments = {metric.name: self._make(metric) for metric in METRICS}
+        self._record(LAST_EPOCH, self._clock())
+        for state in STATES:
+            self._record(TRIALS, self._counts[state], state=state)
+        self._show_plan()
+        for row in recorded.values():
+            self._note_error(row, row[self._column])
+
+    def _note_state(self, row: TrialRow) -> None:
         before, now = self._states.get(row["trial_id"], "pending"), row["state"]
         if before == now:
             return
@@ -232,28 +219,24 @@ class RunMetrics:
         if now in ("diverged", "failed"):
             self._note_error(row, None)
 
-    def _note_error(self, row: Mapping[str, Any], error: float | None) -> None:
+    def _note_error(self, row: TrialRow, error: float | None) -> None:
         # What confirms chooses nothing, and its test errors are for the table, which shows their mean.
         if row["phase"] != "search":
             return
-        trial_id, cell = row["trial_id"], _cell(row)
-        errors = self._errors.setdefault(cell, {})
-        before = errors.pop(trial_id, None)
+        cell, params = cell_of(row), row["params"]
+        seeds = self._errors.setdefault(cell, {}).setdefault(params, {})
+        seeds.pop(row["trial_id"], None)
         if error is not None and row["state"] not in ("diverged", "failed"):
-            errors[trial_id] = min(error, before) if self._by_best_epoch and before is not None else error
-        best = self._best.get(cell)
-        if trial_id in errors and (best is None or errors[trial_id] <= best[0]):
-            self._best[cell] = errors[trial_id], trial_id
-        elif best is not None and best[1] == trial_id:
-            # The best one got worse or is out: only then are the others looked at.
-            self._best[cell] = min(((other, key) for key, other in errors.items()), default=(math.inf, ""))
-        if self._best.get(cell) == best:
-            return
-        if math.isinf(self._best[cell][0]):  # no trial is left
-            del self._best[cell]
+            seeds[row["trial_id"]] = error
+        means, shown = self._means.setdefault(cell, {}), self._best.get(cell, math.inf)
+        before, now = means.get(params, math.inf), statistics.fmean(seeds.values()) if seeds else math.inf
+        means[params] = now
+        # Only where the best one got worse or is out are the others looked at.
+        best = self._best[cell] = min(means.values()) if before == shown else min(now, shown)
+        if math.isinf(best):  # no trial is left
             self._shown.pop((BEST_ERROR.name, self._tags(cell=cell)), None)
-        else:
-            self._record(BEST_ERROR, self._best[cell][0], cell=cell)
+        elif best != shown:
+            self._record(BEST_ERROR, best, cell=cell)
 
     def _show_plan(self) -> None:
         self._record(PLANNED, self._planned)
@@ -268,13 +251,5 @@ class RunMetrics:
         if metric.kind == "gauge":
             self._shown[metric.name, key] = value
 
-    def _refresh(self) -> None:
-        for (name, tags), value in self._shown.items():
-            self._instruments[name](value, dict(tags))
-
     def _tags(self, **tags: str) -> tuple[tuple[str, str], ...]:
         return (("run", self._run), *tags.items())
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"

@@ -6,18 +6,21 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import IO, Any, TextIO, cast, final
+from functools import partial
+from typing import IO, TextIO, cast, final
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
+from sweep.monitor.console import note
 from sweep.monitor.driver_log import kept_in_log
-from sweep.monitor.grid import EVENTS, Facts, draw
+from sweep.monitor.grid import EVENTS, draw, shows_blocks
 from sweep.record.progress import Scope, progress_line
+from sweep.record.schema import TrialRow
 from sweep.record.store import Store
 
 LINE_EVERY_S = 60.0
@@ -33,35 +36,29 @@ PAUSE_PER_DRAW = 150.0
 class Trials:
     """The rows of a run's trials as they change, for another thread to read."""
 
-    def __init__(self, scope: Scope, rows: Mapping[str, Mapping[str, Any]], best: Mapping[str, float] | None) -> None:
+    def __init__(self, scope: Scope, rows: Mapping[str, TrialRow]) -> None:
         """Begin with the rows of a run that goes on.
 
         Args:
             scope: what the run is to do.
             rows: of `trials` by trial_id.
-            best: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         """
         self.scope = scope
         self.changes = 0
-        self._rows = {key: dict(row) for key, row in rows.items()}
-        self._best = dict(best or {})
+        self._rows = {key: row.copy() for key, row in rows.items()}
         self._lock = threading.Lock()
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    def update(self, row: TrialRow) -> None:
         """Take a trial's row as it is now."""
         with self._lock:
-            self._rows[row["trial_id"]] = dict(row)
-            error = row[self.scope.column]
-            if error is not None:
-                self._best[row["trial_id"]] = min(error, self._best.get(row["trial_id"], error))
+            self._rows[row["trial_id"]] = row.copy()
             self.changes += 1
 
-    def replace_all(self, scope: Scope, rows: Sequence[Mapping[str, Any]], best: Mapping[str, float] | None) -> None:
+    def replace_all(self, scope: Scope, rows: Iterable[TrialRow]) -> None:
         """Take all rows anew, as a record has them."""
         with self._lock:
             self.scope = scope
-            self._rows = {row["trial_id"]: dict(row) for row in rows}
-            self._best = dict(best or {})
+            self._rows = {row["trial_id"]: row.copy() for row in rows}
             self.changes += 1
 
     def plan(self, planned: int) -> None:
@@ -70,10 +67,10 @@ class Trials:
             self.scope = replace(self.scope, planned=planned)
             self.changes += 1
 
-    def seen(self) -> tuple[list[dict[str, Any]], dict[str, float]]:
-        """Return all rows, and each trial's lowest error of any epoch."""
+    def seen(self) -> list[TrialRow]:
+        """Return all rows."""
         with self._lock:
-            return list(self._rows.values()), dict(self._best)
+            return list(self._rows.values())
 
 
 @final
@@ -120,7 +117,6 @@ class Screen:
             console=self.console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
         self._is_shown = False
-        self._drawn: object = None
         self._lock = threading.Lock()
 
     def show(self) -> None:
@@ -139,76 +135,63 @@ class Screen:
     def leave(self) -> None:
         """Print the grid as it is at the end, where the terminal scrolls."""
         with suppress(OSError):
-            width, _ = self._resize()
-            self.console.print(self.picture(width, None, ()))
+            width, _ = self._size()
+            self.console.print(self._picture(width, None, ()))
 
     def draw(self) -> float:
         """Draw once and return how long the next drawing should wait, s."""
         began = time.thread_time()
         with self._lock:
             if self._is_shown:
-                width, height = self._resize()
-                self._live.update(self.picture(width, height), refresh=True)
+                width, height = self._size()
+                self._live.update(self._picture(width, height, self._events.last), refresh=True)
         took = time.thread_time() - began
         self.drawings += 1
         self.draw_s += took
         return max(DRAW_EVERY_S, PAUSE_PER_DRAW * took)
 
-    def picture(self, width: int, height: int | None, events: Sequence[str] | None = None) -> Any:
-        """Return the grid as it is now.
-
-        Args:
-            width: columns.
-            height: lines, None for as many as there are.
-            events: what stands below it, by default what happened last.
-        """
-        rows, best = self._trials.seen()
-        facts = Facts(
-            dashboard=self._dashboard,
+    def _picture(self, width: int, height: int | None, events: Iterable[str]) -> Group:
+        return draw(
+            self._trials.scope,
+            self._trials.seen(),
+            width=width,
+            height=height,
+            unicode=shows_blocks(self.console),
             title=self.title(),
-            events=tuple(self._events.last) if events is None else events,
+            dashboard=self._dashboard,
+            events=tuple(events),
         )
-        can = (self.console.encoding or "").startswith("utf")
-        scope = self._trials.scope
-        return draw(scope, rows, facts, width=width, height=height, best_epochs=best, unicode=can)
 
     def run(self, ended: threading.Event) -> None:
         """Draw whenever something has changed, until the event; what goes wrong here ends the drawing, not the run."""
         try:
-            pause, waited = 0.0, 0.0
+            pause, waited, drawn = 0.0, 0.0, None
             while not ended.wait(pause):
                 now = (self._trials.changes, self._events.count, self._size(), self.title())
                 waited += pause
-                if now == self._drawn and waited < DRAW_ANYWAY_S:
+                if now == drawn and waited < DRAW_ANYWAY_S:
                     pause = DRAW_EVERY_S
                     continue
-                self._drawn, waited = now, 0.0
+                drawn, waited = now, 0.0
                 pause = self.draw()
         except Exception as error:  # whatever it is, the run goes on
             self.close()
             self._events.write(f"the grid could not be drawn: {type(error).__name__}: {error}\n")
 
     def _size(self) -> tuple[int, int]:
+        """Return the terminal's columns and lines, by which the console goes from now on."""
+        # Asked of the terminal itself: the streams that rich would ask lead elsewhere while the run goes on.
         try:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
-            return 80, 24
-        return size.columns or 80, size.lines or 24
-
-    def _resize(self) -> tuple[int, int]:
-        # Asked of the terminal itself: the streams that rich would ask lead elsewhere while the run goes on.
-        width, height = self._size()
-        self.console.size = ConsoleDimensions(width, height)
-        return width, height
+            size = os.terminal_size((80, 24))
+        self.console.size = ConsoleDimensions(size.columns or 80, size.lines or 24)
+        return self.console.size
 
 
 def is_live(out: TextIO, *, plain: bool) -> bool:
     """Return whether the grid can be drawn there: on a terminal that can move its cursor, unless it is to be plain."""
-    try:
-        is_terminal = out.isatty()
-    except ValueError:
-        is_terminal = False
-    return is_terminal and not plain and not Console(file=out).is_dumb_terminal
+    return not out.closed and out.isatty() and not plain and not Console(file=out).is_dumb_terminal
 
 
 @final
@@ -252,7 +235,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
         console.file = streams.out
         try:
             if not is_live(streams.out, plain=look.plain):
-                with in_background(line_a_minute(trials, console), "progress"):
+                with in_background(partial(line_a_minute, trials, console), "progress"):
                     yield View(trials=trials, errors=streams.error, close=lambda: None, out=streams.out.fileno())
                 return
             events = Events(streams.log)
@@ -272,6 +255,12 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
             console.file = sys.stdout
 
 
+def line_a_minute(trials: Trials, console: Console, ended: threading.Event) -> None:
+    """Print how far the run is each minute until the event, as a thread does."""
+    while not ended.wait(LINE_EVERY_S):
+        note(console, "progress", progress_line(trials.scope, trials.seen()))
+
+
 @contextmanager
 def in_background(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
     """Do the work in a thread until the context ends; the work watches the event that it is given."""
@@ -283,16 +272,3 @@ def in_background(work: Callable[[threading.Event], None], name: str) -> Iterato
     finally:
         ended.set()
         thread.join()
-
-
-def line_a_minute(
-    trials: Trials, console: Console, period_s: float = LINE_EVERY_S
-) -> Callable[[threading.Event], None]:
-    """Return work for a thread: it prints how far the run is, each time that the period has passed."""
-
-    def work(ended: threading.Event) -> None:
-        while not ended.wait(period_s):
-            line = progress_line(trials.scope, trials.seen()[0])
-            console.print(f"{'progress':>15}  {line}", highlight=False, soft_wrap=True, markup=False)
-
-    return work

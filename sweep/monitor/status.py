@@ -8,46 +8,46 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, Literal, TextIO, cast, final
 
-import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweep.monitor.grid import Facts, draw, printable
-from sweep.monitor.screen import Events, Screen, Trials, in_background, is_live
+from sweep.cli.app import new_app, run_app
+from sweep.monitor.console import PipeSafeConsole, note, say
+from sweep.monitor.grid import draw, printable, shows_blocks
+from sweep.monitor.screen import LINE_EVERY_S, Events, Screen, Trials, in_background, is_live
+from sweep.record.document import RunDocument
+from sweep.record.params import read_params
 from sweep.record.progress import (
+    Place,
     Scope,
     arrange,
     count_states,
     duration,
     epochs_per_s,
     estimate_left,
+    outcome_in_words,
     progress_line,
 )
-from sweep.record.schema import FINAL_STATES
+from sweep.record.schema import FINAL_STATES, TrialRow
 from sweep.record.store import Store, runs_in
-from trainables.common.files import why
+from trainables.common.files import explain_os_error
+from trainables.common.validation import one_line
 
 READ_EVERY_S = 3.0
-LINE_EVERY_S = 60.0
 
 Flag = Parameter(negative=())
 
-app = cyclopts.App(
-    name="python -m sweep.status",
-    help="Show the runs in a folder, or how one of them stands.",
-    version_flags=(),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
+app = new_app(name="python -m sweep.status", help="Show the runs in a folder, or how one of them stands.")
 
 
 @final
@@ -56,10 +56,9 @@ class Run:
     """A run as its record says, at one moment."""
 
     store: Store
-    document: Mapping[str, Any]
+    document: RunDocument
     scope: Scope
-    rows: Sequence[Mapping[str, Any]]
-    best_epochs: Mapping[str, float] | None
+    rows: Sequence[TrialRow]
     alive: bool | None
 
     @property
@@ -98,43 +97,41 @@ def read_run(store: Store) -> Run:
         ValueError: there is none, or its record is broken.
     """
     alive = store.is_alive()
-    document = store.read_study()
-    scope = Scope.from_document(document, Path(store.location.partition("?")[0]).name)
-    best = store.read_best_epochs(document["study"]["protocol"]) if scope.by_best_epoch else None
-    rows = store.read_trials().to_pylist()
+    document = store.read_run()
+    name = Path(store.location.partition("?")[0]).name
+    scope = Scope.of(document.study, name, document.planned_trials)
+    rows = store.trial_rows()
     if alive is False:
         # The process that would have said otherwise is no more.
         rows = [row | {"state": "pending"} if row["state"] == "running" else row for row in rows]
-    return Run(store=store, document=document, scope=scope, rows=rows, best_epochs=best, alive=alive)
+    return Run(store=store, document=document, scope=scope, rows=rows, alive=alive)
 
 
 def as_json(run: Run) -> dict[str, Any]:
     """Return all that is shown of a run as plain values: errors as fractions in [0, 1], times in s."""
     left = estimate_left(run.scope, run.rows)
     cells = []
-    for name, standing in zip(
-        run.scope.cells, arrange(run.scope, run.rows, run.best_epochs, places=False), strict=True
-    ):
-        best = standing.best
-        confirm = standing.confirm.best(completed=True) if standing.confirm else None
+    for name, standing in zip(run.scope.cells, arrange(run.scope, run.rows, places=False), strict=True):
+        search, best, confirm = standing.search, standing.best, standing.confirm or Place()
+        confirmed = confirm.best(completed=True)
         cells.append(
             {
                 "cell": name,
-                "trials": standing.search.trials,
-                "ended": standing.search.ended,
-                "states": dict(standing.search.states),
+                "trials": search.trials,
+                "ended": search.ended,
+                "states": dict(search.states),
                 "best_error": best[0] if best else None,
-                "learning_rate": best[1][0] if best else None,
-                "confirm_trials": standing.confirm.trials if standing.confirm else 0,
-                "confirm_ended": standing.confirm.ended if standing.confirm else 0,
-                "confirm_error": confirm[0] if confirm else None,
+                "params": dict(read_params(best[1])) if best else None,
+                "confirm_trials": confirm.trials,
+                "confirm_ended": confirm.ended,
+                "confirm_error": confirmed[0] if confirmed else None,
             }
         )
     return {
         "name": run.scope.run,
         "location": run.store.location,
         "study": run.scope.study,
-        "created": run.document["created"],
+        "created": run.document.created,
         "state": run.state,
         "alive": run.alive,
         "planned": run.scope.planned,
@@ -164,7 +161,7 @@ def table_of(runs: Sequence[Run], now: datetime) -> Table:
     for run in runs:
         cells = (
             f"{standing.label} {100 * standing.best[0]:.2f}"
-            for standing in arrange(run.scope, run.rows, run.best_epochs, places=False)
+            for standing in arrange(run.scope, run.rows, places=False)
             if standing.best
         )
         words = (
@@ -174,14 +171,14 @@ def table_of(runs: Sequence[Run], now: datetime) -> Table:
             {True: "yes", False: "no", None: "?"}[run.alive],
             f"{run.ended:,}/{run.scope.planned:,}",
             f"{run.counts['failed']:,}",
-            age(run.document["created"], now),
+            age(run.document.created, now),
             ", ".join(cells),
         )
         table.add_row(*(Text(printable(word)) for word in words))
     return table
 
 
-def follow(
+def follow_run(
     store: Store, console: Console, wait: Callable[[float], object], *, plain: bool, every_s: float = READ_EVERY_S
 ) -> None:
     """Show a run until it ends, or until no process writes it any more.
@@ -194,12 +191,11 @@ def follow(
         every_s: how often the record is read.
     """
     run = read_run(store)
-    trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows}, run.best_epochs)
-    events = Events(None)
-    live = is_live(console.file, plain=plain)  # type: ignore[arg-type]
-    screen = Screen(console.file, trials, events) if live else None  # type: ignore[arg-type]
+    trials = Trials(run.scope, {row["trial_id"]: row for row in run.rows})
+    events, out = Events(None), cast("TextIO", console.file)
+    screen = Screen(out, trials, events) if is_live(out, plain=plain) else None
     # What is said is an event below the grid, or a line where there is none.
-    say = Console(file=events) if live else console  # type: ignore[arg-type]
+    lines = Console(file=cast("TextIO", events)) if screen else console
     with ExitStack() as stack:
         if screen is not None:
             screen.show()
@@ -211,40 +207,25 @@ def follow(
                 screen.title = run.words.__str__
             elif since >= LINE_EVERY_S:
                 since = 0.0
-                _say(say, f"{'progress':>15}  {progress_line(run.scope, run.rows)}")
+                note(lines, "progress", printable(progress_line(run.scope, run.rows)))
             if run.is_over or run.alive is False:
                 break
             wait(every_s)
             since += every_s
-            run = _read_again(run, say)
-            before = {row["trial_id"]: row["state"] for row in trials.seen()[0]}
-            trials.replace_all(run.scope, run.rows, run.best_epochs)
+            try:
+                run = read_run(store)
+            except (OSError, ValueError) as error:
+                # A network that fails for a moment is no reason to stop looking.
+                reason = explain_os_error(error) if isinstance(error, OSError) else error
+                say(lines, printable(f"the record cannot be read: {reason}"))
+            before = {row["trial_id"]: row["state"] for row in trials.seen()}
+            trials.replace_all(run.scope, run.rows)
             for row in run.rows:
                 if row["state"] in FINAL_STATES and before.get(row["trial_id"]) not in FINAL_STATES:
-                    _say(say, _ended(run.scope, row))
+                    say(lines, printable(outcome_in_words(row)))
     if screen is not None:
         screen.leave()
-    _say(console, f"{run.scope.run}: {run.words}.")
-
-
-def _read_again(run: Run, console: Console) -> Run:
-    try:
-        return read_run(run.store)
-    except (OSError, ValueError) as error:
-        # A network that fails for a moment is no reason to stop looking.
-        _say(console, f"the record cannot be read: {why(error) if isinstance(error, OSError) else error}")
-        return run
-
-
-def _ended(scope: Scope, row: Mapping[str, Any]) -> str:
-    error = row["test_error"] if row["phase"] == "confirm" else row[scope.column]
-    outcome = row["reason"] if row["state"] in ("failed", "diverged") or error is None else f"error {100 * error:.2f} %"
-    phase = "confirm " if row["phase"] == "confirm" else ""
-    return f"{phase}{row['variant']} lr {row['lr']:g} seed {row['seed']}: {row['state']}, {outcome}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
+    say(console, printable(f"{run.scope.run}: {run.words}."))
 
 
 @app.default
@@ -269,19 +250,19 @@ def status(
     if follow and format == "json":
         raise ValueError("format must be text where a run is followed, got 'json'; leave --follow out.")
     store = Store(os.path.expanduser(where) if "://" not in where else where)  # noqa: PTH111 - as run_location
-    console = Console()
+    # Whoever follows a run ends with the reader of its output.
+    console = Console() if follow else PipeSafeConsole()
     if store.exists():
         if follow:
-            _follow(store, console, threading.Event().wait, plain=plain)
+            follow_run(store, console, threading.Event().wait, plain=plain)
             return
         run = read_run(store)
         if format == "json":
             print(json.dumps(as_json(run), indent=2))
             return
-        facts = Facts(title=f"{run.words}, begun {age(run.document['created'], datetime.now(UTC))} ago")
-        can = (console.encoding or "").startswith("utf")
-        drawn = draw(run.scope, run.rows, facts, width=console.width, best_epochs=run.best_epochs, unicode=can)
-        console.print(drawn)
+        title = f"{run.words}, begun {age(run.document.created, datetime.now(UTC))} ago"
+        unicode = shows_blocks(console)
+        console.print(draw(run.scope, run.rows, width=console.width, unicode=unicode, title=title))
         return
     if follow:
         raise ValueError(
@@ -292,34 +273,14 @@ def status(
         try:
             runs.append(read_run(found))
         except ValueError as error:
-            print(f"{found.location} cannot be read: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{found.location} cannot be read: {one_line(error, longest=None)}", file=sys.stderr)
     if format == "json":
         print(json.dumps({"runs": [as_json(run) for run in runs]}, indent=2))
     elif runs:
         console.print(table_of(runs, datetime.now(UTC)))
     else:
-        console.print(f"No run lies directly in {where}.", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"No run lies directly in {where}.")
 
 
-_follow = follow
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
-    try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except cyclopts.UnusedCliTokensError as error:
-        extra = " ".join(map(repr, error.unused_tokens or ()))
-        print(f"error: The command line must hold one DIR and then options, got {extra} besides.", file=sys.stderr)
-        return 2
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""

@@ -14,17 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from search_spaces.dimensions import in_words
+from sweep.record.params import read_params
 from sweep.record.schema import FINAL_STATES
 from sweep.record.store import Store
 from sweep.study.study import Study
+from trainables.common.validation import one_line
 
 Row = Mapping[str, Any]
 
 LIBRARIES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 """The module that each tool needs; the extra of this project that installs it has the tool's name."""
 
-SETTINGS = ("phase", "dataset", "augmentation", "variant", "lr", "weight_decay", "batch_size", "width", "seed")
-"""Columns of `trials` that say what a trial is."""
+SETTINGS = ("phase", "dataset", "augmentation", "variant", "lr", "seed")
+"""Columns of `trials` that say what a trial is, besides its hyperparameters."""
 
 ERRORS = ("train_loss", "train_error", "val_error", "test_error")
 """Columns of `epochs` that become curves, as far as they hold a number: errors are fractions in [0, 1]."""
@@ -34,19 +37,40 @@ DRAIN_S = 30.0
 
 
 class Tracker(ABC):
-    """One tool. Subclasses are final; whatever they raise is said and goes no further."""
+    """One tool, with something of its own for each trial. What a subclass raises is said once and goes no further."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self._runs: dict[str, Any] = {}
+
     def epoch(self, trial: Row, epoch: Row) -> None:
         """Take an epoch: a row of `trials` and one of `epochs`."""
+        self._log(self._run(trial), _numbers(epoch), epoch["epoch"])
 
-    @abstractmethod
     def end(self, trial: Row) -> None:
         """Take a trial's end; its state is in the row."""
+        self._finish(self._run(trial), trial)
+        del self._runs[trial["trial_id"]]
+
+    def close(self) -> None:
+        """Close what is open for trials that have not ended: they may be resumed."""
+        for run in self._runs.values():
+            self._finish(run, None)
+
+    def _run(self, trial: Row) -> Any:
+        if trial["trial_id"] not in self._runs:
+            self._runs[trial["trial_id"]] = self._begin(trial)
+        return self._runs[trial["trial_id"]]
 
     @abstractmethod
-    def close(self) -> None:
-        """Write what is left."""
+    def _begin(self, trial: Row) -> Any:
+        """Return what the tool has for a trial that it sees for the first time."""
+
+    @abstractmethod
+    def _log(self, run: Any, numbers: Mapping[str, float], step: int) -> None: ...
+
+    @abstractmethod
+    def _finish(self, run: Any, trial: Row | None) -> None:
+        """Close what `_begin` returned, with the state of its trial; None where it has not ended."""
 
 
 def check_logs(names: Sequence[str], location: str) -> None:
@@ -142,7 +166,7 @@ class _Thread:
                     tracker = self._make()
                 getattr(tracker, what)(*rows)
             except Exception as error:  # another tool's library may raise anything
-                self._trouble(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+                self._trouble(one_line(f"{type(error).__name__}: {error}"))
 
     def _trouble(self, reason: str) -> None:
         if not self._has_said:
@@ -155,96 +179,74 @@ class TensorBoard(Tracker):
     """Event files, a folder per trial, and its settings beside its final errors for the page HPARAMS."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
-        self._writers: dict[str, Any] = {}
 
-    def epoch(self, trial: Row, epoch: Row) -> None:
-        """Write the epoch's numbers at its step."""
-        for name, value in _numbers(epoch).items():
-            self._writer(trial).add_scalar(name, value, epoch["epoch"])
-        self._writer(trial).flush()
-
-    def end(self, trial: Row) -> None:
-        """Write the settings, and close the trial's file."""
-        from torch.utils.tensorboard.summary import hparams
-
-        writer = self._writer(trial)
-        final = {f"final/{name}": value for name, value in _numbers(trial).items()}
-        # SummaryWriter.add_hparams would make one more folder for each trial.
-        for summary in hparams(_settings(trial), final):
-            writer.file_writer.add_summary(summary)
-        for name, value in final.items():
-            writer.add_scalar(name, value, trial["epochs_run"])
-        writer.add_text("state", f"{trial['state']} {trial['reason'] or ''}".strip(), trial["epochs_run"])
-        writer.close()
-        del self._writers[trial["trial_id"]]
-
-    def close(self) -> None:
-        """Close the files of trials that have not ended."""
-        for writer in self._writers.values():
-            writer.close()
-
-    def _writer(self, trial: Row) -> Any:
+    def _begin(self, trial: Row) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        trial_id = trial["trial_id"]
-        if trial_id not in self._writers:
-            self._writers[trial_id] = SummaryWriter(str(self._folder / trial_id))
-        return self._writers[trial_id]
+        return SummaryWriter(str(self._folder / trial["trial_id"]))
+
+    def _log(self, run: Any, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            run.add_scalar(name, value, step)
+        run.flush()
+
+    def _finish(self, run: Any, trial: Row | None) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        if trial is not None:
+            final = {f"final/{name}": value for name, value in _numbers(trial).items()}
+            # SummaryWriter.add_hparams would make one more folder for each trial.
+            for summary in hparams(_settings(trial), final):
+                run.file_writer.add_summary(summary)
+            self._log(run, final, trial["epochs_run"])
+            run.add_text("state", f"{trial['state']} {trial['reason'] or ''}".strip(), trial["epochs_run"])
+        run.close()
 
 
 @final
 class MLflow(Tracker):
     """An MLflow run per trial, in the experiment of the study's name.
 
-    It goes to MLFLOW_TRACKING_URI where that is set, else to a database `mlflow.db` in the run's folder. A trial that
-    goes on after `--resume` goes on in its MLflow run.
+    It goes to MLFLOW_TRACKING_URI where that is set, else to a database `mlflow.db` in the run's folder. A resumed
+    trial continues its MLflow run.
     """
 
     def __init__(self, location: str, experiment: str) -> None:
         from mlflow import MlflowClient
 
+        super().__init__()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{location}/mlflow.db"
         self._client = MlflowClient(tracking_uri=uri)
         self._location = location
         known = self._client.get_experiment_by_name(experiment)
         self._experiment = known.experiment_id if known else self._client.create_experiment(experiment)
-        self._runs: dict[str, str] = {}
 
-    def epoch(self, trial: Row, epoch: Row) -> None:
-        """Write the epoch's numbers at its step."""
-        run = self._run(trial)
-        for name, value in _numbers(epoch).items():
-            self._client.log_metric(run, name, value, step=epoch["epoch"])
+    def _begin(self, trial: Row) -> Any:
+        key = _key(self._location, trial["trial_id"])
+        found = self._client.search_runs([self._experiment], f"tags.sweep_trial = '{key}'", max_results=1)
+        if found:
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            return found[0].info.run_id
+        tags = {"sweep_trial": key, "sweep_run": self._location}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=trial["trial_id"]).info.run_id
+        for name, value in _settings(trial).items():
+            self._client.log_param(run, name, value)
+        return run
 
-    def end(self, trial: Row) -> None:
-        """Write the state; what diverged or was stopped is no failure of MLflow's."""
-        run = self._run(trial)
+    def _log(self, run: Any, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._client.log_metric(run, name, value, step=step)
+
+    def _finish(self, run: Any, trial: Row | None) -> None:
+        if trial is None:
+            self._client.set_terminated(run, "KILLED")
+            return
         self._client.set_tag(run, "state", trial["state"])
         self._client.set_tag(run, "reason", (trial["reason"] or "")[:500])
+        # What diverged or was stopped is no failure of MLflow's.
         self._client.set_terminated(run, "FAILED" if trial["state"] == "failed" else "FINISHED")
-        del self._runs[trial["trial_id"]]
-
-    def close(self) -> None:
-        """Leave trials that have not ended as killed: they may go on."""
-        for run in self._runs.values():
-            self._client.set_terminated(run, "KILLED")
-
-    def _run(self, trial: Row) -> str:
-        trial_id = trial["trial_id"]
-        if trial_id not in self._runs:
-            key = _key(self._location, trial_id)
-            found = self._client.search_runs([self._experiment], f"tags.sweep_trial = '{key}'", max_results=1)
-            if found:
-                run = found[0].info.run_id
-                self._client.update_run(run, status="RUNNING")
-            else:
-                tags = {"sweep_trial": key, "sweep_run": self._location}
-                run = self._client.create_run(self._experiment, tags=tags, run_name=trial_id).info.run_id
-                for name, value in _settings(trial).items():
-                    self._client.log_param(run, name, value)
-            self._runs[trial_id] = run
-        return self._runs[trial_id]
 
 
 @final
@@ -255,47 +257,40 @@ class WandB(Tracker):
     """
 
     def __init__(self, location: str, study: str) -> None:
+        super().__init__()
+        self._location, self._study = location, study
+
+    def _begin(self, trial: Row) -> Any:
         import wandb
 
-        self._wandb = wandb
-        self._location, self._study = location, study
-        self._runs: dict[str, Any] = {}
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or self._study,
+            group=Path(self._location).name,
+            name=trial["trial_id"],
+            id=_key(self._location, trial["trial_id"]),
+            config=_settings(trial),
+            dir=self._location,
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
 
-    def epoch(self, trial: Row, epoch: Row) -> None:
-        """Write the epoch's numbers at its step."""
-        self._run(trial).log(_numbers(epoch), step=epoch["epoch"])
+    def _log(self, run: Any, numbers: Mapping[str, float], step: int) -> None:
+        run.log(numbers, step=step)
 
-    def end(self, trial: Row) -> None:
-        """Write the state and end the run."""
-        run = self._run(trial)
-        run.summary.update({"state": trial["state"], "reason": trial["reason"] or ""})
-        run.finish(exit_code=int(trial["state"] == "failed"))
-        del self._runs[trial["trial_id"]]
-
-    def close(self) -> None:
-        """End the runs of trials that have not ended: they may go on."""
-        for run in self._runs.values():
-            run.finish(exit_code=1)
-
-    def _run(self, trial: Row) -> Any:
-        trial_id = trial["trial_id"]
-        if trial_id not in self._runs:
-            self._runs[trial_id] = self._wandb.init(
-                project=os.environ.get("WANDB_PROJECT") or self._study,
-                group=Path(self._location).name,
-                name=trial_id,
-                id=_key(self._location, trial_id),
-                config=_settings(trial),
-                dir=self._location,
-                resume="allow",
-                reinit="create_new",
-                settings=self._wandb.Settings(silent=True, console="off"),
-            )
-        return self._runs[trial_id]
+    def _finish(self, run: Any, trial: Row | None) -> None:
+        if trial is not None:
+            run.summary.update({"state": trial["state"], "reason": trial["reason"] or ""})
+        run.finish(exit_code=int(trial is None or trial["state"] == "failed"))
 
 
 def _settings(trial: Row) -> dict[str, Any]:
-    return {name: trial[name] for name in SETTINGS if trial[name] is not None}
+    # As a command line has them: torch writes True as 1 and leaves None out, MLflow has text alone.
+    params = {
+        name: in_words(value) if value is None or isinstance(value, bool) else value
+        for name, value in read_params(trial["params"]).items()
+    }
+    return {name: trial[name] for name in SETTINGS} | params
 
 
 def _numbers(row: Row) -> dict[str, float]:

@@ -1,149 +1,165 @@
-"""study.json as bytes and back, and what it must hold for a table to be made of it."""
+"""study.json: what a run was asked to do, on what data, by which code and hardware."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, final
 
-from trainables.common.validation import shown
+from annotated_types import Ge, Le
 
-_NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True}
-_COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
-_SEEDS = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
-_POSITIVE = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e300}
-_DIMENSION = {
-    "type": "object",
-    "oneOf": [
-        {
-            "properties": {
-                "kind": {"const": "choice"},
-                "values": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1e300}, "minItems": 1},
-            },
-            "required": ["kind", "values"],
-        },
-        {
-            "properties": {"kind": {"const": "log-uniform"}, "low": _POSITIVE, "high": _POSITIVE},
-            "required": ["kind", "low", "high"],
-        },
-    ],
-}
-_TEXT = {"type": ["string", "null"]}
+from sweep.record.schema import SCHEMA_VERSION
+from sweep.study.diff import Plugin
+from sweep.study.study import Study
+from trainables.common.validation import configuration, from_plain, one_line, quote
+
+Count = Annotated[int, Ge(0), Le(2**53)]
+Positive = Annotated[int, Ge(1), Le(2**53)]
 
 
-def _object(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the schema of an object from those of its properties, by name."""
-    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
+@final
+@configuration
+class Data:
+    """A data set as the run found it."""
+
+    checksum: str
+    train_images: Count
+    test_images: Positive
+    num_classes: Positive
+    generated: bool
+    """Whether its images were made up."""
 
 
-_EXECUTION = {
-    "created": {"type": "string"},
-    "command": {"type": "array", "items": {"type": "string"}},
-    "code": _object({"commit": _TEXT, "altered": {"type": ["boolean", "null"]}}),
-    "packages": {"type": "object", "additionalProperties": _TEXT},
-    "hardware": _object(
-        {"cpus": _COUNT, "gpus": _COUNT, "gpu": _TEXT, "machine": {"type": "string"}, "system": {"type": "string"}}
-    ),
-}
-"""When, how and by which code and versions, on what, a run was begun or resumed."""
+@final
+@configuration
+class PlacementOptions:
+    """The options of a trial's place, None where none was given; a resumed run takes the same."""
 
-_BASE = {
-    **dict.fromkeys(("preprocessing", "canvas", "momentum", "weight_decay", "batch_size", "iterations"), True),
-    **dict.fromkeys(("drop_factor", "warmup_epochs"), True),
-    "epochs": {"type": "integer", "minimum": 1, "maximum": 2**53},
-    "drops": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
-    "architecture": _object(dict.fromkeys(("width", "input_dropout", "dropout", "class_relu", "head_padding"), True)),
-}
-_OPTIONAL = {"gpu_sharing": _TEXT}
-SCHEMA: Mapping[str, Any] = _object(
-    {
-        "study": _object(
-            {
-                "name": {"type": "string"},
-                "datasets": _NAMES,
-                "augmentations": _NAMES,
-                "variants": _NAMES,
-                "protocol": {"enum": ["holdout", "paper"]},
-                "criterion": {"enum": ["last", "best-epoch"]},
-                "search": {"type": "string"},
-                "early_stopping": {"type": "string"},
-                "trials_per_cell": _SEEDS,
-                "seeds": _SEEDS,
-                "learning_rates": _DIMENSION,
-                "weight_decays": {"anyOf": [{"type": "null"}, _DIMENSION]},
-                "batch_sizes": {"anyOf": [{"type": "null"}, _DIMENSION]},
-                "base": _object(_BASE),
-            }
-        ),
-        "data": {
-            "type": "object",
-            "additionalProperties": _object(
-                {
-                    "checksum": {"type": "string"},
-                    "train_images": _COUNT,
-                    "test_images": {**_COUNT, "minimum": 1},
-                    "num_classes": {**_COUNT, "minimum": 1},
-                    "generated": {"type": "boolean"},
-                }
-            ),
-        },
-        "planned_trials": _COUNT,
-        "placement": _object({"gpus_per_trial": {"type": ["number", "null"], "minimum": 0}}),
-        "workers": _COUNT,
-        "plugins": {"type": "array", "items": _object({"file": {"type": "string"}, "sha256": {"type": "string"}})},
-        **_EXECUTION,
-    },
-    {
-        **_OPTIONAL,
-        "resumed": {"type": "array", "items": _object(_EXECUTION, _OPTIONAL)},
-        "extended": {"type": "array", "items": _object({"changes": {"type": "object"}})},
-    },
-)
-"""What of study.json is read for a table, as a JSON schema; whatever else is there is not looked at."""
+    workers_per_trial: Annotated[int, Ge(1)] | None
+    gpus_per_trial: Annotated[float, Ge(0)] | None
+    max_concurrent: Annotated[int, Ge(1)] | None
 
 
-def write_json(document: Mapping[str, Any]) -> bytes:
-    """Return a document as the text of study.json."""
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+@final
+@configuration
+class Code:
+    """The version of this project."""
+
+    commit: str | None
+    altered: bool | None
+    """Whether there were uncommitted changes."""
 
 
-def read_json(raw: bytes, path: str) -> Any:
-    """Return what JSON text says.
+@final
+@configuration
+class Hardware:
+    """What a run had."""
 
-    Args:
-        raw: the text.
-        path: names the file in messages.
+    cpus: Count
+    gpus: Count
+    gpu: str | None
+    machine: str
+    system: str
+
+
+@final
+@configuration
+class Execution:
+    """When, how, by which code and versions, and on what, a run was begun or resumed."""
+
+    created: str
+    """Time in UTC."""
+    command: tuple[str, ...]
+    code: Code
+    packages: Mapping[str, str | None]
+    """Versions by name."""
+    hardware: Hardware
+    gpu_sharing: str | None = None
+    """`mps`, `time-slicing` or `mps on some nodes` where trials shared GPUs."""
+
+
+@final
+@configuration
+class Change:
+    """A setting that `--extend` changed."""
+
+    recorded: str
+    given: str
+
+
+@final
+@configuration
+class Extension:
+    """What `--extend` added."""
+
+    created: str
+    command: tuple[str, ...]
+    changes: Mapping[str, Change]
+
+
+@final
+@configuration
+class RunDocument:
+    """The contents of study.json.
 
     Raises:
-        ValueError: it is no JSON, too deep, or text that cannot be written as UTF-8.
+        ValueError: a field does not hold what its description says.
     """
-    try:
-        document = json.loads(raw)
-        json.dumps(document, ensure_ascii=False).encode()
-    # A file of brackets alone nests deeper than Python goes.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got a broken file ({' '.join(str(error).split())[:200]}).") from error
-    return document
 
+    study: Study
+    planned_trials: Count
+    placement: PlacementOptions
+    workers: Count
+    """Workers of each trial; 0: each trains in its own process."""
+    plugins: tuple[Plugin, ...]
+    data: Mapping[str, Data]
+    """By name of the data set."""
+    executions: tuple[Execution, ...]
+    """The first began the run, the others resumed it."""
+    extended: tuple[Extension, ...] = ()
 
-def check_document(document: Mapping[str, Any], path: str) -> None:
-    """Check that a table can be made of a run.
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.study.datasets if name not in self.data]
+        if unknown:
+            raise ValueError(f"data must describe each data set, got none of {quote(unknown[0])}.")
+        if not self.executions:
+            raise ValueError("executions must hold at least the one that began the run, got none.")
 
-    Args:
-        document: contents of study.json.
-        path: names the file in the message.
+    @property
+    def created(self) -> str:
+        """When the run was begun, in UTC."""
+        return self.executions[0].created
 
-    Raises:
-        ValueError: something is missing or is not what a run writes; the message says where.
-    """
-    # Here, since a run that is about to begin needs it as little as `--help` does.
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
+    def to_bytes(self) -> bytes:
+        """Return the text of study.json."""
+        plain = dataclasses.asdict(self) | {"study": self.study.to_dict()}
+        # In their own order, in which a space's dimensions are drawn, and depend on each other.
+        return (json.dumps({"schema_version": SCHEMA_VERSION, **plain}, indent=2) + "\n").encode()
 
-    error = best_match(Draft202012Validator(SCHEMA).iter_errors(document))
-    if error is not None:
-        raise ValueError(
-            f"{path} must hold what a run writes, got something else at {error.json_path[2:][:100] or 'its top'} "
-            f"({shown(error.message)[1:-1]})."
-        )
-    unknown = [name for name in document["study"]["datasets"] if name not in document["data"]]
-    if unknown:
-        raise ValueError(f"{path} must describe the data of each data set, got none of {shown(unknown[0])}.")
+    @classmethod
+    def from_bytes(cls, raw: bytes, path: str) -> "RunDocument":
+        """Return what `to_bytes` wrote.
+
+        Args:
+            raw: the text.
+            path: names the file in messages.
+
+        Raises:
+            ValueError: it is no JSON, of another version, or not what a run writes.
+        """
+        try:
+            plain = json.loads(raw)
+            json.dumps(plain, ensure_ascii=False).encode()
+        # A file of brackets alone nests deeper than Python goes.
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} must be JSON, got a broken file ({one_line(error)[:200]}).") from error
+        version = plain.pop("schema_version", None) if isinstance(plain, dict) else None
+        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
+            raise ValueError(
+                f"{path} must hold a record of version {SCHEMA_VERSION}, got {quote(version)}; read it with the "
+                "version of this project that wrote it."
+            )
+        try:
+            study = Study.from_dict(plain.pop("study", None))
+            return from_plain(cls, plain | {"study": study}, "A run")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} must hold what a run writes, got something else ({one_line(error)}).") from error

@@ -24,7 +24,7 @@ from typing import Any, final
 
 import pyarrow.fs as pafs
 
-from trainables.common.files import retried, write_whole
+from trainables.common.files import with_retries, write_whole
 
 LEASE = "lease.json"
 BEAT_S = 5.0
@@ -132,7 +132,7 @@ class Lease:
             with suppress(OSError):
                 found = self._read()
                 if found is not None and found["token"] == self.token:
-                    retried(lambda: self.filesystem.delete_file(self.path))
+                    with_retries(lambda: self.filesystem.delete_file(self.path))
 
     def _refusal(self, holder: dict[str, Any]) -> ValueError:
         return ValueError(
@@ -181,7 +181,7 @@ class Lease:
                 return stream.read()  # type: ignore[no-any-return]
 
         try:
-            found = json.loads(retried(read))
+            found = json.loads(with_retries(read))
         except (FileNotFoundError, ValueError):
             return None
         is_ours = isinstance(found, dict) and {"token", "host", "pid", "beat"} <= set(found)

@@ -6,25 +6,24 @@ trials only if asked for. Exit status 0, 2 for bad input, 130 after Ctrl-C.
 
 import gzip
 import os
-import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any, cast, final
+from typing import IO, Annotated, cast, final
 
-import cyclopts
 import pyarrow as pa
 import pyarrow.compute as pc
 from cyclopts import Parameter
 
+from sweep.cli.app import new_app, run_app
 from sweep.record.damage import salvage_record
-from sweep.record.document import check_document
+from sweep.record.document import RunDocument
 from sweep.record.schema import EPOCHS, FINAL_STATES
 from sweep.record.store import Store, check_name
-from trainables.common.files import why
+from trainables.common.files import explain_os_error
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 """Endings of TO that make it an archive."""
@@ -32,12 +31,9 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _MTIME = 315_532_800
 """1980-01-01 UTC: the same run gives the same bytes. GNU tar warns of 1970."""
 
-app = cyclopts.App(
+app = new_app(
     name="python -m sweep.pack",
     help="Write a run's results as one small archive or folder, from which another machine resumes it.",
-    version_flags=(),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
 )
 
 
@@ -46,7 +42,7 @@ app = cyclopts.App(
 class Contents:
     """What is packed of a run."""
 
-    document: Mapping[str, Any]
+    document: RunDocument
     """Contents of study.json."""
     trials: pa.Table
     epochs: pa.Table
@@ -89,7 +85,7 @@ def pack(run: str, to: str, *, checkpoints: bool = False) -> Contents:
         else:
             _write_local(contents, source, Path(target.location), check_name(name), checkpoints=checkpoints)
     except OSError as error:
-        raise ValueError(f"TO must be where this user can write, got {to!r} ({why(error)}).") from error
+        raise ValueError(f"TO must be where this user can write, got {to!r} ({explain_os_error(error)}).") from error
     return contents
 
 
@@ -99,7 +95,7 @@ def read_contents(store: Store) -> Contents:
     Raises:
         ValueError: there is no run, or it is damaged.
     """
-    store.read_study()  # first, so that a folder without a run is not called a damaged run
+    store.read_run()  # first, so that a folder without a run is not called a damaged run
     # A writer adds epochs and decisions before the trials that count them, and trials of a larger study after its
     # study.json. Read the other way round, what is counted is there.
     record = salvage_record(store)
@@ -115,8 +111,7 @@ def read_contents(store: Store) -> Contents:
 
     decisions = of_these(store.read_decisions())
     names = store.files("failures")
-    document = store.read_study()
-    check_document(document, store.folder("study.json"))
+    document = store.read_run()
     known = {f"{trial_id}.txt" for trial_id in ids.to_pylist()}
     return Contents(
         document=document,
@@ -163,7 +158,7 @@ def _write(contents: Contents, source: Store, to: Store, *, checkpoints: bool) -
     for trial_id in contents.unfinished if checkpoints else ():
         _copy_checkpoint(source, to, trial_id)
     # Last: a folder without it holds no run, should this be cut off.
-    to.write_study(dict(contents.document))
+    to.write_run(contents.document)
 
 
 def _copy_checkpoint(source: Store, to: Store, trial_id: str) -> None:
@@ -211,13 +206,5 @@ def command(run: str, to: str, /, *, checkpoints: Annotated[bool, Parameter(nega
         )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
-        return 130
-    except (cyclopts.CycloptsError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+main = partial(run_app, app)
+"""Run the command line, that of this process by default, and return its exit status."""

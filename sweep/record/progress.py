@@ -6,12 +6,17 @@ Loads neither torch nor Ray, so that another process can look at a run at once.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, final
+from itertools import product
+from typing import Self, final
 
-from sweep.record.schema import FINAL_STATES
-from sweep.record.selection import HYPERPARAMETERS, criterion_column, points_per_cell
+from search_spaces import Scalar
+from search_spaces.dimensions import in_words
+from sweep.record.params import describe, read_params
+from sweep.record.schema import FINAL_STATES, ErrorColumn, TrialRow, cell_of
+from sweep.record.selection import criterion_column, rank_of
+from sweep.study.study import Study
 
 WAITING = "waiting"
 """The word for `pending`, whose first letter would be like no other's but says less to a reader."""
@@ -24,7 +29,7 @@ _SHOWN_FIRST = ("running", WAITING, "completed", "stopped", "diverged", "failed"
 
 _NORMAL_95 = 1.96
 
-Row = Mapping[str, Any]
+Row = TrialRow
 
 
 @final
@@ -38,66 +43,93 @@ class Scope:
     """Data set, augmentation and variant of each, joined by a slash, in the study's order."""
     labels: tuple[str, ...]
     """The cells' names, without what all of them share."""
-    column: str
+    column: ErrorColumn
     """The error that the search goes by, of `trials` and `epochs`."""
-    by_best_epoch: bool
-    rates: tuple[float, ...]
-    """The learning rates of a grid; empty where a sampler draws points."""
-    points: int
+    heads: tuple[str, ...]
+    """Headings of a row's places: the values of a grid's first dimension, else the numbers of a cell's points."""
+    dimension: str | None
+    """The hyperparameter whose values are the headings; None where points are shown in their order."""
+    named: str | None
+    """The hyperparameter whose value is told of a cell's best trial: the learning rate if any cell searches it."""
+    points: tuple[int, ...]
     """Trials of each cell's search."""
+    places: tuple[tuple[int, ...], ...]
+    """By cell, the trials of its search in each place of its row."""
     epochs: int
+    """Of each trial, or of the longest where they are searched."""
     planned: int
     """Trials of both phases."""
     may_stop: bool
     """Whether trials may end early, so that less may be left than is counted."""
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], run: str) -> Self:
-        """Return what study.json says.
+    def of(cls, study: Study, run: str, planned: int) -> Self:
+        """Return what a study is to do.
 
         Args:
-            document: its contents.
+            study: what is run.
             run: the run's name.
-
-        Raises:
-            ValueError: it holds no whole study.
+            planned: trials of both phases.
         """
-        try:
-            study = document["study"]
-            cells = [
-                (dataset, augmentation, variant)
-                for dataset in study["datasets"]
-                for augmentation in study["augmentations"]
-                for variant in study["variants"]
-            ]
-            varies = [index for index in range(2) if len({cell[index] for cell in cells}) > 1]
-            return cls(
-                run=run,
-                study=study["name"],
-                cells=tuple("/".join(cell) for cell in cells),
-                labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
-                column=criterion_column(study["protocol"]),
-                by_best_epoch=study["criterion"] == "best-epoch",
-                rates=tuple(study["learning_rates"]["values"]) if study["search"] == "grid" else (),
-                points=points_per_cell(study),
-                epochs=study["base"]["epochs"],
-                planned=document["planned_trials"],
-                may_stop=study["early_stopping"] != "none",
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"study.json of {run} must hold a study, got one that cannot be read ({error!r})."
-            ) from error
-
-    @property
-    def columns(self) -> int:
-        """Places of a row: learning rates of a grid, or the points of a search in their order."""
-        return len(self.rates) or self.points
+        cells = list(product(study.datasets, study.augmentations, study.variants))
+        varies = [index for index in range(2) if len({cell[index] for cell in cells}) > 1]
+        points = tuple(study.points_of(variant) for _, _, variant in cells)
+        dimension, values = _columns(study)
+        if dimension is None:
+            heads = tuple(map(str, range(1, max(points) + 1)))
+            places = tuple(tuple(int(index < count) for index in range(max(points))) for count in points)
+        else:
+            heads = tuple(map(in_words, values))
+            places = tuple(_points_at(study, variant, dimension, values) for _, _, variant in cells)
+        return cls(
+            run=run,
+            study=study.name,
+            cells=tuple("/".join(cell) for cell in cells),
+            labels=tuple("/".join([*(cell[index] for index in varies), cell[2]]) for cell in cells),
+            column=criterion_column(study.protocol),
+            heads=heads,
+            dimension=dimension,
+            named=dimension or ("lr" if "lr" in study.searched else next(iter(study.searched), None)),
+            points=points,
+            places=places,
+            epochs=study.epochs or max(_searched_epochs(study)),
+            planned=planned,
+            may_stop=study.early_stopping != "none",
+        )
 
     @property
     def confirming(self) -> int:
         """Trials of each cell's second phase, the most that any has."""
-        return math.ceil(max(0, self.planned - len(self.cells) * self.points) / len(self.cells))
+        return math.ceil(max(0, self.planned - sum(self.points)) / len(self.cells))
+
+
+def _searched_epochs(study: Study) -> Iterator[int]:
+    for variant in study.variants:
+        dimension = study.space_of(variant).get("epochs")
+        if dimension is None or dimension.condition:
+            yield study.base.epochs
+        yield from (int(end) for end in (dimension.ends if dimension else ()) if isinstance(end, int | float))
+
+
+def _columns(study: Study) -> tuple[str | None, tuple[Scalar, ...]]:
+    """Return a grid's first dimension, the learning rate if it is searched, where all cells list the same values."""
+    spaces = [study.space_of(variant) for variant in study.variants]
+    if study.search != "grid" or not all(spaces):
+        return None, ()
+    name = "lr" if "lr" in spaces[0] else next(iter(spaces[0]))
+    dimensions = [space.get(name) for space in spaces]
+    if any(dimension is None or dimension.condition for dimension in dimensions):
+        return None, ()
+    listed = {dimension.listed() for dimension in dimensions if dimension is not None}
+    return (name, listed.pop() or ()) if len(listed) == 1 else (None, ())
+
+
+def _points_at(study: Study, variant: str, name: str, values: Sequence[Scalar]) -> tuple[int, ...]:
+    space = study.space_of(variant)
+    if any(dimension.condition for dimension in space.values()):
+        at = Counter(point[name] for point in space.points())
+        return tuple(at[value] * study.search_seeds for value in values)
+    return (study.points_of(variant) // len(values),) * len(values)
 
 
 @final
@@ -111,7 +143,7 @@ class Place:
     epochs: int = 0
     budget: int = 0
     """Epochs of the trials that have a row, if none ends early."""
-    errors: dict[tuple[float, ...], list[tuple[float, bool]]] = field(default_factory=dict)
+    errors: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
     """By configuration: each seed's error, and whether its trial was completed."""
     is_best: bool = False
 
@@ -143,18 +175,18 @@ class Place:
         whole = self.budget * self.trials / max(1, self.states.total())
         return min(1.0, self.epochs / whole) if whole else 0.0
 
-    def best(self, *, completed: bool) -> tuple[float, tuple[float, ...]] | None:
+    def best(self, *, completed: bool) -> tuple[float, str] | None:
         """Return the lowest mean over seeds of any configuration, and which.
 
         Args:
             completed: look at completed trials only, as the choice does.
         """
-        found = []
-        for configuration, errors in self.errors.items():
-            seen = [error for error, is_completed in errors if is_completed or not completed]
-            if seen:
-                found.append((statistics.fmean(seen), configuration))
-        return min(found, default=None)
+        found = [
+            (statistics.fmean(seen), configuration)
+            for configuration, errors in self.errors.items()
+            if (seen := [error for error, is_completed in errors if is_completed or not completed])
+        ]
+        return min(found, key=lambda each: (each[0], rank_of(each[1])), default=None)
 
     def add(self, row: Row, error: float | None) -> None:
         """Count a trial in."""
@@ -163,8 +195,7 @@ class Place:
         self.epochs += row["epochs_run"]
         self.budget += row["epochs_budget"]
         if error is not None:
-            configuration = tuple(row[name] for name in HYPERPARAMETERS)
-            self.errors.setdefault(configuration, []).append((error, state == "completed"))
+            self.errors.setdefault(row["params"], []).append((error, state == "completed"))
 
 
 @final
@@ -184,47 +215,43 @@ class CellStanding:
         return self.search.ended == self.search.trials
 
     @property
-    def best(self) -> tuple[float, tuple[float, ...]] | None:
+    def best(self) -> tuple[float, str] | None:
         """The lowest error of its search and its configuration: of completed trials once all have ended."""
         return (self.search.best(completed=True) if self.is_over else None) or self.search.best(completed=False)
 
 
-def arrange(
-    scope: Scope, rows: Iterable[Row], best_epochs: Mapping[str, float] | None = None, *, places: bool = True
-) -> list[CellStanding]:
+def arrange(scope: Scope, rows: Iterable[Row], *, places: bool = True) -> list[CellStanding]:
     """Return how each cell stands, in the study's order. Rows of other cells are passed over.
 
     Args:
         scope: what the run is to do.
         rows: of `trials`.
-        best_epochs: lowest error of any epoch by trial_id, where the search goes by the best epoch.
         places: whether each learning rate, or point, is looked at by itself.
     """
     of_cell: dict[str, list[Row]] = {cell: [] for cell in scope.cells}
     for row in rows:
-        found = of_cell.get(f"{row['dataset']}/{row['augmentation']}/{row['variant']}")
+        found = of_cell.get(cell_of(row))
         if found is not None:
             found.append(row)
-    each = max(1, scope.points // scope.columns)
-    columns = {rate: index for index, rate in enumerate(scope.rates)}
+    columns = {head: index for index, head in enumerate(scope.heads)}
     standings = []
-    for cell, label in zip(scope.cells, scope.labels, strict=True):
+    for cell, label, points, planned in zip(scope.cells, scope.labels, scope.points, scope.places, strict=True):
         standing = CellStanding(
             label=label,
-            places=[Place(each) for _ in range(scope.columns)] if places else [],
-            search=Place(scope.points),
+            places=[Place(count) for count in planned] if places else [],
+            search=Place(points),
             confirm=Place(scope.confirming) if scope.confirming else None,
         )
         number = 0
         # A point's number is in its trial's name, which is as long as its cell's other ones.
-        for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.rates else of_cell[cell]:
-            error = _error(scope, row, best_epochs)
+        for row in sorted(of_cell[cell], key=lambda row: row["trial_id"]) if not scope.dimension else of_cell[cell]:
+            error = _error(scope, row)
             if row["phase"] == "confirm":
                 if standing.confirm is not None:
                     standing.confirm.add(row, error)
                 continue
             standing.search.add(row, error)
-            index = columns.get(row["lr"]) if scope.rates else number
+            index = columns.get(in_words(read_params(row["params"])[scope.dimension])) if scope.dimension else number
             number += 1
             if index is not None and index < len(standing.places):
                 standing.places[index].add(row, error)
@@ -239,15 +266,10 @@ def arrange(
     return standings
 
 
-def _error(scope: Scope, row: Row, best_epochs: Mapping[str, float] | None) -> float | None:
+def _error(scope: Scope, row: Row) -> float | None:
     if row["state"] in ("diverged", "failed"):
         return None
-    if row["phase"] == "confirm":
-        error = row["test_error"]
-    elif scope.by_best_epoch and best_epochs is not None:
-        error = best_epochs.get(row["trial_id"])
-    else:
-        error = row[scope.column]
+    error = row["test_error" if row["phase"] == "confirm" else scope.column]
     return None if error is None else float(error)
 
 
@@ -278,16 +300,22 @@ class Left:
     """Half of a 95 % interval, s; None where too little has run to say."""
 
 
-def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
-    """Return how long the rest may take with as many trials at once as run now; None where nothing tells.
+def estimate_left(scope: Scope, rows: Sequence[Row], *, at_once: int | None = None) -> Left | None:
+    """Return how long the rest may take; None where nothing tells.
 
     An epoch of a cell takes what its epochs took so far, one of a cell that has trained none what the others' took on
     average. The interval is that of those means, from the spread of trials within a cell and of cells: it knows nothing
     of nodes that come and go.
+
+    Args:
+        scope: what the run is to do.
+        rows: of `trials`.
+        at_once: trials that run at once; None: as many as run now.
     """
     running = [row for row in rows if row["state"] == "running"]
+    at_once = len(running) if at_once is None else at_once
     left, speeds = _epochs_left(scope, rows), _epoch_seconds(rows)
-    if not running or not speeds:
+    if at_once < 1 or not speeds:
         return None
     means = {cell: statistics.fmean(values) for cell, values in speeds.items()}
     overall = statistics.fmean(means.values())
@@ -304,20 +332,16 @@ def estimate_left(scope: Scope, rows: Sequence[Row]) -> Left | None:
             is_known = is_known and not epochs
         else:
             variance += (epochs * spread) ** 2
-    longest = max((row["epochs_budget"] - row["epochs_run"]) * means.get(_cell(row), overall) for row in running)
-    plus_minus = _NORMAL_95 * math.sqrt(variance) / len(running) if is_known else None
-    return Left(seconds=max(work / len(running), longest), plus_minus=plus_minus)
-
-
-def _cell(row: Row) -> str:
-    return f"{row['dataset']}/{row['augmentation']}/{row['variant']}"
+    own = ((row["epochs_budget"] - row["epochs_run"]) * means.get(cell_of(row), overall) for row in running)
+    plus_minus = _NORMAL_95 * math.sqrt(variance) / at_once if is_known else None
+    return Left(seconds=max(work / at_once, *own, 0.0), plus_minus=plus_minus)
 
 
 def _epoch_seconds(rows: Iterable[Row]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for row in rows:
         if row["epochs_run"] and row["duration_s"]:
-            found.setdefault(_cell(row), []).append(row["duration_s"] / row["epochs_run"])
+            found.setdefault(cell_of(row), []).append(row["duration_s"] / row["epochs_run"])
     return found
 
 
@@ -326,14 +350,14 @@ def _epochs_left(scope: Scope, rows: Iterable[Row]) -> dict[str, float]:
     begun: Counter[tuple[str, str]] = Counter()
     lost: Counter[str] = Counter()
     for row in rows:
-        cell = _cell(row)
+        cell = cell_of(row)
         begun[cell, row["phase"]] += 1
         lost[cell] += row["phase"] == "search" and row["state"] in FINAL_STATES - {"completed"}
         if row["state"] not in FINAL_STATES:
             left[cell] = left.get(cell, 0.0) + row["epochs_budget"] - row["epochs_run"]
-    for cell in scope.cells:
-        confirming = scope.confirming if lost[cell] < scope.points else 0
-        unbegun = max(0, scope.points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
+    for cell, points in zip(scope.cells, scope.points, strict=True):
+        confirming = scope.confirming if lost[cell] < points else 0
+        unbegun = max(0, points - begun[cell, "search"]) + max(0, confirming - begun[cell, "confirm"])
         left[cell] += unbegun * scope.epochs
     return left
 
@@ -344,25 +368,45 @@ def duration(seconds: float, like: float | None = None) -> str:
     return f"{seconds:.0f} s" if unit < 2 else f"{minutes:.0f} min" if unit < 120 else f"{minutes / 60:.1f} h"
 
 
-def left_in_words(scope: Scope, left: Left | None) -> str:
-    """Return what is left with its uncertainty, such as `10 min to 14 min left`; empty where nothing tells."""
+def eta_in_words(scope: Scope, left: Left | None) -> str:
+    """Return how long the rest may take, such as `ETA 10 to 14 min`; empty where nothing tells."""
     if left is None:
         return ""
-    most = "at most " if scope.may_stop else ""
+    less = ", less if trials stop early" if scope.may_stop else ""
     if left.plus_minus is None:
-        return f"{most}about {duration(left.seconds)} left"
+        return f"ETA about {duration(left.seconds)}{less}"
     most_s = left.seconds + left.plus_minus
     low, high = duration(max(0.0, left.seconds - left.plus_minus), most_s), duration(most_s)
-    return f"{most}{low} left" if low == high else f"{most}{low} to {high} left"
+    return f"ETA {high if low == high else f'{low.split()[0]} to {high}'}{less}"
+
+
+def outcome_in_words(row: Row) -> str:
+    """Return which trial this is and how it ended, such as `model-c lr 0.1 seed 0: completed, error 8.40 %`."""
+    kind, error = ("error", row["test_error"]) if row["val_error"] is None else ("validation error", row["val_error"])
+    failed = row["state"] in ("failed", "diverged")
+    outcome = row["reason"] if failed or error is None else f"{kind} {100 * error:.2f} %"
+    phase = "confirm " if row["phase"] == "confirm" else ""
+    return f"{phase}{trial_in_words(row)}: {row['state']}, {outcome}"
+
+
+def trial_in_words(row: Row) -> str:
+    """Return a trial's variant, configuration and seed."""
+    return " ".join(part for part in (row["variant"], describe(row["params"]), f"seed {row['seed']}") if part)
+
+
+def progress_parts(scope: Scope, rows: Sequence[Row], *others: str) -> list[str]:
+    """Return how many trials have ended, the others' words, the speed and the time left, as far as they are known."""
+    ended = sum(row["state"] in FINAL_STATES for row in rows)
+    speed = epochs_per_s(rows)
+    parts = [
+        f"{ended:,} of {scope.planned:,} trials ended",
+        *others,
+        f"{speed:.3g} epochs/s" if speed else "",
+        eta_in_words(scope, estimate_left(scope, rows)),
+    ]
+    return [part for part in parts if part]
 
 
 def progress_line(scope: Scope, rows: Sequence[Row]) -> str:
     """Return in one line how far the run is."""
-    counts = count_states(scope, rows)
-    ended = sum(counts[word] for word in WORDS if word in FINAL_STATES)
-    parts = [f"{ended:,} of {scope.planned:,} trials ended", f"{counts['running']:,} running"]
-    speed = epochs_per_s(rows)
-    if speed:
-        parts.append(f"{speed:.3g} epochs/s")
-    words = left_in_words(scope, estimate_left(scope, rows))
-    return ", ".join([*parts, words] if words else parts)
+    return ", ".join(progress_parts(scope, rows, f"{sum(row['state'] == 'running' for row in rows):,} running"))

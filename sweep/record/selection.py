@@ -5,16 +5,15 @@ What makes the choice is given candidates, and a candidate holds one error: the 
 are cut to the columns that the protocol may see before they come here, `visible_columns`.
 """
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
-HYPERPARAMETERS = ("lr", "weight_decay", "batch_size")
-"""Columns of `trials` that tell one configuration of a cell from another."""
+from sweep.record.params import in_order
+from sweep.record.schema import ErrorColumn, TrialRow
 
-_CRITERION = {"holdout": "val_error", "paper": "test_error"}
+_CRITERION: dict[str, ErrorColumn] = {"holdout": "val_error", "paper": "test_error"}
 
 
 @final
@@ -23,8 +22,8 @@ class Candidate:
     """A completed trial of the search, as far as a choice may know it."""
 
     trial_id: str
-    configuration: tuple[float, ...]
-    """Values of `HYPERPARAMETERS`."""
+    params: str
+    """The configuration, as the row has it."""
     seed: int
     error: float
     """What is minimised, a fraction in [0, 1]."""
@@ -32,63 +31,15 @@ class Candidate:
 
 def visible_columns(protocol: str) -> tuple[str, ...]:
     """Return the columns of `trials` that a choice under this protocol may see."""
-    return ("trial_id", "phase", "state", "seed", *HYPERPARAMETERS, _CRITERION[protocol])
+    return ("trial_id", "phase", "state", "seed", "params", _CRITERION[protocol])
 
 
-def criterion_column(protocol: str) -> str:
+def criterion_column(protocol: str) -> ErrorColumn:
     """Return the column of `trials` and `epochs` whose lowest error a choice under this protocol looks for."""
     return _CRITERION[protocol]
 
 
-def search_seeds(study: Mapping[str, Any]) -> int:
-    """Return how many trials each configuration has in the search.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    return 1 if study["protocol"] == "holdout" else study["seeds"] or 1
-
-
-def reads_test_errors(study: Mapping[str, Any]) -> bool:
-    """Return whether a study measures test errors at all: not under `holdout` where nothing is confirmed.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    return study["protocol"] != "holdout" or study.get("seeds") != 0
-
-
-def points_per_cell(study: Mapping[str, Any]) -> int:
-    """Return how many trials the search has in each cell.
-
-    Args:
-        study: what study.json holds under `study`.
-    """
-    if study["search"] != "grid":
-        return int(study["trials_per_cell"])
-    listed = [study[name] for name in ("learning_rates", "weight_decays", "batch_sizes")]
-    return math.prod(len(values["values"]) for values in listed if values) * search_seeds(study)
-
-
-def best_epochs(epochs: Iterable[Mapping[str, Any]], protocol: str) -> dict[str, float]:
-    """Return the lowest error of any epoch by trial_id, of the trials that have one.
-
-    Args:
-        epochs: rows of `epochs`; columns beyond `trial_id` and `criterion_column` are not looked at.
-        protocol: the study's.
-    """
-    column = criterion_column(protocol)
-    best: dict[str, float] = {}
-    for row in epochs:
-        error = row[column]
-        if error is not None:
-            best[row["trial_id"]] = min(error, best.get(row["trial_id"], error))
-    return best
-
-
-def candidates(
-    trials: Iterable[Mapping[str, Any]], protocol: str, best_epochs: Mapping[str, float] | None = None
-) -> list[Candidate]:
+def candidates(trials: Iterable[TrialRow], protocol: str) -> list[Candidate]:
     """Return the completed trials of the search among the trials of a cell.
 
     One without an error is none.
@@ -96,26 +47,14 @@ def candidates(
     Args:
         trials: rows of `trials`; columns beyond `visible_columns` are not looked at.
         protocol: the study's.
-        best_epochs: lowest error of any epoch by trial_id, where that one decides instead of the last epoch's. A trial
-            that is not there has no best epoch to be judged by and is no candidate.
     """
-    found = []
-    for row in trials:
-        seen = {name: row[name] for name in visible_columns(protocol)}
-        is_known = best_epochs is None or seen["trial_id"] in best_epochs
-        if seen["phase"] == "search" and seen["state"] == "completed" and is_known:
-            error = seen[_CRITERION[protocol]] if best_epochs is None else best_epochs[seen["trial_id"]]
-            if error is None:  # a damaged record may have lost it
-                continue
-            found.append(
-                Candidate(
-                    trial_id=seen["trial_id"],
-                    configuration=tuple(seen[name] for name in HYPERPARAMETERS),
-                    seed=seen["seed"],
-                    error=error,
-                )
-            )
-    return found
+    error, rows = _CRITERION[protocol], cast("Iterable[Mapping[str, Any]]", trials)
+    seen = ({name: row[name] for name in visible_columns(protocol)} for row in rows)
+    return [
+        Candidate(trial_id=row["trial_id"], params=row["params"], seed=row["seed"], error=float(row[error]))
+        for row in seen
+        if row["phase"] == "search" and row["state"] == "completed" and row[error] is not None
+    ]
 
 
 def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = None) -> list[list[Candidate]]:
@@ -129,22 +68,22 @@ def rank_configurations(candidates: Sequence[Candidate], *, seeds: int | None = 
         seeds: how many a whole configuration has, the study's number; a sampler may have tried one more often, which is
             no merit. None takes the most that any configuration has.
     """
-    groups: dict[tuple[float, ...], list[Candidate]] = {}
+    groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(candidate.configuration, []).append(candidate)
+        groups.setdefault(candidate.params, []).append(candidate)
 
-    def order(configuration: tuple[float, ...]) -> tuple[int, float, tuple[float, ...]]:
-        group = groups[configuration]
+    def order(params: str) -> tuple[Any, ...]:
+        group = groups[params]
         whole = len(group) if seeds is None else min(len(group), seeds)
-        return (
-            -whole,
-            statistics.fmean(candidate.error for candidate in group),
-            tuple(map(_comparable, configuration)),
-        )
+        return (-whole, statistics.fmean(candidate.error for candidate in group), rank_of(params))
 
     return [sorted(groups[key], key=lambda candidate: candidate.seed) for key in sorted(groups, key=order)]
 
 
-def _comparable(value: float | None) -> float:
-    # A damaged record may lack a value that all of its trials share.
-    return -1.0 if value is None else value
+def rank_of(params: str) -> tuple[Any, ...]:
+    """Return by what configurations of equal errors are in order: the learning rate first, then by name."""
+    # Numbers before texts, and what is none before both: Python compares no two kinds.
+    return tuple(
+        (name, value is not None, isinstance(value, str), 0 if value is None else value)
+        for name, value in in_order(params)
+    )

@@ -18,27 +18,35 @@ Every file appears whole, see `trainables.common.files`.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, final
+from typing import TypeVar, final
 
 import filelock
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from sweep.record.codec import decode, encode, serialise
-from sweep.record.document import read_json, write_json
+from sweep.record.document import RunDocument
 from sweep.record.lease import LEASE, Lease
-from sweep.record.schema import DECISIONS, EPOCHS, SCHEMA_VERSION, TRIALS
-from sweep.record.selection import best_epochs, criterion_column
-from trainables.common.files import check_path, filesystem_of, holds_password, is_temporary, retried, why, write_whole
-from trainables.common.validation import line, shown
+from sweep.record.params import with_param_columns
+from sweep.record.schema import DECISIONS, EPOCHS, TRIALS, DecisionRow, EpochRow, TrialRow
+from trainables.common.files import (
+    check_path,
+    explain_os_error,
+    filesystem_of,
+    holds_password,
+    is_temporary,
+    with_retries,
+    write_whole,
+)
+from trainables.common.validation import quote
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
-_KEYS = ["trial_id", "epoch"]
-_STUDY_KEYS = {"study": dict, "data": dict, "planned_trials": int, "created": str}
 _READ_ATTEMPTS = 5
 _LOCK = ".lock"
 TRIAL_ID = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,249}"
@@ -52,10 +60,23 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: it holds anything but letters, digits, dots, hyphens and underscores, or starts with a dot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+    return _check_folder_name("name", name, 100)
+
+
+def check_trial_id(trial_id: str) -> str:
+    """Return a trial's id where it can safely be a folder's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    return _check_folder_name("trial_id", trial_id, 250)
+
+
+def _check_folder_name(what: str, name: str, longest: int) -> str:
+    if len(name) > longest or not re.fullmatch(TRIAL_ID, name):
         raise ValueError(
-            "name must be at most 100 letters, digits, dots, hyphens and underscores and start with a letter, digit or "
-            f"underscore, got {name!r}."
+            f"{what} must be at most {longest} letters, digits, dots, hyphens and underscores and start with a letter, "
+            f"digit or underscore, got {quote(name)}."
         )
     return name
 
@@ -97,13 +118,13 @@ class Store:
         Raises:
             ValueError: the URI cannot be understood, or holds a password.
         """
-        check_path("A run's location", location)
-        self._filesystem: pafs.FileSystem
-        self._root: str
-        if "://" in location:
-            self._filesystem, self._root = _open_uri(location)
-        else:
-            self._filesystem, self._root = filesystem_of(location)
+        if holds_password(location):
+            raise ValueError(
+                "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
+                "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        self._filesystem, root = filesystem_of(location)
+        self._root = root.rstrip("/") if "://" in location else root
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
         self.location = self._root if self._is_local else location
@@ -214,74 +235,97 @@ class Store:
 
     def exists(self) -> bool:
         """Return whether a run was begun here."""
-        return bool(self._info("study.json").is_file)
+        return self.holds("study.json")
 
     def is_empty(self) -> bool:
         """Return whether nothing at all is here."""
         try:
-            found = retried(lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)))
+            found = with_retries(
+                lambda: self._filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+            )
         except OSError as error:
             raise _unreadable(self.location, error) from error
         # What a process left that was killed before it had begun a run here.
         return all(info.base_name in (_LOCK, LEASE) or is_temporary(info.base_name) for info in found)
 
-    def write_study(self, study: dict[str, Any]) -> None:
-        """Write what the run was asked to do, with the schema's version."""
-        self._write("study.json", write_json({"schema_version": SCHEMA_VERSION, **study}))
+    def write_run(self, document: RunDocument) -> None:
+        """Write what the run was asked to do."""
+        self.write_file("study.json", document.to_bytes())
 
-    def read_study(self) -> dict[str, Any]:
-        """Return what `write_study` wrote.
+    def read_run(self) -> RunDocument:
+        """Return what `write_run` wrote.
 
         Raises:
-            ValueError: there is no run here, or its record is of another version.
+            ValueError: there is no run here, or its record is of another version or damaged.
         """
         if not self.exists():
             raise ValueError(f"A run's folder must exist and hold study.json, got {self.location}, which does not.")
-        study = read_json(self.read_file("study.json"), f"{self.location}/study.json")
-        version = study.get("schema_version") if isinstance(study, dict) else None
-        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
-            raise ValueError(
-                f"{self.location} must hold a record of version {SCHEMA_VERSION}, got {shown(version)}; read it with "
-                "the version of this project that wrote it."
-            )
-        missing = [key for key, kind in _STUDY_KEYS.items() if not isinstance(study.get(key), kind)]
-        if missing:
-            raise ValueError(f"{self.location}/study.json must hold {missing[0]}, got a file without it.")
-        return study  # type: ignore[no-any-return]
+        return RunDocument.from_bytes(self.read_file("study.json"), f"{self.location}/study.json")
 
-    def write_trials(self, rows: list[dict[str, Any]]) -> None:
-        """Replace the table of trials."""
-        self._write("trials.parquet", encode(rows, TRIALS))
+    def write_trials(self, rows: Sequence[TrialRow]) -> None:
+        """Replace the table of trials; its file has a column for each hyperparameter besides."""
+        self.write_file(
+            "trials.parquet", serialise(with_param_columns(pa.Table.from_pylist(list(rows), schema=TRIALS)))
+        )
 
     def read_trials(self) -> pa.Table:
         """Return the table of trials, in order of `trial_id`; empty where none has begun."""
-        if not self._info("trials.parquet").is_file:
-            return TRIALS.empty_table()
-        return self._read("trials.parquet", TRIALS).sort_by("trial_id")
+        return self.read_table("trials.parquet", TRIALS).sort_by("trial_id")
 
-    def write_decisions(self, rows: list[dict[str, Any]]) -> None:
+    def trial_rows(self) -> list[TrialRow]:
+        """Return the rows of `read_trials`."""
+        return self.read_trials().to_pylist()  # type: ignore[no-any-return]
+
+    def write_decisions(self, rows: Sequence[DecisionRow]) -> None:
         """Replace the table of decisions."""
-        self._write("decisions.parquet", encode(rows, DECISIONS))
+        self.write_file("decisions.parquet", encode(rows, DECISIONS))
 
     def write_failure(self, trial_id: str, traceback: str) -> None:
         """Keep the traceback of a trial's last failure."""
-        self._write(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
+        self.write_file(f"failures/{check_trial_id(trial_id)}.txt", traceback.encode())
 
     def read_decisions(self) -> pa.Table:
         """Return the table of decisions, in the order in which they were made; empty where there was none."""
-        if not self._info("decisions.parquet").is_file:
-            return DECISIONS.empty_table()
-        return self._read("decisions.parquet", DECISIONS)
+        return self.read_table("decisions.parquet", DECISIONS)
+
+    def read_table(self, name: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the table of a file in the run's folder, an empty one where there is no such file.
+
+        Args:
+            name: the file's.
+            schema: the columns and types that it must have.
+            columns: those to return; None for all.
+
+        Raises:
+            FileNotFoundError: there is no such part of the epochs.
+            ValueError: the file is damaged, or cannot be read.
+        """
+        try:
+            return decode(self.read_file(name), schema, self.folder(name), columns)
+        except FileNotFoundError:
+            if name.startswith("epochs/"):  # it was listed, and is part of another one by now
+                raise
+            return schema.empty_table()
+
+    def decision_rows(self) -> list[DecisionRow]:
+        """Return the rows of `read_decisions`."""
+        return self.read_decisions().to_pylist()  # type: ignore[no-any-return]
 
     def write_file(self, name: str, data: bytes) -> None:
-        """Write any other file of the run's, whole: a checkpoint, or a log that could not grow here."""
-        self._write(name, data)
+        """Write a file of the run's, whole.
 
-    def append_epochs(self, rows: list[dict[str, Any]]) -> None:
+        Raises:
+            LeaseLostError: another process may have taken over the run.
+        """
+        if self._lease is not None:
+            self._lease.check()
+        write_whole(self._filesystem, f"{self._root}/{name}", data)
+
+    def append_epochs(self, rows: Sequence[EpochRow]) -> None:
         """Add rows as one more part."""
         if rows:
             number = max(self._parts(), default=-1) + 1
-            self._write(part_name(number), encode(rows, EPOCHS))
+            self.write_file(part_name(number), encode(rows, EPOCHS))
 
     def write_epochs(self, epochs: pa.Table) -> None:
         """Write all epochs as one part, where there is none yet.
@@ -289,19 +333,11 @@ class Store:
         Args:
             epochs: of the record's schema, each once.
         """
-        self._write(part_name(0), serialise(epochs))
+        self.write_file(part_name(0), serialise(epochs))
 
     def read_epochs(self) -> pa.Table:
         """Return all epochs, each once, in order of trial and epoch; of two rows for one epoch the later counts."""
-        return _each_once(self.each_part(self.read_part))
-
-    def read_best_epochs(self, protocol: str) -> dict[str, float]:
-        """Return the lowest error of any epoch by trial_id, of the trials that have one.
-
-        Args:
-            protocol: the study's, which says which error.
-        """
-        return best_epochs(self.read_epochs().select(["trial_id", criterion_column(protocol)]).to_pylist(), protocol)
+        return each_once(pa.concat_tables([EPOCHS.empty_table(), *self.each_part(self._read_part)]))
 
     def merge_epochs(self, drop: Collection[str] = ()) -> None:
         """Turn all parts into one, without the trials `drop`.
@@ -309,36 +345,30 @@ class Store:
         A reader sees the old parts, the old ones and the new one, or the new one. A damaged part stays as it is: its
         rows are put back when the run goes on, see `sweep.resume.repair`.
         """
-        parts, tables = [], []
+        parts, tables = [], [EPOCHS.empty_table()]
         for number in self._parts():
             with suppress(ValueError):
-                tables.append(self._read(part_name(number), EPOCHS))
+                tables.append(self._read_part(part_name(number)))
                 parts.append(number)
-        table = _each_once(tables)
+        table = each_once(pa.concat_tables(tables))
         if drop:
             table = table.filter(pc.invert(pc.is_in(table["trial_id"], pa.array(sorted(drop), pa.string()))))
-        self._write(part_name(max(self._parts(), default=-1) + 1), serialise(table))
+        self.write_file(part_name(max(self._parts(), default=-1) + 1), serialise(table))
         for number in parts:
-            self._delete(part_name(number))
+            # An answer that was lost on its way makes a second attempt find nothing.
+            with suppress(FileNotFoundError):
+                with_retries(partial(self._filesystem.delete_file, f"{self._root}/{part_name(number)}"))
 
     def each_part(self, read: Callable[[str], T]) -> list[T]:
         """Return what `read` makes of each part of the epochs, given its name in the run's folder, in their order."""
-        for attempt in range(_READ_ATTEMPTS):
-            try:
+        for _ in range(_READ_ATTEMPTS - 1):
+            # The writer may merge the parts after they were listed: the rows are in another part then.
+            with suppress(FileNotFoundError):
                 return [read(part_name(number)) for number in self._parts()]
-            except FileNotFoundError:
-                # The writer merged the parts after they were listed: the rows are in another part now.
-                if attempt == _READ_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt has returned or raised")
+        return [read(part_name(number)) for number in self._parts()]
 
-    def read_part(self, name: str) -> pa.Table:
-        """Return a part of the epochs, given its name in the run's folder.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        return self._read(name, EPOCHS)
+    def _read_part(self, name: str) -> pa.Table:
+        return self.read_table(name, EPOCHS)
 
     def read_file(self, name: str) -> bytes:
         """Return the bytes of a file in the run's folder.
@@ -348,21 +378,31 @@ class Store:
             ValueError: it cannot be read.
         """
         path = f"{self._root}/{name}"
+
+        def read() -> bytes:
+            with self._filesystem.open_input_stream(path) as stream:
+                return stream.read()  # type: ignore[no-any-return]
+
         try:
-            return retried(lambda: self._read_bytes(name))
+            return with_retries(read)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise ValueError(f"{path} must be a file that can be read, got one that cannot ({why(error)}).") from error
+            raise ValueError(
+                f"{path} must be a file that can be read, got one that cannot ({explain_os_error(error)})."
+            ) from error
 
     def holds(self, name: str) -> bool:
         """Return whether there is a file of this name in the run's folder."""
-        return bool(self._info(name).is_file)
+        try:
+            return bool(with_retries(lambda: self._filesystem.get_file_info(f"{self._root}/{name}")).is_file)
+        except OSError as error:
+            raise _unreadable(self.location, error) from error
 
     def put_aside(self, name: str) -> str:
         """Move a damaged file into the folder `damaged`, where nothing reads it, and return its place there."""
         place = f"damaged/{PurePosixPath(name).name}"
-        retried(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
+        with_retries(lambda: self._filesystem.create_dir(f"{self._root}/damaged", recursive=True))
         number = 1
         while self.holds(place):
             number += 1
@@ -382,31 +422,8 @@ class Store:
 
     def _files(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        listing = retried(lambda: self._filesystem.get_file_info(selector))
+        listing = with_retries(lambda: self._filesystem.get_file_info(selector))
         return sorted(info.base_name for info in listing if info.type != pafs.FileType.Directory)
-
-    def _info(self, name: str) -> pafs.FileInfo:
-        try:
-            return retried(lambda: self._filesystem.get_file_info(f"{self._root}/{name}"))
-        except OSError as error:
-            raise _unreadable(self.location, error) from error
-
-    def _write(self, name: str, data: bytes) -> None:
-        if self._lease is not None:
-            self._lease.check()
-        write_whole(self._filesystem, f"{self._root}/{name}", data)
-
-    def _delete(self, name: str) -> None:
-        # An answer that was lost on its way makes a second attempt find nothing.
-        with suppress(FileNotFoundError):
-            retried(lambda: self._filesystem.delete_file(f"{self._root}/{name}"))
-
-    def _read_bytes(self, name: str) -> bytes:
-        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
-            return stream.read()  # type: ignore[no-any-return]
-
-    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
-        return decode(self.read_file(name), schema, f"{self._root}/{name}")
 
 
 def part_name(number: int) -> str:
@@ -414,26 +431,17 @@ def part_name(number: int) -> str:
     return f"epochs/part-{number:08d}.parquet"
 
 
-def check_trial_id(trial_id: str) -> str:
-    """Return a trial's id where it can safely be a folder's name.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if not re.fullmatch(TRIAL_ID, trial_id):
-        raise ValueError(
-            "trial_id must be at most 250 letters, digits, dots, hyphens and underscores and start with a letter, "
-            f"digit or underscore, got {shown(trial_id)}."
-        )
-    return trial_id
-
-
-def _each_once(tables: list[pa.Table]) -> pa.Table:
-    """Return the rows of all parts, of two rows for one epoch the later, in order of trial and epoch."""
-    table = pa.concat_tables(tables) if tables else EPOCHS.empty_table()
-    table = table.append_column("row", pa.array(range(len(table)), pa.int64()))
-    last = table.group_by(_KEYS).aggregate([("row", "max")])["row_max"]
-    return table.take(last).drop_columns("row").sort_by([(key, "ascending") for key in _KEYS])
+def each_once(epochs: pa.Table) -> pa.Table:
+    """Return the last row of each trial and epoch, in order of trial and epoch."""
+    names = epochs["trial_id"].dictionary_encode().combine_chunks()
+    trial = pc.rank(names.dictionary).take(names.indices).to_numpy(zero_copy_only=False)
+    epoch = epochs["epoch"].to_numpy()
+    order = np.lexsort((epoch, trial))  # rows of one trial and epoch stay in their order
+    is_last = np.ones(len(order), bool)
+    is_last[:-1] = (np.diff(trial[order]) != 0) | (np.diff(epoch[order]) != 0)
+    rows = order[is_last]
+    # Most often they are so already: a second table of millions of rows is not made then.
+    return epochs if np.array_equal(rows, np.arange(len(epochs))) else epochs.take(pa.array(rows))
 
 
 def runs_in(folder: Store) -> list[Store]:
@@ -448,7 +456,7 @@ def runs_in(folder: Store) -> list[Store]:
     except FileNotFoundError:
         raise ValueError(f"There is no folder {folder.location!r}: name an existing folder or URI.") from None
     except OSError as error:
-        raise ValueError(f"The folder {folder.location!r} cannot be read: {why(error)}.") from error
+        raise ValueError(f"The folder {folder.location!r} cannot be read: {explain_os_error(error)}.") from error
     names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
     stores = (Store(_inside(folder.location, name)) for name in names)
     return [store for store in stores if store.exists()]
@@ -462,18 +470,5 @@ def _inside(location: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}{question_mark}{query}"
 
 
-def _open_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-    if holds_password(uri):
-        raise ValueError(
-            "A run's location must hold no password, since it is recorded, got one; set the store's own variables, "
-            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
-    try:
-        filesystem, root = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"A run's location must be a folder or a URI, got {shown(uri)} ({line(error)}).") from error
-    return filesystem, check_path("A run's location", root.rstrip("/"))
-
-
 def _unreadable(location: str, error: OSError) -> ValueError:
-    return ValueError(f"A run's location must be one that can be read, got {location!r} ({why(error)}).")
+    return ValueError(f"A run's location must be one that can be read, got {location!r} ({explain_os_error(error)}).")

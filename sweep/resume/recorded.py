@@ -3,24 +3,27 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, final
 
+from search_spaces import Scalar, Space
 from sweep.execution.plan import Plan, named_study
-from sweep.execution.recorder import tried_again
-from sweep.record.document import check_document
-from sweep.record.schema import FINAL_STATES
+from sweep.record.document import RunDocument
+from sweep.record.params import read_params, write_params
+from sweep.record.schema import FINAL_STATES, TrialRow, cell_of, reopened, retried
 from sweep.record.store import Store, run_location
-from sweep.resume.extend import extended, reopened
+from sweep.resume.extend import extended
 from sweep.resume.provenance import plugin_checksums
 from sweep.search.confirm import confirmations, is_done, search_ended
-from sweep.search.selected_rates import with_selected_rates
-from sweep.study.diff import Difference, StudyDiffers, plugin_differences, study_differences
+from sweep.search.earlier_runs import with_selected_rates
+from sweep.study.diff import Difference, StudyMismatchError, plugin_differences, study_differences
 from sweep.study.options import RunOptions
 from sweep.study.study import Study
 from trainables.common.registry import load_plugins
-from trainables.common.validation import shown
+from trainables.common.validation import quote
 from trainables.config import TrialConfig
+from trainables.hyperparameters import value_of
 
 NEW_RUN = "begin a new run under another --name"
 EXTEND_OR_NEW = f"or add --extend, which keeps what is done and runs the rest, or {NEW_RUN}."
@@ -32,7 +35,7 @@ class Recorded:
     """A run that has begun, and what is to become of it."""
 
     store: Store
-    document: Mapping[str, Any]
+    document: RunDocument
     """Contents of study.json."""
     study: Study
     """What is run: as recorded, or with what was added to it; its data and plugins where they lie now."""
@@ -43,36 +46,57 @@ class Recorded:
     only: Sequence[str] | None = None
     """Variants whose trials run; None runs all."""
 
-    def trials(self) -> dict[str, dict[str, Any]]:
+    @cached_property
+    def _recorded(self) -> dict[str, TrialRow]:
+        cells = {cell.cell: cell for cell in self.study.cells()}
+        rows = self.store.trial_rows()
+        for row in rows:
+            if cell_of(row) not in cells:
+                raise ValueError(f"{self.store.location} must hold trials of its study, got one of {cell_of(row)}.")
+        return {
+            row["trial_id"]: with_all_params(row, cells[cell_of(row)], self.study.space_of(row["variant"]))
+            for row in rows
+        }
+
+    def trials(self) -> dict[str, TrialRow]:
         """Return the rows of `trials` by trial_id.
 
         Trials of the search that are to have more epochs are pending, and failed ones that are to be retried. Rows of
         variants that do not run stay as they are.
         """
-        rows = {row["trial_id"]: row for row in self.store.read_trials().to_pylist()}
+        rows = self._recorded
         running = {key: row for key, row in rows.items() if self.only is None or row["variant"] in self.only}
         if self.retry_failed:
-            running |= _begun_again(running)
+            running |= {
+                key: retried(row, row["reason"] or "") for key, row in running.items() if row["state"] == "failed"
+            }
         searched = {key: row for key, row in running.items() if row["phase"] == "search"}
-        return rows | running | reopened(searched, self.study.base.epochs)
-
-    def best_epochs(self) -> dict[str, float] | None:
-        """Return the lowest error of any epoch by trial_id, where the study chooses by it."""
-        return self.store.read_best_epochs(self.study.protocol) if self.study.criterion == "best-epoch" else None
+        return rows | running | reopened(searched, self.study.epochs)
 
     def is_done(self) -> bool:
         """Return whether there is nothing left to run."""
-        return is_done(self.study, list(self.trials().values()), self.best_epochs())
+        return is_done(self.study, list(self.trials().values()))
 
-    def wanted(self, trials: Mapping[str, Mapping[str, Any]]) -> dict[str, TrialConfig] | None:
-        """Return the trials that confirm, by trial_id; None where the search has yet to end.
-
-        Args:
-            trials: rows of `trials` by trial_id.
-        """
-        if len(search_ended(trials.values())) < len(self.study.cells()) * self.study.points_per_cell:
+    def wanted(self, trials: Mapping[str, TrialRow]) -> dict[str, TrialConfig] | None:
+        """Return the trials that confirm, by trial_id as `trials` is; None where the search has yet to end."""
+        if len(search_ended(trials.values())) < self.study.search_trials:
             return None
-        return confirmations(self.study, trials.values(), self.best_epochs()) if self.study.confirm_seeds else {}
+        return confirmations(self.study, trials.values()) if self.study.confirm_seeds else {}
+
+
+def with_all_params(row: TrialRow, cell: TrialConfig, space: Space) -> TrialRow:
+    """Return a trial's row whose configuration names what is searched only since the run was extended, too.
+
+    Args:
+        row: of the record.
+        cell: the trial's, with the values that it has where they are not searched.
+        space: what the cell searches now.
+    """
+    params: dict[str, Scalar] = dict(read_params(row["params"]))
+    for name in space:
+        if name not in params and space.is_active(name, params):
+            params[name] = value_of(cell, name)
+    return row | {"params": write_params(params)}
 
 
 def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
@@ -84,40 +108,34 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
         options: the rest of it.
 
     Raises:
-        StudyDiffers: it is not.
+        StudyMismatchError: it is not.
         ValueError: there is no such run, or it cannot be read.
     """
     if options.name is None:
         raise ValueError("name must say which run to resume, got none; add --name NAME.")
     store = Store(run_location(options.output, options.name))
-    document = store.read_study()
-    check_document(document, store.folder("study.json"))
-    paths = options.plugins if options.plugins is not None else document["study"]["base"]["plugins"]
-    plugins = plugin_differences(document["plugins"], plugin_checksums(paths))
+    document = store.read_run()
+    paths = options.plugins if options.plugins is not None else document.study.base.plugins
+    plugins = plugin_differences(document.plugins, plugin_checksums(paths))
     if plugins and not options.extend:
         # Before any of them is run.
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run's plugins must hold what they held when it began", plugins, f"Put them back, {EXTEND_OR_NEW}"
         )
     load_plugins(paths)
-    try:
-        recorded = Study.from_dict(document["study"])
-    except ValueError as error:
-        raise ValueError(
-            f"{store.location}/study.json must hold a study, got one that cannot be read ({error})."
-        ) from error
+    recorded = replace(document.study)  # checked once more, now that the variants' own options are known
     located = RunOptions(data=options.data, plugins=options.plugins).apply(recorded)
     begun = named_study(named) if isinstance(named, str) else named
     given = options.apply(recorded if begun is None else begun)
     if options.rates_from is not None:
         given = with_selected_rates(given, options.rates_from)
     settings = [
-        *study_differences(recorded, given, options.study_options()),
+        *study_differences(recorded, given, options.typed),
         *_warm_start_difference(named, options, recorded),
         *_workers_difference(options, document),
     ]
     if settings and not options.extend:
-        raise StudyDiffers("The study must be the recorded one", settings, _advice(located, given, settings))
+        raise StudyMismatchError("The study must be the recorded one", settings, _advice(located, given, settings))
     return Recorded(
         store=store,
         document=document,
@@ -131,23 +149,13 @@ def recorded_run(named: Study | str | None, options: RunOptions) -> Recorded:
 def check_only(names: Sequence[str] | None, study: Study) -> None:
     """Check that the option `only` names variants of the run.
 
-    Args:
-        names: what it names; None where it was not given.
-        study: the run's.
-
     Raises:
         ValueError: it names none, or one that the run does not have.
     """
     unknown = [name for name in names or () if name not in study.variants]
     if names is not None and (unknown or not names):
-        got = shown(unknown[0]) if unknown else "none"
+        got = quote(unknown[0]) if unknown else "none"
         raise ValueError(f"only must name variants of the run, {', '.join(study.variants)}, got {got}.")
-
-
-def _begun_again(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the rows of failed trials as those of trials that are to be run once more."""
-    failed = {name: row for name, row in rows.items() if row["state"] == "failed"}
-    return {name: row | {"state": "pending", **tried_again(row, row["reason"])} for name, row in failed.items()}
 
 
 def _warm_start_difference(named: Study | str | None, options: RunOptions, recorded: Study) -> Iterable[Difference]:
@@ -160,8 +168,8 @@ def _warm_start_difference(named: Study | str | None, options: RunOptions, recor
         yield Difference(setting="warm_start", recorded=was or "none", given=now or "none")
 
 
-def _workers_difference(options: RunOptions, document: Mapping[str, Any]) -> Iterable[Difference]:
-    was, now = document["workers"], options.workers_per_trial
+def _workers_difference(options: RunOptions, document: RunDocument) -> Iterable[Difference]:
+    was, now = document.workers, options.workers_per_trial
     if now is not None and now != was:
         yield Difference(setting="workers_per_trial", recorded=str(was or "auto"), given=str(now))
 
@@ -169,57 +177,57 @@ def _workers_difference(options: RunOptions, document: Mapping[str, Any]) -> Ite
 def _advice(recorded: Study, given: Study, settings: Sequence[Difference]) -> str:
     try:
         extended(recorded, given, settings)
-    except StudyDiffers:
+    except StudyMismatchError:
         return f"Leave these options out, or {NEW_RUN}."
     return f"Leave these options out, {EXTEND_OR_NEW}"
 
 
-def recorded_placement(options: RunOptions, document: Mapping[str, Any]) -> RunOptions:
+def recorded_placement(options: RunOptions, document: RunDocument) -> RunOptions:
     """Return the options with the recorded ones of a trial's place where none are given."""
-    found = {name: value for name, value in document["placement"].items() if getattr(options, name) is None}
-    return replace(options, **found)
+    recorded = {name: value for name, value in asdict(document.placement).items() if getattr(options, name) is None}
+    return replace(options, **recorded)
 
 
-def with_recorded_arithmetic(study: Study, rows: Iterable[Mapping[str, Any]]) -> Study:
+def with_recorded_arithmetic(study: Study, rows: Iterable[TrialRow]) -> Study:
     """Return the study with the arithmetic of its rows in place of `auto`, which another measurement could change.
 
     `compiled` stays: `auto` decides it for each network anew, and checkpoints hold it for trials that have begun.
     """
-    used = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
+    used: set[Any] = {(row["precision"], row["memory_format"]) for row in rows if row["precision"] is not None}
     if len(used) != 1:
         return study
     ((precision, memory_format),) = used
     return replace(study, base=replace(study.base, precision=precision, memory_format=memory_format))
 
 
-def check_same(plan: Plan, document: Mapping[str, Any]) -> None:
+def check_same(plan: Plan, document: RunDocument) -> None:
     """Check that trials would be split over as many workers, and see the same images, as when the run began.
 
     Raises:
-        StudyDiffers: they would not.
+        StudyMismatchError: they would not.
     """
     found = []
     advice = []
-    if plan.placement.workers != document["workers"]:
+    if plan.placement.workers != document.workers:
         # How a trial is split decides which units its dropout drops.
-        was, now = (str(workers or "auto") for workers in (document["workers"], plan.placement.workers))
+        was, now = (str(workers or "auto") for workers in (document.workers, plan.placement.workers))
         found.append(Difference(setting="workers_per_trial", recorded=was, given=now))
         advice.append("leave the options of a trial's workers and GPUs out")
     for name, data in plan.datasets.items():
-        checksum = document["data"][name]["checksum"]
+        checksum = document.data[name].checksum
         if data.checksum != checksum:
             found.append(Difference(setting=f"checksum of {name}", recorded=checksum[:12], given=data.checksum[:12]))
             advice.append("name the place of the images that it began with by --data")
     if found:
         said = ", ".join(dict.fromkeys(advice))
-        raise StudyDiffers(
+        raise StudyMismatchError(
             "The run must go on with the workers and the images that it began with",
             found,
             f"{said[0].upper()}{said[1:]}, or {NEW_RUN}.",
         )
 
 
-def what_ended(trials: Iterable[Mapping[str, Any]], options: RunOptions) -> str:
+def what_ended(trials: Iterable[TrialRow], options: RunOptions) -> str:
     """Return in words that a run has ended, and what can be done with it."""
     states = Counter(row["state"] for row in trials if row["state"] in FINAL_STATES)
     counts = ", ".join(f"{states[state]:,} {state}" for state in sorted(states))

@@ -4,16 +4,19 @@ A checkpoint holds the reports of all epochs so far, so that rows of `epochs` wh
 they were, of trials that have ended too. Nothing is deleted: damaged files move to the folder `damaged`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
-from sweep.record.damage import check_rows, missing_epochs
-from sweep.record.schema import EPOCHS, FINAL_STATES
-from sweep.record.store import Store
+from sweep.record.damage import missing_epochs, read_rows
+from sweep.record.params import read_params
+from sweep.record.schema import EPOCHS, FINAL_STATES, EpochRow, TrialRow
+from sweep.record.store import Store, each_once
 from trainables.checkpoint import Checkpoint
+from trainables.config import TrialConfig
+from trainables.hyperparameters import value_of
 
 
 def mend(store: Store) -> list[str]:
@@ -26,16 +29,18 @@ def mend(store: Store) -> list[str]:
         ValueError: the table of trials or that of decisions is damaged, or damaged parts of the epochs hold rows that
             no checkpoint has. The record is as it was then.
     """
-    trials = _whole(store, "trials.parquet", store.read_trials, "trials", _TRIALS_ADVICE)
-    _whole(store, "decisions.parquet", store.read_decisions, "decisions", _DECISIONS_ADVICE)
-    good, damaged = _parts(store)
-    epochs = pa.concat_tables([*good, EPOCHS.empty_table()])
+    trials = _whole(store, "trials", _TRIALS_ADVICE)
+    _whole(store, "decisions", _DECISIONS_ADVICE)
+    parts = store.each_part(lambda name: (name, *read_rows(store, name, "epochs")))
+    damaged = {name: faults[0] for name, _, faults in parts if faults}
+    good = [table for _, table, faults in parts if not faults]
+    epochs = each_once(pa.concat_tables([*good, EPOCHS.empty_table()]))
     missing = missing_epochs(trials, epochs)
     if not missing and not damaged:
         return []
-    rows = {row["trial_id"]: row for row in trials.to_pylist()}
+    rows: dict[str, TrialRow] = {row["trial_id"]: row for row in trials.to_pylist()}
     there = set(zip(epochs["trial_id"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
-    found: list[dict[str, Any]] = []
+    found: list[EpochRow] = []
     lost: dict[str, int] = {}
     for trial_id, count in missing.items():
         reported = [row for row in _reports(store, rows[trial_id]) if (trial_id, row["epoch"]) not in there]
@@ -72,52 +77,34 @@ _TRIALS_ADVICE = (
 _DECISIONS_ADVICE = "put it back from a copy, or move it elsewhere: early stopping then forgets what it decided"
 
 
-def _whole(store: Store, name: str, read: Callable[[], pa.Table], kind: str, advice: str) -> pa.Table:
-    try:
-        table = read()
-        _, faults = check_rows(table, kind, store.folder(name))
-        if kind == "trials" and len(set(table["trial_id"].to_pylist())) < len(table):
-            faults = [f"{store.folder(name)} must hold each trial once, got one twice."]
-    except ValueError as error:
-        raise ValueError(f"{error} A run goes on from a whole one only; {advice}.") from error
+def _whole(store: Store, kind: str, advice: str) -> pa.Table:
+    table, faults = read_rows(store, f"{kind}.parquet", kind)
     if faults:
         raise ValueError(f"{faults[0]} A run goes on from a whole one only; {advice}.")
     return table
 
 
-def _parts(store: Store) -> tuple[list[pa.Table], dict[str, str]]:
-    """Return the whole parts, and why each other one is none, by its name."""
-    good: list[pa.Table] = []
-    damaged: dict[str, str] = {}
-
-    def read(name: str) -> None:
-        try:
-            table = store.read_part(name)
-        except ValueError as error:
-            damaged[name] = str(error)
-            return
-        _, faults = check_rows(table, "epochs", store.folder(name))
-        if faults:
-            damaged[name] = faults[0]
-        else:
-            good.append(table)
-
-    store.each_part(read)
-    return good, damaged
-
-
-def _reports(store: Store, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _reports(store: Store, trial: TrialRow) -> list[EpochRow]:
     """Return the rows of `epochs` that a trial's checkpoint holds, as far as its row counts them."""
     try:
         checkpoint = Checkpoint.load(store.checkpoint(trial["trial_id"]))
     except ValueError:  # none, or a damaged one
         return []
-    config = checkpoint.config
-    same = all(getattr(config, name) == trial[name] for name in ("dataset", "augmentation", "variant", "lr", "seed"))
-    if not same:
+    if not _is_of(trial, checkpoint.config):
         return []
     reports = [asdict(report) for report in checkpoint.training.reports if report.epoch <= trial["epochs_run"]]
-    return [{name: report.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for report in reports]
+    rows: Any = [{name: each.get(name) for name in EPOCHS.names} | {"trial_id": trial["trial_id"]} for each in reports]
+    return rows  # type: ignore[no-any-return]
+
+
+def _is_of(trial: TrialRow, config: TrialConfig) -> bool:
+    """Return whether a checkpoint's configuration is that of a trial."""
+    searched = read_params(trial["params"])
+    same = all(getattr(config, name) == trial[name] for name in ("dataset", "augmentation", "variant", "lr", "seed"))
+    try:
+        return same and all(value_of(config, name) == value for name, value in searched.items())
+    except KeyError:  # a name that this version does not know
+        return False
 
 
 def _ended(lost: Mapping[str, int]) -> str:

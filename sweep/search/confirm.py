@@ -2,25 +2,22 @@
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, final
 
 from ray.tune.search import Searcher
 
-from sweep.record.schema import FINAL_STATES
-from sweep.record.selection import HYPERPARAMETERS, candidates, rank_configurations, visible_columns
-from sweep.resume.extend import reopened
-from sweep.search.searcher import METRIC, tried_again_alone
+from sweep.record.params import read_params
+from sweep.record.schema import FINAL_STATES, TrialRow, cell_of, reopened
+from sweep.record.selection import candidates, rank_configurations
+from sweep.search.searcher import TrialSearcher
 from sweep.study.study import FIRST_FRESH_SEED, Study
 from trainables.config import TrialConfig
+from trainables.hyperparameters import with_values
 
 
-def confirmations(
-    study: Study, trials: Iterable[Mapping[str, Any]], best_epochs: Mapping[str, float] | None = None
-) -> dict[str, TrialConfig]:
+def confirmations(study: Study, trials: Iterable[TrialRow]) -> dict[str, TrialConfig]:
     """Return the trials of the second phase by their ids: of each cell the best configurations, with fresh seeds.
 
     They train on all training images and read the test error once. Seeds come first, so that every cell has its first
@@ -28,36 +25,23 @@ def confirmations(
 
     An id holds the configuration's rank when it was first confirmed. One that the record has confirmed keeps its ids,
     also where the choice, made again among more trials, ranks it otherwise; another one gets a rank that is free.
-
-    Args:
-        study: of the protocol `holdout`.
-        trials: rows of `trials`.
-        best_epochs: lowest error of any epoch by trial_id, where the study's criterion is `best-epoch`.
     """
-    of_cell: dict[str, list[Mapping[str, Any]]] = {cell.cell: [] for cell in study.cells()}
+    of_cell: dict[str, list[TrialRow]] = {cell.cell: [] for cell in study.cells()}
     for row in trials:
-        # Cut here: what chooses is handed nothing that it must not see.
-        of_cell[f"{row['dataset']}/{row['augmentation']}/{row['variant']}"].append(
-            {name: row[name] for name in visible_columns(study.protocol)}
-        )
+        of_cell[cell_of(row)].append(row)
     found = {}
     chosen = {
-        cell.cell: rank_configurations(
-            candidates(of_cell[cell.cell], study.protocol, best_epochs), seeds=study.search_seeds
-        )[: study.confirm_top]
+        cell.cell: rank_configurations(candidates(of_cell[cell.cell], study.protocol), seeds=study.search_seeds)[
+            : study.confirm_top
+        ]
         for cell in study.cells()
     }
-    ranks = {
-        cell: _ranks([group[0].configuration for group in groups], of_cell[cell]) for cell, groups in chosen.items()
-    }
+    ranks = {cell: _ranks([group[0].params for group in groups], of_cell[cell]) for cell, groups in chosen.items()}
     for number in range(study.confirm_seeds):
         for cell in study.cells():
-            for (lr, weight_decay, batch_size), rank in ranks[cell.cell].items():
+            for params, rank in ranks[cell.cell].items():
                 found[f"{cell.cell.replace('/', '_')}_confirm_{rank}_{number}"] = replace(
-                    cell,
-                    lr=lr,
-                    weight_decay=weight_decay,
-                    batch_size=int(batch_size),
+                    with_values(cell, read_params(params)),
                     seed=study.base.seed + FIRST_FRESH_SEED + number,
                     held_out=0.0,
                     evaluate_every=None,
@@ -66,119 +50,74 @@ def confirmations(
     return found
 
 
-def _ranks(chosen: Iterable[tuple[float, ...]], trials: Iterable[Mapping[str, Any]]) -> dict[tuple[float, ...], int]:
-    """Return the rank in the ids of each chosen configuration, in their order.
+def _ranks(selected: Iterable[str], trials: Iterable[TrialRow]) -> dict[str, int]:
+    """Return the rank in the ids of each selected configuration, in their order.
 
     Args:
-        chosen: configurations of a cell, the best first.
+        selected: configurations of a cell, the best first.
         trials: rows of `trials` of the same cell.
     """
     taken = {
-        tuple(row[name] for name in HYPERPARAMETERS): int(match[1])
+        row["params"]: int(match[1])
         for row in trials
         if row["phase"] == "confirm" and (match := re.search(r"_confirm_(\d+)_\d+$", row["trial_id"]))
     }
     free = (rank for rank in itertools.count() if rank not in set(taken.values()))
-    return {one: taken[one] if one in taken else next(free) for one in chosen}
+    return {params: taken[params] if params in taken else next(free) for params in selected}
 
 
-def is_done(study: Study, trials: Sequence[Mapping[str, Any]], best_epochs: Mapping[str, float] | None = None) -> bool:
-    """Return whether all trials of a study have ended, those of the second phase too.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-        best_epochs: as `confirmations` takes them.
-    """
-    now = reopened({row["trial_id"]: row for row in trials}, study.base.epochs)
-    if len(search_ended(now.values())) < len(study.cells()) * study.points_per_cell:
+def is_done(study: Study, trials: Sequence[TrialRow]) -> bool:
+    """Return whether all trials of a study have ended, those of the second phase too, by rows of `trials`."""
+    now = reopened({row["trial_id"]: row for row in trials}, study.epochs)
+    if len(search_ended(now.values())) < study.search_trials:
         return False
     ended = {trial_id for trial_id, row in now.items() if row["state"] in FINAL_STATES}
-    return not study.confirm_seeds or confirmations(study, trials, best_epochs).keys() <= ended
+    return not study.confirm_seeds or confirmations(study, trials).keys() <= ended
 
 
-def search_ended(trials: Iterable[Mapping[str, Any]]) -> set[str]:
+def search_ended(trials: Iterable[TrialRow]) -> set[str]:
     """Return the ids of the trials of the search that have ended."""
     return {row["trial_id"] for row in trials if row["phase"] == "search" and row["state"] in FINAL_STATES}
 
 
-def planned_trials(study: Study, trials: Sequence[Mapping[str, Any]], wanted: Collection[str] | None = None) -> int:
+def planned_trials(study: Study, trials: Sequence[TrialRow], wanted: Collection[str] | None = None) -> int:
     """Return how many trials the run will hold in a final state, as far as that is known.
 
     Beside those that the study plans these are the ones that confirmed what, after an extension, is no longer chosen.
-
-    Args:
-        study: what is run.
-        trials: rows of `trials`.
-        wanted: ids of the second phase's trials, once they are known.
     """
-    searched = len(study.cells()) * study.points_per_cell
+    searched = study.search_trials
     confirmed = {row["trial_id"] for row in trials if row["phase"] == "confirm" and row["state"] in FINAL_STATES}
     if wanted is None:
-        return searched + max(len(confirmed), len(study.cells()) * study.confirmed_per_cell)
+        return searched + max(len(confirmed), study.confirm_trials)
     return searched + len(confirmed | set(wanted))
 
 
 @final
-class ConfirmSearcher(Searcher):  # type: ignore[misc]
+class ConfirmSearcher(TrialSearcher):
     """Deals given trials in order, without those that the record holds in a final state."""
+
+    phase = "confirm"
 
     def __init__(
         self,
         trials: Mapping[str, TrialConfig],
-        recorded: Mapping[str, Mapping[str, Any]],
+        recorded: Mapping[str, TrialRow],
         fits: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Begin with the first trial.
-
-        Args:
-            trials: by trial_id.
-            recorded: rows of `trials` by trial_id.
-            fits: asked whether a cell's trials have the time for an epoch; those of other cells are dealt then.
-        """
-        super().__init__(metric=METRIC, mode="min")
-        self._fits = fits
-        self._left = [
-            (name, config) for name, config in trials.items() if recorded.get(name, {}).get("state") not in FINAL_STATES
-        ]
-        self._running: dict[str, tuple[str, TrialConfig]] = {}
-        self._lost: set[str] = set()
-        self._alone = tried_again_alone(recorded)
-        self._attempts: Counter[str] = Counter()
+        super().__init__(recorded, fits)
+        self._trials = trials
+        self._left = [name for name in trials if not (name in recorded and recorded[name]["state"] in FINAL_STATES)]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"] | None:
         """Return the next trial's configuration; None where one that runs may yet come again."""
-        index = next((index for index, (_, config) in enumerate(self._left) if self._fits(config.cell)), None)
-        if index is None:
+        name = next((name for name in self._left if self._fits(self._trials[name].cell)), None)
+        if name is None:
             return None if self._running else Searcher.FINISHED
-        name, config = self._running[trial_id] = self._left.pop(index)
-        attempt = self._attempts[name]
-        self._attempts[name] += 1
-        return {
-            "trial_id": name,
-            "attempt": attempt,
-            "alone": name in self._alone,
-            "phase": "confirm",
-            "cell": config.cell,
-            "config": config.to_dict(),
-        }
-
-    def lost(self, name: str, *, alone: bool = False) -> None:
-        """Hear that a trial is begun again, before Ray Tune says that it ended: it is suggested once more, first."""
-        self._lost.add(name)
-        if alone:
-            self._alone.add(name)
-
-    def failed(self, name: str, signature: str) -> None:
-        """Learn nothing: the seeds of a configuration that has completed a trial are worth a try each."""
+        self._left.remove(name)
+        return self._start(trial_id, name, self._trials[name])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
-        """Learn nothing, but whether the trial comes again: all else was decided before."""
-        name, config = self._running.pop(trial_id)
-        if name in self._lost:
-            self._lost.discard(name)
-            self._left.insert(0, (name, config))
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write an empty file where Ray Tune wants the search's state: a run goes on from its record alone."""
-        Path(checkpoint_path).touch()
+        """Learn nothing, but whether the trial comes again, first: all else was decided before."""
+        name, is_lost = self._ended(trial_id)
+        if is_lost:
+            self._left.insert(0, name)

@@ -9,16 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from trainables.config import TrialConfig
+from sweep.study.rungs import REDUCTION_FACTOR
 
-REDUCTION_FACTOR = 4
-"""One trial in this many goes on from each of ASHA's rungs, unless the user says otherwise: its eta."""
-
-HALVING_FACTOR = 2
-"""The same for trials that wait for each other."""
-
-Verdict = Literal["go on", "stop", "wait"]
-"""`wait`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
+Verdict = Literal["continue", "stop", "pause"]
+"""`pause`: the trial is put aside until others have come as far; a later decision says what becomes of it."""
 
 
 @final
@@ -31,66 +25,30 @@ class Decision:
     """The rung: the epoch after which the trial was judged."""
     error: float
     """The error that the trial was judged by, a fraction in [0, 1] or NaN."""
-    cut: float
+    cutoff: float
     """The highest error that went on by its rank when the verdict was given; infinite where only NaN had arrived."""
-    arrivals: int
+    num_results: int
     """Trials that had arrived at the rung, this one included."""
     verdict: Verdict
-    """`go on` with an error above the cut: no other trial of the cell was left that could complete."""
-
-
-def rungs_of(config: TrialConfig, first_rung: int | None = None, reduction_factor: int = REDUCTION_FACTOR) -> list[int]:
-    """Return the epochs after which trials are judged, in order; the last epoch is none of them.
-
-    Args:
-        config: a trial of the study.
-        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None judges one epoch
-            after each drop of the learning rate: before the first, small rates look better than they end.
-        reduction_factor: ASHA's eta.
-    """
-    if first_rung is None:
-        return sorted({drop + 1 for drop in config.drop_epochs if drop + 1 < config.epochs})
-    rungs = []
-    while first_rung < config.epochs:
-        rungs.append(first_rung)
-        first_rung *= reduction_factor
-    return rungs
-
-
-def halving_rungs(
-    config: TrialConfig, first_rung: int | None = None, reduction_factor: int = HALVING_FACTOR
-) -> tuple[int, ...]:
-    """Return the epochs after which trials wait for each other, in order; the last epoch is none of them.
-
-    Args:
-        config: a trial of the study.
-        first_rung: the first of them; the next ones are `reduction_factor` times as late each. None takes two: halfway
-            to the first drop of the learning rate, and one epoch after it.
-        reduction_factor: one trial in this many goes on from each.
-    """
-    if first_rung is not None:
-        return tuple(rungs_of(config, first_rung, reduction_factor))
-    first_drop = min(config.drop_epochs, default=config.epochs)
-    return tuple(sorted(rung for rung in {first_drop // 2, first_drop + 1} if 1 <= rung < config.epochs))
+    """`continue` with an error above the cutoff: no other trial of the cell was left that could complete."""
 
 
 @final
 class CellASHA:
     """The rungs of one cell and who has arrived at them.
 
-    A trial arrives at a rung with its error after that epoch. It goes on if it is among the best n // eta of the n
-    trials that have arrived so far, itself included, or the best one where that is none. Who ties with the last of them
-    goes on too. NaN is worse than any error and never goes on by its rank. A decision is final: what arrives later
-    changes no earlier one.
+    A trial arrives at a rung with its error after that epoch. It goes on if it is among the best n // keep_one_in of
+    the n trials that have arrived so far, itself included, or the best one where that is none. Who ties with the last
+    of them goes on too. NaN is worse than any error and never goes on by its rank. A decision is final: what arrives
+    later changes no earlier one.
 
     Whatever its rank, a trial goes on unless another trial of the cell has completed or can still complete, which is
     one that was added, has not ended and was not told to stop. So a cell whose trials do not end by themselves has a
     full-length one, whatever the order of arrivals.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int = REDUCTION_FACTOR) -> None:
-        """Begin with nobody on the rungs."""
-        self._reduction_factor = reduction_factor
+    def __init__(self, rungs: Sequence[int], keep_one_in: int = REDUCTION_FACTOR) -> None:
+        self._keep_one_in = keep_one_in
         self._errors: dict[int, list[float]] = {rung: [] for rung in rungs}
         self._decided: dict[tuple[str, int], Decision] = {}
         self._alive: set[str] = set()
@@ -100,10 +58,11 @@ class CellASHA:
         """Count a trial among those that can still complete."""
         self._alive.add(trial_id)
 
-    def end(self, trial_id: str, *, completed: bool) -> None:
-        """Count a trial no longer among those that can still complete, whyever it ended."""
+    def end(self, trial_id: str, *, completed: bool) -> list[Decision]:
+        """Count a trial that ended no longer among those that can still complete; no other one waits for that."""
         self._alive.discard(trial_id)
         self._has_completed = self._has_completed or completed
+        return []
 
     def restore(self, decision: Decision) -> None:
         """Put a trial on the rung where it was judged before the run was resumed."""
@@ -122,25 +81,30 @@ class CellASHA:
             self._decided[trial_id, epoch] = self._judge(trial_id, epoch, error)
         return self._decided[trial_id, epoch]
 
+    def arrive(self, trial_id: str, epoch: int, error: float) -> list[Decision]:
+        """Return what `decide` does, as `CellHalving.arrive` does."""
+        decision = self.decide(trial_id, epoch, error)
+        return [] if decision is None else [decision]
+
     def _judge(self, trial_id: str, epoch: int, error: float) -> Decision:
         arrived = self._errors[epoch]
         arrived.append(error)
         best = sorted(value for value in arrived if not math.isnan(value))
-        places = max(1, len(arrived) // self._reduction_factor)
+        places = max(1, len(arrived) // self._keep_one_in)
         # With fewer errors than places, all of them go on.
-        cut = best[min(places, len(best)) - 1] if best else math.inf
+        cutoff = best[min(places, len(best)) - 1] if best else math.inf
         others_left = self._has_completed or bool(self._alive - {trial_id})
         # Not the other way round: a comparison with NaN is false.
-        goes_on = error <= cut or not others_left
+        goes_on = error <= cutoff or not others_left
         if not goes_on:
             self._alive.discard(trial_id)
         return Decision(
             trial_id=trial_id,
             epoch=epoch,
             error=error,
-            cut=cut,
-            arrivals=len(arrived),
-            verdict="go on" if goes_on else "stop",
+            cutoff=cutoff,
+            num_results=len(arrived),
+            verdict="continue" if goes_on else "stop",
         )
 
 
@@ -155,19 +119,22 @@ class CellHalving:
     not on the order in which trials come, and a search that learns from its trials waits for one bracket at a time.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: int, trials: int) -> None:
+    def __init__(self, rungs: Sequence[int], keep_one_in: int, trials: int) -> None:
         """Begin with nobody on the rungs.
 
         Args:
             rungs: the epochs after which trials are judged, in order.
-            reduction_factor: one trial in this many goes on from each rung.
+            keep_one_in: one trial in this many goes on from each rung.
             trials: of the cell in all; the last bracket may be smaller.
         """
-        self._rungs, self._reduction_factor, self._trials = tuple(rungs), reduction_factor, trials
-        self._size = min(reduction_factor ** len(rungs), trials)
+        self._rungs, self._keep_one_in, self._trials = tuple(rungs), keep_one_in, trials
+        self._size = min(keep_one_in ** len(rungs), trials)
         self._arrived: dict[tuple[int, int], tuple[str, float]] = {}
         self._ended: set[int] = set()
         self._decided: dict[tuple[int, int], Decision] = {}
+
+    def add(self, trial_id: str) -> None:
+        """Do nothing: a bracket's trials are known by their numbers."""
 
     def restore(self, decision: Decision) -> None:
         """Keep what was decided before the run was resumed."""
@@ -185,12 +152,14 @@ class CellHalving:
             return [self._decided[number, epoch]]
         self._arrived[number, epoch] = (trial_id, error)
         decisions = self._judge(number)
-        arrivals = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
-        wait = Decision(trial_id=trial_id, epoch=epoch, error=error, cut=math.inf, arrivals=arrivals, verdict="wait")
+        num_results = sum(self._arrived.get((member, epoch)) is not None for member in self._bracket(number))
+        wait = Decision(
+            trial_id=trial_id, epoch=epoch, error=error, cutoff=math.inf, num_results=num_results, verdict="pause"
+        )
         return decisions or [wait]
 
-    def end(self, trial_id: str) -> list[Decision]:
-        """Return what is decided now that a trial has ended, whyever, and need not be waited for."""
+    def end(self, trial_id: str, *, completed: bool = False) -> list[Decision]:  # noqa: ARG002 - as CellASHA's
+        """Return what is decided now that a trial has ended, for any reason, and need not be waited for."""
         number = _number(trial_id)
         if number in self._ended:
             return []
@@ -217,20 +186,20 @@ class CellHalving:
             }
             if not arrived or any(member not in self._ended and member not in arrived for member in left):
                 return []
-            return self._rank(arrived, rung, max(1, len(bracket) // self._reduction_factor**passed))
+            return self._rank(arrived, rung, max(1, len(bracket) // self._keep_one_in**passed))
         return []
 
     def _rank(self, arrived: Mapping[int, tuple[str, float]], rung: int, places: int) -> list[Decision]:
         errors = {member: math.inf if math.isnan(error) else error for member, (_, error) in arrived.items()}
-        cut = sorted(errors.values())[min(places, len(errors)) - 1]
+        cutoff = sorted(errors.values())[min(places, len(errors)) - 1]
         for member, (trial_id, error) in arrived.items():
             self._decided[member, rung] = Decision(
                 trial_id=trial_id,
                 epoch=rung,
                 error=error,
-                cut=cut,
-                arrivals=len(arrived),
-                verdict="go on" if errors[member] <= cut else "stop",
+                cutoff=cutoff,
+                num_results=len(arrived),
+                verdict="continue" if errors[member] <= cutoff else "stop",
             )
         return [self._decided[member, rung] for member in arrived]
 

@@ -4,11 +4,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from sweep.study.options import RunOptions
 from sweep.study.study import Study
+from trainables.common.validation import configuration
 
 ELSEWHERE = ("data", "plugins")
 """Settings that say where things lie, not what they are: a run may go on from other places."""
+
+
+@final
+@configuration
+class Plugin:
+    """A Python file of the user's that a study needs, told apart by its contents."""
+
+    file: str
+    """Its name."""
+    sha256: str
 
 
 @final
@@ -27,7 +37,7 @@ class Difference:
 
 
 @final
-class StudyDiffers(ValueError):  # noqa: N818 - it is what is wrong, as the user reads it
+class StudyMismatchError(ValueError):
     """What is given is not what is recorded: a sentence, with a line for each setting and what to do below it."""
 
     def __init__(self, must: str, differences: Sequence[Difference], advice: str) -> None:
@@ -38,48 +48,37 @@ class StudyDiffers(ValueError):  # noqa: N818 - it is what is wrong, as the user
             differences: where it does not hold, one at the least.
             advice: what to do, a sentence.
         """
-        names = [difference.setting for difference in differences]
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        super().__init__(f"{must}, got one that differs in {listed}.")
+        names = join_words([difference.setting for difference in differences])
+        super().__init__(f"{must}, got one that differs in {names}.")
         self.lines = (*(f"  {difference}" for difference in differences), advice)
         """What stands below the sentence."""
 
 
 def study_differences(recorded: Study, given: Study, typed: Iterable[str] = ()) -> list[Difference]:
-    """Return the settings in which two studies differ, what was typed first: it may have changed other settings too.
-
-    Args:
-        recorded: what the run has recorded.
-        given: what the command line says.
-        typed: names of options that were given.
-    """
+    """Return the settings in which two studies differ, what was typed first: it may have changed other settings too."""
     first = set(typed)
-    was, now = _settings(recorded), _settings(given)
+    # The number of seeds left out and the same one given are the same study.
+    was, now = ({"study": study.name, **study.settings(), "seeds": seeds_of(study)} for study in (recorded, given))
     found = []
-    for name in sorted(now, key=lambda name: (name not in first, name)):
-        if now[name] != was[name] and name not in ELSEWHERE:
-            said = shown(was[name]), shown(now[name])
+    for name in sorted({*was, *now}, key=lambda name: (name not in first, name)):
+        if now.get(name) != was.get(name) and name not in ELSEWHERE:
+            said = shown(was.get(name)), shown(now.get(name))
             if said[0] == said[1]:  # they differ in a digit that is not shown
-                said = repr(was[name]), repr(now[name])
+                said = repr(was.get(name)), repr(now.get(name))
             found.append(Difference(setting=name, recorded=said[0], given=said[1]))
     return found
 
 
-def plugin_differences(recorded: Sequence[dict[str, str]], given: Sequence[dict[str, str]]) -> list[Difference]:
-    """Return which of a run's plugins have other contents than they had, in their order; a new place is no difference.
-
-    Args:
-        recorded: what study.json holds under `plugins`.
-        given: the same of the files that are there now.
-    """
-    absent = {"file": "", "sha256": ""}
+def plugin_differences(recorded: Sequence[Plugin], given: Sequence[Plugin]) -> list[Difference]:
+    """Return which of a run's plugins have other contents than they had, in order; a new place is no difference."""
+    absent = Plugin(file="", sha256="")
     longest = max(len(recorded), len(given))
     found = []
     for number in range(longest):
         was, now = (each[number] if number < len(each) else absent for each in (recorded, given))
-        if was["sha256"] != now["sha256"]:
-            said = [f"sha256 {each['sha256'][:12]}" if each["sha256"] else "none" for each in (was, now)]
-            found.append(Difference(setting=now["file"] or was["file"], recorded=said[0], given=said[1]))
+        if was.sha256 != now.sha256:
+            said = [f"sha256 {each.sha256[:12]}" if each.sha256 else "none" for each in (was, now)]
+            found.append(Difference(setting=now.file or was.file, recorded=said[0], given=said[1]))
     return found
 
 
@@ -97,8 +96,6 @@ def seeds_of(study: Study) -> int:
     return study.confirm_seeds if study.protocol == "holdout" else study.search_seeds
 
 
-def _settings(study: Study) -> dict[str, Any]:
-    found = RunOptions.describe(study)
-    # The number left out and the same one given are the same study.
-    found["seeds"] = seeds_of(study)
-    return {"study": study.name, **found}
+def join_words(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them: `a, b and c`."""
+    return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else "".join(words)

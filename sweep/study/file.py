@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, final
 
-from sweep.study import recipes as _recipes  # noqa: F401 - registers its study
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
 from trainables.common.registry import check_name, load_plugins, module_name
+from trainables.common.validation import one_line
 
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>.*))?")
 
@@ -89,7 +90,7 @@ class StudyFile:
             try:
                 made = thing()
             except Exception as error:  # a user's own function may raise anything
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = one_line(f"{type(error).__name__}: {error}")
                 raise ValueError(f"{where} must be a function that returns a Study, got {reason}.") from error
         if not isinstance(made, Study):
             raise ValueError(f"{where} must be a Study or a function that returns one, got {made!r:.80}.")

@@ -1,41 +1,34 @@
 """What an earlier run may tell a search, as a study keeps it."""
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping
+from typing import Annotated, final
 
-from trainables.common.validation import check_types
+from annotated_types import Ge, Le
+
+from trainables.common.validation import Scalar, configuration
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class EarlierPoint:
+@configuration
+class PriorTrial:
     """A completed trial of an earlier run, as far as a search may know it."""
 
     cell: str
     """As `TrialConfig.cell`."""
-    lr: float
-    weight_decay: float
-    batch_size: int
-    error: float
-    """What the search minimises, a fraction in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not 0 <= self.error <= 1:
-            raise ValueError(f"error must be a fraction in [0, 1], got {self.error!r}.")
+    params: Mapping[str, Scalar]
+    """What the search would have drawn, by name."""
+    error: Annotated[float, Ge(0), Le(1)]
+    """What the search minimises, a fraction."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class WarmStart:
     """What an earlier run tells the search before its first point; kept with the study."""
 
     run: str
     """The earlier run's folder or URI."""
-    points: tuple[EarlierPoint, ...]
+    points: tuple[PriorTrial, ...]
     """Its completed trials that lie in the study's cells and space."""
     skipped: int
     """Its completed trials that do not."""
-
-    def __post_init__(self) -> None:
-        check_types(self)

@@ -9,24 +9,34 @@ It runs as it stands, on images made by a program. Change the four parts below, 
 itself; keep all that it needs in it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from torch import nn
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.study.study import Study
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data.custom import Arrays, register_arrays
 
 # 1. The network. Its name is lower-case letters, digits and hyphens. It takes images (N, 3, 32, 32) and gives one
-#    logit for each class, (N, num_classes). Register as many as you like. `options` has width, dropout and the like,
-#    which the command line sets: ignore what means nothing to your network.
+#    logit for each class, (N, num_classes). Register as many as you like. Each field of its options is a
+#    hyperparameter: `--set options.channels=32` sets it, `--vary options.channels=8,16,32` searches it.
 
 
-@register_variant("my-net")
-def my_net(options: ArchitectureConfig, num_classes: int) -> nn.Module:
+@dataclass
+class MyOptions:
+    """What may differ between two networks `my-net`."""
+
+    channels: int = 16
+    dropout: float = 0.1
+
+
+@register_variant("my-net", options=MyOptions)
+def my_net(options: MyOptions, num_classes: int) -> nn.Module:
     """Two convolutions and a mean over the map."""
-    channels = max(4, round(64 * options.width))
+    channels = options.channels
     return nn.Sequential(
         nn.Conv2d(3, channels, kernel_size=3, stride=2, padding=1),
         nn.ReLU(),
@@ -67,11 +77,11 @@ def my_stripes() -> Arrays:
     return stripes(1_000, seed=1), stripes(400, seed=2)
 
 
-# 3. The search space: what each network tries, each with its own best. `weight_decays` and `batch_sizes` below may be
-#    searched as well. For a range use LogUniform(0.001, 0.1) from search_spaces, with search="tpe" and
-#    trials_per_cell=8 in the study.
+# 3. The search space: what each network tries, each with its own best. Any setting of training, of the paper's networks
+#    and any field of MyOptions can be searched by its name. For a range use LogUniform(0.001, 0.1), Uniform or
+#    IntUniform from search_spaces, with search="tpe" and trials_per_cell=8 in the study.
 
-LEARNING_RATES = Choice((0.05, 0.01))
+SPACE = Space(lr=Choice((0.05, 0.01)))
 
 # 4. The study. Any of the networks that are there already may stand beside yours, such as all-cnn-c.
 
@@ -79,8 +89,8 @@ study = Study(
     name="my-study",
     datasets=("my-stripes",),
     variants=("my-net", "model-c"),
-    learning_rates=LEARNING_RATES,
-    # weight_decays=Choice((0.001, 0.0)),
+    space=SPACE,
+    # spaces={"my-net": Space({"options.channels": Choice((8, 16))})},  # what one network searches besides
     # search="grid",
     # protocol="holdout",        # choose on held-out images, then train the choice again with fresh seeds
     # seeds=3,                   # so many of them

@@ -14,8 +14,8 @@ import pytest
 from analysis.__main__ import app as analysis
 from analysis.__main__ import main
 from analysis.reproduction import BEGIN, END
-from sweep.study.options import parse
-from sweep.study.study import STUDIES
+from sweep.cli.parse import parse
+from sweep.study.catalog import STUDIES
 from tests.reported import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +167,11 @@ def test_the_readmes_tree_names_every_package() -> None:
 def test_the_list_of_modules_is_that_of_their_docstrings() -> None:
     list_modules = runpy.run_path(str(ROOT / "scripts" / "list-modules"))
     assert list_modules["PAGE"].read_text(encoding="utf-8") == list_modules["page"](), "run scripts/list-modules"
+
+
+def test_the_list_of_hyperparameters_is_that_of_their_classes() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "list-hyperparameters"))
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), "run scripts/list-hyperparameters"
 
 
 STATES = ("README.md", "docs/reproduction/README.md")

@@ -15,7 +15,8 @@ SEED = int(os.environ.get("CHAOS_SEED", "0"))
 STUDY = (
     *("cifar10", "--variants", "all-cnn-c", "model-c", "strided-cnn-c", "convpool-cnn-c"),
     *("--learning-rates", "0.005", "0.01", "0.02", "--seeds", "3", "--width", "0.1", "--train-size", "500"),
-    *("--epochs", "6", "--batch-size", "32", "--no-class-relu", "--input-dropout", "0", "--dropout", "0.1"),
+    *("--epochs", "6", "--batch-size", "32", "--set", "class_relu=no", "--set", "input_dropout=0"),
+    *("--set", "dropout=0.1"),
 )
 
 

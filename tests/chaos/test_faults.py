@@ -49,7 +49,7 @@ def test_a_lost_cluster_ends_the_run_in_words_and_it_goes_on(bench: Bench, what:
     number = random.Random(SEED).randrange(1, len(bench.writes("whole")) // 2)
     assert bench.finish(what, fault=f"driver:after:{number}:{what}") == ENDS, bench.log[what]
     assert "The Ray cluster was lost: " in bench.log[what][-1]
-    assert "Go on with: " in bench.log[what][-1]
+    assert "Resume with: " in bench.log[what][-1]
     check(bench, what, ENDS)
 
 
@@ -72,7 +72,7 @@ def test_a_disk_that_stays_full_ends_the_run_in_words_and_it_goes_on(bench: Benc
     # How often the record is written goes by time: as late a write as comes in each run.
     late = len(bench.writes("whole")) - 5
     assert bench.finish("stays", fault=f"driver:half:{late}:full:9999") == ENDS, bench.log["stays"]
-    assert "The record could not be written ([Errno 28] No space left on device)" in bench.log["stays"][-1]
+    assert "The run could not be written ([Errno 28] No space left on device)" in bench.log["stays"][-1]
     (bench.folder / "stays.log.left").unlink()
     check(bench, "stays", ENDS)
 

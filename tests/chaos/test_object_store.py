@@ -34,7 +34,7 @@ def fill(store: Store, draws: random.Random) -> None:
     """Write what a run writes, in an order that the draws decide."""
     rows: dict[str, dict[str, object]] = {}
     with store.locked():
-        store.write_study({"study": {}, "data": {}, "planned_trials": 1, "created": "2026"})
+        store.write_run(whole_document())
         for number in range(15):
             trial_id = f"t{draws.randrange(8)}"
             done = rows.setdefault(trial_id, dict.fromkeys(TRIALS.names) | {"trial_id": trial_id, "epochs_run": 0})
@@ -57,7 +57,7 @@ def test_the_record_is_that_of_a_local_folder(tmp_path: Path) -> None:
             fill(store, random.Random(SEED))
         assert there.read_trials().equals(here.read_trials())
         assert there.read_epochs().equals(here.read_epochs())
-        assert there.read_study() == here.read_study()
+        assert there.read_run() == here.read_run()
         print(f"{faulty.requests} requests, {faulty.failed} failed, {faulty.slow} slow")
         assert faulty.failed > 0
 
@@ -108,7 +108,7 @@ def test_a_run_there_that_is_killed_twice_ends_with_the_undisturbed_record(tmp_p
 @pytest.mark.filterwarnings("ignore:Storage failed and is asked again:RuntimeWarning")
 def test_a_run_is_packed_from_there_and_to_there(tmp_path: Path) -> None:
     here = Store(str(tmp_path / "here"))
-    here.write_study(whole_document())
+    here.write_run(whole_document())
     here.append_epochs([{"trial_id": "t0", "epoch": 1}])
     here.write_trials([row("model-c", 0.1, "pending", epochs_run=1) | {"trial_id": "t0"}])
     here.write_failure("t0", "Traceback\n")

@@ -71,12 +71,12 @@ def handler(answer: Callable[[str, str, dict[str, str]], Answer | None]) -> type
 
 @contextmanager
 def serving(answer: Callable[[str, str, dict[str, str]], Answer | None]) -> Iterator[str]:
-    """Answer requests on loopback; `answer` takes a method, a path and headers, and returns None to hang up."""
+    """Serve `answer`, which takes a method, a path and headers and returns None to hang up; yield HOST:PORT."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answer))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

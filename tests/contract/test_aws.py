@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from sweep.cluster.__main__ import main
-from sweep.clusterfile.clouds import AWS_KEYS
 from tests.cluster_files import filled
 
 moto = pytest.importorskip("moto", reason="moto is not installed")
@@ -93,42 +92,11 @@ def test_a_bogus_instance_type_is_refused_by_the_check_where_ray_would_go_on(
     aws: Any, described: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "cluster.yaml"
-    file.write_text(described)
-    assert main(["check", str(file), "--instance-types"]) == 0, capsys.readouterr().err
     bogus = described.replace("InstanceType: g6.xlarge", "InstanceType: g6.hugest", 1)
     bootstrap(bogus)  # no error, only a line in the middle of what `ray up` prints
     assert "Instance type g6.hugest is not available in AWS region: us-west-2." in caplog.text
+    file.write_text(described)
+    assert main(["check", str(file)]) == 0, capsys.readouterr().err
     file.write_text(bogus)
-    capsys.readouterr()
-    assert main(["check", str(file)]) == 0
-    assert main(["check", str(file), "--instance-types"]) == 2
-    assert capsys.readouterr().err == (
-        "error: available_node_types.gpu_spot.node_config.InstanceType must be one that AWS has in us-west-2, "
-        "got 'g6.hugest'.\n"
-    )
-
-
-def test_without_credentials_aws_is_not_asked_and_a_sentence_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    file = tmp_path / "cluster.yaml"
-    file.write_text(filled("cluster.yaml"))
-    assert main(["check", str(file), "--instance-types"]) == 2
-    said = capsys.readouterr().err
-    assert said == (
-        "error: --instance-types must find AWS credentials that may list instance types, got Unable to locate "
-        "credentials; set AWS_PROFILE, or leave the option out.\n"
-    )
-
-
-def test_the_parameters_of_an_instance_are_those_of_the_api() -> None:
-    import botocore.session
-
-    model = botocore.session.get_session().get_service_model("ec2")
-    members = set(model.operation_model("RunInstances").input_shape.members)
-    assert members | {"SubnetIds"} == AWS_KEYS
+    assert main(["check", str(file)]) == 2
+    assert "gpu_spot.node_config.InstanceType must be a value that botocore " in capsys.readouterr().err

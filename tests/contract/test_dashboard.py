@@ -6,10 +6,12 @@ from typing import Any
 from sweep.execution.recorder import Recorder
 from sweep.monitor.optuna_journal import JOURNAL, Journal
 from sweep.record.store import Store
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from tests.dashboard import STATES, check_shown, studies_shown
+from tests.listening import listening
 
 STUDY = STUDIES["quickstart"]()
+RATES = STUDY.space["lr"].listed()
 
 
 class StandIn:
@@ -20,8 +22,7 @@ class StandIn:
 
     def __init__(self, number: int, phase: str = "search") -> None:
         cell = STUDY.cells()[number % 4]
-        rate = STUDY.learning_rates.values[number // 4]  # type: ignore[union-attr]
-        config = cell.to_dict() | {"lr": rate}
+        config = cell.to_dict() | {"lr": RATES[number // 4]}
         last = f"{number // 4:04d}" if phase == "search" else f"confirm_0_{number // 4}"
         self.config = {"trial_id": f"{cell.cell.replace('/', '_')}_{last}", "phase": phase, "config": config}
 
@@ -39,7 +40,9 @@ def report(epoch: int, state: str = "running") -> dict[str, Any]:
 def test_the_dashboard_counts_what_the_record_counts(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     journal = Journal(str(tmp_path / JOURNAL), STUDY, [], [])
-    recorder = Recorder(store, on_change=journal.update, on_flush=journal.flush, clock=lambda: 0.0)
+    recorder = Recorder(
+        store, STUDY, listener=listening(changed=journal.update, flushed=journal.flush), clock=lambda: 0.0
+    )
     trials: list[Any] = [StandIn(number) for number in range(8)]
     for trial in trials:
         recorder.on_trial_start(0, [], trial)
@@ -74,7 +77,9 @@ def test_the_dashboard_counts_what_the_record_counts(tmp_path: Path) -> None:
 def test_what_confirms_is_counted_beside_the_search_and_not_in_it(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / JOURNAL), STUDY, [], [])
     store = Store(str(tmp_path))
-    recorder = Recorder(store, on_change=journal.update, on_flush=journal.flush, clock=lambda: 0.0)
+    recorder = Recorder(
+        store, STUDY, listener=listening(changed=journal.update, flushed=journal.flush), clock=lambda: 0.0
+    )
     searched: list[Any] = [StandIn(number) for number in range(4)]
     confirmed: list[Any] = [StandIn(number, "confirm") for number in (0, 4, 1, 5)]
     for trial in [*searched, *confirmed[:3]]:

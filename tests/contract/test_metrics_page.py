@@ -22,7 +22,7 @@ import pytest
 from sweep.monitor.prometheus import METRICS
 from sweep.record.store import Store
 from tests.e2e.conftest import command, environment
-from tests.monitoring import MONITORING, expressions, filled_in
+from tests.monitoring import MONITORING, exported, expressions, filled_in
 
 # The project's own way to start Ray, token authentication on; it lives until its standard input closes.
 START = """
@@ -185,7 +185,7 @@ def unanswered(seen: Watched) -> set[str]:
 
 
 def ask(prometheus: str, seen: Watched) -> None:
-    for expression in (*(metric.exported for metric in METRICS), *expressions()):
+    for expression in (*(exported(metric) for metric in METRICS), *expressions()):
         query = urllib.parse.urlencode({"query": filled_in(expression, "watched")})
         try:
             answer = json.loads(get(f"{prometheus}/api/v1/query?{query}"))
@@ -205,7 +205,7 @@ def prometheus(watched: Watched) -> Watched:
 
 def test_every_metric_is_on_the_nodes_page_while_the_run_goes_on(watched: Watched) -> None:
     names = {key[0] for page in watched.pages for key in page}
-    assert names == {metric.exported for metric in METRICS}
+    assert names == {exported(metric) for metric in METRICS}
     # Once shown they stay, also gauges that do not change for long, which Ray by itself would forget.
     first = next(number for number, page in enumerate(watched.pages) if page)
     shown = watched.pages[first:]
@@ -245,7 +245,7 @@ def test_a_run_that_joined_a_cluster_names_the_tunnel(watched: Watched) -> None:
 
 def test_prometheus_has_every_metric_of_the_run(prometheus: Watched) -> None:
     for metric in METRICS:
-        found = prometheus.answers[metric.exported]
+        found = prometheus.answers[exported(metric)]
         assert {point["metric"]["run"] for point in found} == {"watched"}
         assert all({*metric.tags, "SessionName"} <= set(point["metric"]) for point in found)
     cells = {point["metric"]["cell"] for point in prometheus.answers["ray_sweep_epochs_total"]}

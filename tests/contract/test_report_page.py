@@ -1,6 +1,7 @@
 """The report in a real browser: no stranger's code, no request, sorting, a dark side, no fault of access, soon open."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ PAINTED_MS = 15_000
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = make_run(str(tmp_path_factory.mktemp("runs") / "first"))
     # A record of another's making may hold any name.
-    document = store.read_study()
-    document["study"]["variants"].append(SCRIPT)
-    store.write_study(document)
+    document = store.read_run()
+    store.write_run(replace(document, study=replace(document.study, variants=(*document.study.variants, SCRIPT))))
     rows = store.read_trials().to_pylist()
     store.write_trials([*rows, rows[0] | {"trial_id": "x", "variant": SCRIPT, "test_error": 0.2, "epochs_run": 0}])
     (Path(store.location) / "report").mkdir()

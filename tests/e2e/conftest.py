@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sweep.record.schema import TIME_COLUMNS
 from sweep.record.store import Store
+
+TIME_COLUMNS: frozenset[str] = frozenset(
+    {
+        *("duration_s", "train_s", "images_per_s", "epoch_s", "node"),
+        *("preemptions", "retries", "retry_reasons", "fault", "isolated"),
+    }
+)
+"""Columns that differ between two runs of the same study on the same kind of machine."""
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from search_spaces import Choice, Space
+from sweep.record.document import Change
 from sweep.record.store import Store
 from tests.e2e.conftest import command, environment, without_times
 from tests.e2e.test_interrupt import interrupted
@@ -14,7 +16,7 @@ from tests.e2e.test_interrupt import interrupted
 STUDY = ("quickstart", "--train-size", "60", "--epochs", "3", "--width", "0.05", "--variants", "strided-cnn-a")
 PAPER = (*STUDY, "--max-concurrent", "1", "--protocol", "paper")
 HOLDOUT = ("quickstart", "--train-size", "200", *STUDY[3:], "--max-concurrent", "1", "--protocol", "holdout")
-POINT = ("phase", "variant", "lr", "weight_decay", "batch_size", "seed")
+POINT = ("phase", "variant", "params", "seed")
 
 
 def sweep(output: Path, name: str, *arguments: str) -> str:
@@ -53,7 +55,7 @@ def test_a_grid_that_is_extended_comes_to_the_record_of_the_larger_grid(tmp_path
     trials, epochs = store.read_trials().to_pylist(), store.read_epochs().to_pylist()
     ended = sweep(tmp_path, "mine", "--resume")
     assert "The run mine has ended: 1 completed; nothing is left to run." in ended
-    assert "resumed" not in store.read_study()
+    assert len(store.read_run().executions) == 1
 
     more = ("--resume", "--extend", "--learning-rates", "0.01", "0.005", "--seeds", "2")
     shown = sweep(tmp_path, "mine", *more, "--dry-run")
@@ -61,28 +63,28 @@ def test_a_grid_that_is_extended_comes_to_the_record_of_the_larger_grid(tmp_path
     assert shown.count("lr 0.01 seed 1") == 1
     assert shown.count("lr 0.01 seed 0") == 0
     assert store.read_trials().to_pylist() == trials
-    assert "extended" not in store.read_study()
+    assert not store.read_run().extended
 
     said = sweep(tmp_path, "mine", *more)
     assert "4 trials, 12 epochs; ended before: 1 trial" in said
     # Times too: no epoch was trained again.
     assert unchanged(trials, store.read_trials().to_pylist())
     assert unchanged(epochs, store.read_epochs().to_pylist())
-    document = store.read_study()
-    (entry,) = document["extended"]
-    assert entry["changes"] == {
-        "learning_rates": {"recorded": "{0.01}", "given": "{0.01, 0.005}"},
-        "seeds": {"recorded": "1", "given": "2"},
+    document = store.read_run()
+    (entry,) = document.extended
+    assert entry.changes == {
+        "lr": Change(recorded="{0.01}", given="{0.01, 0.005}"),
+        "seeds": Change(recorded="1", given="2"),
     }
-    assert "--extend" in entry["command"]
-    assert document["planned_trials"] == 4
-    assert document["study"]["learning_rates"]["values"] == [0.01, 0.005]
+    assert "--extend" in entry.command
+    assert document.planned_trials == 4
+    assert document.study.space == Space(lr=Choice((0.01, 0.005)))
 
     sweep(tmp_path, "whole", *PAPER, "--learning-rates", "0.01", "0.005", "--seeds", "2")
     assert by_point(store) == by_point(Store(str(tmp_path / "whole")))
     # The command that extended it may come again.
     assert "The run mine has ended: 4 completed" in sweep(tmp_path, "mine", *more)
-    assert store.read_study() == document
+    assert store.read_run() == document
 
 
 @pytest.mark.chaos
@@ -93,7 +95,7 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_
     before = store.read_trials().to_pylist()
     more = ("--learning-rates", "0.0001", "0.01", "--seeds", "2")
     interrupted(tmp_path, ("--resume", "--extend", *more), "[3/", "mine")
-    assert len(store.read_study()["extended"]) == 1
+    assert len(store.read_run().extended) == 1
     sweep(tmp_path, "mine", "--resume")
     after = store.read_trials().to_pylist()
     assert unchanged(before, after)
@@ -102,9 +104,9 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_
     for mine, whole in zip(ours, theirs, strict=True):
         assert {key: mine[key] for key in whole} == whole
     (superseded,) = (key for key in ours[0] if key not in theirs[0])
-    assert dict(zip(POINT, superseded, strict=True)).items() >= {"phase": "confirm", "lr": 0.0001}.items()
-    assert store.read_study()["planned_trials"] == len(after) == 5
-    assert len(store.read_study()["extended"]) == 1
+    assert dict(zip(POINT, superseded, strict=True)).items() >= {"phase": "confirm", "params": '{"lr":0.0001}'}.items()
+    assert store.read_run().planned_trials == len(after) == 5
+    assert len(store.read_run().extended) == 1
     assert "The run mine has ended: 5 completed" in sweep(tmp_path, "mine", "--resume")
 
     # The table shows the choice's errors, and none of what is confirmed no longer.
@@ -119,7 +121,7 @@ def test_what_was_confirmed_stays_and_what_is_chosen_now_is_confirmed_also_when_
 CONSTANT = """
 from dataclasses import replace
 
-from sweep.study.study import STUDIES, register_study
+from sweep.study.catalog import STUDIES, register_study
 
 
 @register_study("constant")

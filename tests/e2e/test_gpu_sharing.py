@@ -122,7 +122,7 @@ def test_an_interrupted_run_leaves_no_daemon_and_says_how_its_gpus_were_shared(c
     assert run.returncode == 130, "".join(lines) + rest + errors
     assert [line.strip() for line in lines if "MPS" in line] == [STARTED]
     assert "MPS" not in rest
-    assert Store(str(tmp_path / "shared")).read_study()["gpu_sharing"] == "mps"
+    assert Store(str(tmp_path / "shared")).read_run().executions[-1].gpu_sharing == "mps"
     (pipe,) = {Path(file.read_text()) for file in tmp_path.glob("pipe-*")}
     assert pipe.name == "pipe"
     assert not pipe.parent.exists()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sweep.cli.run import OUT_OF_TIME
 from sweep.record.store import Store
-from sweep.run import OUT_OF_TIME
 from tests.dashboard import check_shown
 from tests.e2e.conftest import command, environment, without_times
 
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment())
 
 
-def go_on(said: str, before: str = "Go on with: ") -> list[str]:
+def go_on(said: str, before: str = "Resume with: ") -> list[str]:
     """Return the arguments of the command that an interrupted run names."""
     arguments = shlex.split(said.split(before)[1].splitlines()[0])
     # `python` where that is the environment's own, else its path: the command works as it is printed.
@@ -117,8 +117,8 @@ def test_an_interrupted_confirmation_goes_on_to_the_record_of_an_undisturbed_run
     resumed = run(go_on(rest))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "4 trials, 32 epochs; ended before: 3 trials" in resumed.stdout
-    (entry,) = store.read_study()["resumed"]
-    assert entry["code"] == store.read_study()["code"]
+    first, second = store.read_run().executions
+    assert second.code == first.code
     after = {row["trial_id"]: row for row in store.read_trials().to_pylist()}
     assert {key: after[key] for key, row in before.items() if row["state"] == "completed"}.items() <= before.items()
 
@@ -161,7 +161,7 @@ def test_trials_put_aside_come_to_the_same_record_interrupted_or_not_one_at_a_ti
     ]
     assert decisions[0] == decisions[1]
     # The learning rate first drops after epoch 5 of 8: trials wait after epoch 2, and after epoch 6.
-    assert sorted((d["epoch"], d["arrivals"]) for d in decisions[0]) == [(2, 4)] * 4 + [(6, 2)] * 2
+    assert sorted((d["epoch"], d["num_results"]) for d in decisions[0]) == [(2, 4)] * 4 + [(6, 2)] * 2
     states = sorted((row["state"], row["epochs_run"]) for row in stores[0].read_trials().to_pylist())
     assert states == [("completed", 8), ("stopped", 2), ("stopped", 2), ("stopped", 6)]
     best = min((d for d in decisions[0] if d["epoch"] == 6), key=lambda d: d["error"])
@@ -231,7 +231,7 @@ AT_THE_TABLE = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from sweep.session import _show_table
+from sweep.preparation import show_table
 from sweep.record.store import Store
 
 # Whoever starts tests in a shell's background has it ignored.
@@ -244,7 +244,7 @@ def press_while_it_loads():
     os.killpg(0, signal.SIGINT)
 
 try:
-    _show_table(Store(sys.argv[1]), Console(), press_while_it_loads)
+    show_table(Store(sys.argv[1]), Console(), press_while_it_loads)
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -64,7 +64,7 @@ def test_ctrl_c_gives_the_terminal_back_and_says_how_to_go_on(tmp_path: Path) ->
     assert terminal.wait(look) == 130
     assert pressed
     assert not terminal.screen.is_alternate
-    assert "Go on with: " in terminal.raw.decode().rpartition("\x1b[?1049l")[2]
+    assert "Resume with: " in terminal.raw.decode().rpartition("\x1b[?1049l")[2]
 
 
 def test_a_run_is_plain_on_a_terminal_that_cannot_move_its_cursor(tmp_path: Path) -> None:

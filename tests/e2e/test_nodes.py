@@ -13,7 +13,7 @@ from tests.e2e.conftest import command, environment, without_times
 
 SMALL = (
     *("quickstart", "--protocol", "paper", "--learning-rates", "0.01", "0.02", "--train-size", "400"),
-    *("--width", "0.1", "--precision", "float32", "--memory-format", "contiguous"),
+    *("--width", "0.1", "--precision", "float32", "--set", "memory_format=contiguous"),
 )
 
 
@@ -135,8 +135,8 @@ def test_two_runs_at_once_on_one_cluster_disturb_each_other_in_one_folder_only(t
 @pytest.mark.cluster
 def test_a_trial_over_two_nodes_that_loses_one_goes_on_over_two_others(tmp_path: Path) -> None:
     one = ("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01")
-    small = (*one, "--train-size", "400", "--width", "0.1", "--epochs", "12", "--dropout", "0", "--input-dropout", "0")
-    small = (*small, "--precision", "float32", "--memory-format", "contiguous")
+    small = (*one, "--train-size", "400", "--width", "0.1", "--epochs", "12", "--set", "dropout=0", "input_dropout=0")
+    small = (*small, "--precision", "float32", "--set", "memory_format=contiguous")
     with nodes({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
         process = subprocess.Popen(
             command(tmp_path, *small, "--workers-per-trial", "2", "--address", cluster.address, "--name", "cut"),

@@ -39,7 +39,7 @@ def test_without_checkpoints_both_phases_come_to_the_record_of_the_run_that_stay
     assert len(trials) == 4
     # Those that had ended were not trained again: that would have taken another time.
     assert before.items() <= trials.items()
-    assert packed.read_study()["study"] == store.read_study()["study"]
+    assert packed.read_run().study == store.read_run().study
 
 
 def test_with_checkpoints_no_epoch_is_trained_again(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """A node that its cloud is about to take back: the watcher tells the cluster, and the trial there leaves by itself."""
 
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sweep.cluster import spot
+from sweep.cluster.spot import Aws
 from sweep.record.store import Store
 from tests.cluster.metadata import Ec2, serving
 from tests.clusters import nodes
@@ -19,12 +20,14 @@ pytestmark = pytest.mark.cluster
 LONG = (
     *("quickstart", "--protocol", "paper", "--variants", "strided-cnn-a", "--learning-rates", "0.01"),
     *("--train-size", "1000", "--epochs", "50", "--width", "0.1", "--precision", "float32"),
-    *("--memory-format", "contiguous"),
+    *("--set", "memory_format=contiguous"),
 )
 
 
 @pytest.mark.parametrize("workers", [0, 2], ids=["in-process", "group"])
-def test_a_trial_leaves_a_node_that_got_notice(tmp_path: Path, workers: int) -> None:
+def test_a_trial_leaves_a_node_that_got_notice(
+    tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     size = ("--workers-per-trial", str(workers)) if workers else ()
     with nodes({"num_cpus": 0}, *[{"num_cpus": 1}] * max(1, workers)) as cluster:
         run = subprocess.Popen(
@@ -40,17 +43,11 @@ def test_a_trial_leaves_a_node_that_got_notice(tmp_path: Path, workers: int) -> 
         cluster.add(num_cpus=1)
         ends = datetime.now(UTC) + timedelta(seconds=120)
         notice = f'{{"action": "terminate", "time": "{ends:%Y-%m-%dT%H:%M:%SZ}"}}'
-        with serving(Ec2(lambda: notice)) as endpoint:
-            watcher = [sys.executable, "-m", "sweep.spot", "--provider", "aws", "--endpoint", endpoint]
-            watched = subprocess.run(
-                [*watcher, "--address", cluster.address, "--node-id", cluster.node_id(1)],
-                capture_output=True,
-                text=True,
-                env=environment(),
-            )
-        assert watched.returncode == 0, watched.stdout + watched.stderr
-        assert "notice: EC2 will terminate this instance" in watched.stdout
-        assert watched.stdout.endswith("drained: trials go on elsewhere\n")
+        with serving(Ec2(lambda: notice)) as host:
+            assert spot.run(Aws(host), cluster.address, cluster.node_id(1)) == 0
+        printed = capsys.readouterr().out
+        assert "notice: EC2 will terminate this instance" in printed
+        assert printed.endswith("drained: trials resume elsewhere\n")
         said, errors = run.communicate()
     assert run.returncode == 0, said + errors
     assert said.count("node lost") == 1

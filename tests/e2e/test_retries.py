@@ -77,7 +77,7 @@ def test_each_kind_of_failure_is_tried_again_or_not_and_disturbs_nobody(sweep: S
     done = sweep(*own, "--variants", *VARIANTS, "--name", "own")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert "tried again  kills" in done.stdout
+    assert "retried  kills" in done.stdout
     store = Store(str(tmp_path / "own"))
     rows = store.read_trials().to_pylist()
     of = {name: [row for row in rows if row["variant"] == name] for name in VARIANTS}

@@ -32,7 +32,8 @@ def test_the_same_study_twice_gives_the_same_record(sweep: Sweep, tmp_path: Path
 
 def test_two_workers_count_every_image_once_and_agree_with_one(sweep: Sweep, tmp_path: Path) -> None:
     # 97 images in batches of 32 leave one image for the last batch: one of the two workers has none of it.
-    small = ("--train-size", "97", "--epochs", "2", "--width", "0.05", "--dropout", "0", "--input-dropout", "0")
+    small = ("--train-size", "97", "--epochs", "2", "--width", "0.05", "--set", "dropout=0")
+    small = (*small, "--set", "input_dropout=0")
     small = (*small, "--protocol", "paper")
     chosen = ("--variants", "strided-cnn-a", "--learning-rates", "0.01", "--batch-size", "32")
     for name, workers in (("one", "1"), ("two", "2")):
@@ -140,7 +141,7 @@ def test_early_stopping_ends_the_worse_trials_of_a_cell_after_the_drop(sweep: Sw
     for row in stopped:
         decision = stops[row["trial_id"]]
         assert (decision["epoch"], decision["error"]) == (row["epochs_run"], row["val_error"] or row["test_error"])
-        assert decision["error"] > decision["cut"]
+        assert decision["error"] > decision["cutoff"]
 
 
 def test_random_search_draws_as_many_rates_as_asked(sweep: Sweep, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sweep.init import main as init
+from sweep.cli.init import main as init
 from sweep.record.store import Store
 from tests.e2e.conftest import Sweep
 from tests.e2e.test_interrupt import go_on, interrupted, run
@@ -15,8 +15,8 @@ from trainables.loop import stream_seed
 RECIPES = """
 from dataclasses import replace
 
-from search_spaces import Choice
-from sweep.study.study import STUDIES
+from search_spaces import Choice, Space
+from sweep.study.catalog import STUDIES
 from trainables.recipe import Recipe
 
 shipped = STUDIES["quickstart"]()
@@ -27,7 +27,7 @@ study = replace(
     name="two-recipes",
     protocol="paper",
     variants=("strided-cnn-a.plain", "strided-cnn-a.clipped"),
-    learning_rates=Choice((0.01,)),
+    space=Space(lr=Choice((0.01,))),
     recipes=(
         Recipe(name="plain", settings={"warmup_epochs": 0.0}),
         Recipe(name="clipped", settings={"max_grad_norm": 0.001, "warmup_epochs": 0.0}),
@@ -50,7 +50,7 @@ def test_a_study_of_ones_own_runs_is_cut_off_and_goes_on(tmp_path: Path) -> None
     rows = store.read_trials().to_pylist()
     assert [row["state"] for row in rows] == ["completed"] * 4
     assert {(row["dataset"], row["variant"]) for row in rows} == {("my-stripes", "my-net")}
-    assert store.read_study()["study"]["base"]["plugins"] == [str(file)]
+    assert store.read_run().study.base.plugins == (str(file),)
 
 
 def distance(checkpoint: Checkpoint) -> float:

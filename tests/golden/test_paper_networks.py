@@ -7,8 +7,9 @@ from torch import nn
 from search_spaces import paper
 from trainables.architectures import VARIANTS, build, count_parameters, network
 from trainables.config import ArchitectureConfig
-from trainables.dropout import WordDropout
-from trainables.imagenet import IMAGE_SIDE, imagenet_layers
+from trainables.data.images import CROP
+from trainables.large import imagenet_layers
+from trainables.layers import WordDropout
 
 # Exact counts with biases, computed from the paper's layer lists, for 10 and for 100 classes.
 COUNTS = {
@@ -91,7 +92,7 @@ def test_the_imagenet_network_has_the_papers_sizes_and_under_10_million_paramete
         for module in model:
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(lambda _m, _i, out: sides.append(out.shape[-1]))
-        logits = model(torch.empty(2, 3, IMAGE_SIDE, IMAGE_SIDE))
+        logits = model(torch.empty(2, 3, CROP, CROP))
     assert count_parameters(model) == 9_372_840
     assert sides == [54, 54, 27, 23, 23, 12, 12, 12, 6, 6, 6, 6]
     assert logits.shape == (2, 1000)

@@ -127,7 +127,7 @@ def test_a_place(seed: int, text: str | None, fast: Path, another: Callable[[], 
     refused(lambda: open_location(place))
     refused(lambda: filesystem_of(place))
     if found and not place.startswith("mock"):
-        refused(found[0].read_study)
+        refused(found[0].read_run)
         refused(found[0].is_empty)
         refused(lambda: salvage_record(found[0]))
     assert list(fast.iterdir()) == []
@@ -154,7 +154,7 @@ def test_a_password_is_never_repeated(place: str, opened: Callable[[str], Any]) 
 def test_a_record_leads_to_no_file_elsewhere(tmp_path: Path, trial_id: str) -> None:
     store = Store(str(tmp_path))
     row = dict.fromkeys(TRIALS.names) | {"phase": "search", "state": "completed", "dataset": "d", "augmentation": "n"}
-    row |= {"variant": "v", "lr": 0.1, "weight_decay": 0.0, "batch_size": 1, "seed": 0, "epochs_run": 0}
+    row |= {"variant": "v", "lr": 0.1, "params": '{"lr":0.1}', "seed": 0, "epochs_run": 0}
     store.write_trials([row | {"trial_id": trial_id, "epochs_budget": 1}])
     record = salvage_record(store)
     assert record.trials.num_rows == 0

@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given
 
 from analysis.run_data import read_evidence
+from search_spaces import Choice, IntUniform, LogUniform, Space, Uniform
+from sweep.cli.parse import parse
 from sweep.execution.plan import check_study
-from sweep.record.schema import SCHEMA_VERSION
+from sweep.record.document import Code
 from sweep.record.store import Store
-from sweep.study.options import RunOptions, parse
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.options import RunOptions
+from sweep.study.study import Study
 from tests.fuzzing import ODD, altered, counted, damaged, examples, refused, seeds
-from tests.standings import EXECUTION
+from tests.standings import data, execution, run_document
 from trainables.common.registry import load_plugins
 from trainables.config import TrialConfig
 
@@ -35,18 +38,27 @@ def another() -> Iterator[Callable[[], None]]:
 @cache
 def document(name: str) -> dict[str, Any]:
     """Return what study.json holds of a run of a named study."""
-    study = json.loads(json.dumps(STUDIES[name]().to_dict()))
-    data = {"checksum": "0" * 64, "train_images": 50, "test_images": 10, "num_classes": 10, "generated": False}
-    return {
-        **{"schema_version": SCHEMA_VERSION, "study": study, "data": dict.fromkeys(study["datasets"], data)},
-        **{"planned_trials": 4, **EXECUTION, "code": {"commit": "0" * 40, "altered": False}},
-        **{"resumed": [EXECUTION | {"code": {"commit": "1" * 40, "altered": True}}]},
-    }
+    study = STUDIES[name]()
+    twice = (execution(), execution(code=Code(commit="1" * 40, altered=True)))
+    images = dict.fromkeys(study.datasets, data(train_images=50, test_images=10))
+    return json.loads(run_document(study, images, executions=twice).to_bytes())  # type: ignore[no-any-return]
+
+
+def conditional(study: dict[str, Any]) -> dict[str, Any]:
+    """Return a study that searches dimensions of each kind, one of them beside a certain value of another."""
+    space = Space(
+        lr=LogUniform(0.01, 0.1),
+        momentum_form=Choice(("caffe", "pytorch")),
+        momentum=Uniform(0.5, 0.9, 0.1).when("momentum_form", "caffe"),
+        batch_size=IntUniform(16, 64),
+    )
+    own = {study["variants"][0]: Space(dropout=Choice((0.1, 0.2))).to_dict()}
+    return study | {"search": "tpe", "trials_per_cell": 4, "space": space.to_dict(), "spaces": own}
 
 
 def warm(study: dict[str, Any]) -> dict[str, Any]:
     """Return a study that an earlier run has told something."""
-    point = {"cell": "cifar10/none/model-c", "lr": 0.1, "weight_decay": 0.001, "batch_size": 128, "error": 0.1}
+    point = {"cell": "cifar10/none/model-c", "params": {"lr": 0.1, "weight_decay": 0.001}, "error": 0.1}
     earlier = {"run": "runs/a", "points": [point], "skipped": 1}
     return study | {"search": "tpe", "trials_per_cell": 4, "warm_start": earlier}
 
@@ -63,7 +75,7 @@ def test_a_study_with_other_values(seed: int, another: Callable[[], None]) -> No
     another()
     draws = random.Random(seed)
     study = copy.deepcopy(document(draws.choice(NAMES))["study"])
-    plain = several(warm(study) if draws.random() < 0.2 else study, draws)
+    plain = several(draws.choice((warm, conditional, dict, dict, dict))(study), draws)
     found: list[Study] = []
     if refused(lambda: found.append(Study.from_dict(plain))) is None:
         # What was taken is whole: it can be written, and comes back equal.
@@ -86,21 +98,21 @@ def test_a_damaged_file(seed: int, fast: Path, another: Callable[[], None]) -> N
         raw = json.dumps(several(whole, draws)).encode("utf-8", "surrogatepass")
     (fast / "study.json").write_bytes(raw)
     store = Store(str(fast))
-    refused(store.read_study)
+    refused(store.read_run)
     refused(lambda: read_evidence(store))
 
 
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"1e999", b"9" * 5000, b'"\\ud800"'])
 def test_text_that_is_hard_to_read(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_bytes(raw)
-    assert refused(Store(str(tmp_path)).read_study) is not None
+    assert refused(Store(str(tmp_path)).read_run) is not None
 
 
 OPTIONS = tuple(f"--{name.replace('_', '-')}" for name in RunOptions.__dataclass_fields__)
 WORDS = (
     *map(str, ODD[:16]),
     *("nan", "inf", "-inf", "1e400", "0x10", "1_000", "0.1..0.2", "0.2..0.1", "..", "1..", "0..1", "1e-5..1e-2"),
-    *("grid", "tpe", "TPESampler", "PartialFixedSampler", "asha", "halving", "holdout", "paper", "best-epoch"),
+    *("grid", "tpe", "TPESampler", "PartialFixedSampler", "asha", "halving", "holdout", "paper"),
     *(
         "none",
         "auto",
@@ -111,7 +123,7 @@ WORDS = (
         "---",
         "-x",
         "--nope",
-        "--no-class-relu",
+        "--weight-decay",
         "--resume=1",
         "--",
         "é",
@@ -131,6 +143,23 @@ WORDS = (
         "s3://a",
     ),
     *("9" * 400, "9" * 5000, "x" * 500, "\ud800", "--epochs", "--seeds=3", "--width=0.1"),
+    *(
+        "dropout=0.1,0.2",
+        "lr=1e-3..0.1",
+        "batch_size=8..64..8",
+        "momentum=0.5..0.9 if momentum_form=caffe",
+        "lr=log:0..1",
+    ),
+    *(
+        "model-c:dropout=0.1",
+        "class_relu=yes,no",
+        "validation=0.2",
+        "canvas=none",
+        "=",
+        "a=b if c=d",
+        "dropout=..",
+        "lr=,",
+    ),
     *("~nobody/x", "~", "/dev/null", "1e-320", "128", "64", "3", "0.05", "126"),
 )
 

@@ -9,8 +9,9 @@ from sweep.cluster.connect import Cluster
 from sweep.execution.plan import check_study, make_plan, open_data
 from sweep.record.store import Store
 from sweep.resume.provenance import describe_run
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES, Study
+from sweep.study.study import Study
 from tests.begun import Begin
 
 
@@ -30,7 +31,7 @@ def begin(store: Store) -> Begin:
         plan = make_plan(
             asked, parameters=check_study(asked), datasets=open_data(asked), cluster=machine, workers=workers, gpus=0
         )
-        store.write_study(describe_run(plan, []))
+        store.write_run(describe_run(plan, []))
         return asked
 
     return write

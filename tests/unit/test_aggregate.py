@@ -1,3 +1,4 @@
+from dataclasses import asdict, replace
 from itertools import count
 from typing import Any
 
@@ -5,33 +6,22 @@ import pytest
 
 from analysis import results as aggregate
 from analysis import summarise
-from sweep.record.selection import Candidate, candidates
+from search_spaces import Choice, Space
+from sweep.record.selection import Candidate, rank_configurations
+from sweep.study.catalog import cifar10
+from sweep.study.study import Study
+from tests import reported
 
 NUMBERS = count()
 
 
-def trial(variant: str = "all-cnn-c", **values: Any) -> dict[str, Any]:
-    return {
-        "trial_id": f"t{next(NUMBERS)}",
-        "phase": "search",
-        "weight_decay": 0.001,
-        "batch_size": 128,
-        "dataset": "cifar10",
-        "augmentation": "none",
-        "variant": variant,
-        "lr": 0.05,
-        "seed": 0,
-        "state": "completed",
-        "val_error": None,
-        "test_error": 0.1,
-        "epochs_budget": 350,
-        "num_parameters": 1000,
-    } | values
+def trial(variant: str = "all-cnn-c", **values: Any) -> Any:
+    usual = {"epochs_run": 350, "epochs_budget": 350, "num_parameters": 1000}
+    return reported.trial(next(NUMBERS), **usual | {"variant": variant} | values)
 
 
-def study(*variants: str, **values: Any) -> dict[str, Any]:
-    fields = {"datasets": ["cifar10"], "augmentations": ["none"], "variants": list(variants or ["all-cnn-c"])}
-    return fields | {"protocol": "paper", "criterion": "last", "seeds": None, "base": {"epochs": 350}} | values
+def study(*variants: str, **values: Any) -> Study:
+    return replace(cifar10(), **{"variants": variants or ("all-cnn-c",), "protocol": "paper"} | values)
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:
@@ -88,7 +78,7 @@ def test_rows_are_in_the_studys_order_those_without_trials_too_and_others_follow
 
 def test_cells_are_apart() -> None:
     trials = [trial(test_error=0.1), trial(dataset="cifar100", test_error=0.3), trial(augmentation="flip-shift")]
-    four = study(datasets=["cifar10", "cifar100"], augmentations=["none", "flip-shift"])
+    four = study(datasets=("cifar10", "cifar100"), augmentations=("none", "flip-shift"))
     assert [(r.dataset, r.augmentation, r.error) for r in summarise(trials, four)] == [
         ("cifar10", "none", 0.1),
         ("cifar10", "flip-shift", 0.1),
@@ -130,13 +120,13 @@ class Hidden(dict[str, Any]):
         return super().__getitem__(name)
 
 
-def searched(lr: float, val_error: float, seed: int = 0, **values: Any) -> dict[str, Any]:
+def searched(lr: float, val_error: float, seed: int = 0, **values: Any) -> Any:
     # A test error that would win, were it seen.
-    return Hidden(trial(lr=lr, seed=seed, val_error=val_error, test_error=0.0) | values)
+    return Hidden(trial(**{"lr": lr, "seed": seed, "val_error": val_error, "test_error": 0.0} | values))
 
 
-def confirmed(lr: float, test_error: float | None, seed: int, **values: Any) -> dict[str, Any]:
-    return trial(lr=lr, seed=seed, phase="confirm", test_error=test_error) | values
+def confirmed(lr: float, test_error: float | None, seed: int, **values: Any) -> Any:
+    return trial(**{"lr": lr, "seed": seed, "phase": "confirm", "test_error": test_error} | values)
 
 
 HOLDOUT = study(protocol="holdout", seeds=3, confirm_top=1)
@@ -155,18 +145,17 @@ def test_under_holdout_the_choice_is_made_by_validation_and_the_error_is_the_con
     assert result.states["completed"] == 7
 
 
-def test_the_choice_is_handed_no_test_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    handed: list[set[str]] = []
+def test_the_choice_is_handed_no_test_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[Candidate] = []
 
-    def spy(rows: list[dict[str, Any]], *rest: Any) -> list[Candidate]:
-        handed.extend(set(row) for row in rows)
-        return candidates(rows, *rest)
+    def spy(seen: list[Candidate], **rest: Any) -> list[list[Candidate]]:
+        handed.extend(seen)
+        return rank_configurations(seen, **rest)
 
-    monkeypatch.setattr(aggregate, "candidates", spy)
-    summarise([searched(0.1, 0.3), confirmed(0.1, 0.2, 100)], HOLDOUT)
-    assert len(handed) == 1
-    assert "val_error" in handed[0]
-    assert not any(name.startswith("test") for columns in handed for name in columns)
+    monkeypatch.setattr(aggregate, "rank_configurations", spy)
+    summarise([searched(0.1, 0.3, trial_id="mine"), confirmed(0.1, 0.2, 100)], HOLDOUT)
+    # All that a candidate holds: its only error is the validation error.
+    assert [asdict(one) for one in handed] == [{"trial_id": "mine", "params": '{"lr":0.1}', "seed": 0, "error": 0.3}]
 
 
 @pytest.mark.parametrize("by", ["variant", "lr", "seed"])
@@ -177,9 +166,9 @@ def test_no_table_reads_a_test_column_of_the_search(by: aggregate.By) -> None:
 
 def test_of_several_confirmed_configurations_the_first_on_validation_is_reported() -> None:
     trials = [searched(0.1, 0.3), searched(0.05, 0.2), confirmed(0.1, 0.1, 100), confirmed(0.05, 0.4, 100)]
-    (result,) = summarise(trials, HOLDOUT | {"confirm_top": 2})
+    (result,) = summarise(trials, replace(HOLDOUT, confirm_top=2))
     assert (result.lr, result.error) == (0.05, 0.4)
-    by_rate = summarise(trials, HOLDOUT | {"confirm_top": 2}, "lr")
+    by_rate = summarise(trials, replace(HOLDOUT, confirm_top=2), "lr")
     assert [(r.lr, r.error, r.validation_error) for r in by_rate] == [(0.1, 0.1, 0.3), (0.05, 0.4, 0.2)]
 
 
@@ -203,16 +192,41 @@ def test_where_nothing_is_confirmed_the_choice_has_its_validation_error() -> Non
     assert (result.lr, result.error, result.validation_error, result.lost_seeds) == (0.05, None, 0.2, 0)
 
 
-def test_configurations_of_one_rate_are_apart_by_weight_decay_and_batch_size() -> None:
+def test_configurations_of_one_rate_are_apart_by_all_that_was_searched() -> None:
+    first, second = {"weight_decay": 0.01, "batch_size": 128}, {"weight_decay": 0.001, "batch_size": 64}
     trials = [
-        searched(0.1, 0.2, weight_decay=0.01),
-        searched(0.1, 0.3, batch_size=64),
-        confirmed(0.1, 0.25, 100, weight_decay=0.01),
-        confirmed(0.1, 0.15, 100, batch_size=64),
+        searched(0.1, 0.2, **first),
+        searched(0.1, 0.3, **second),
+        confirmed(0.1, 0.25, 100, **first),
+        confirmed(0.1, 0.15, 100, **second),
     ]
     (result,) = summarise(trials, HOLDOUT)
-    assert (result.weight_decay, result.batch_size, result.errors) == (0.01, 128, (0.25,))
+    assert (result.params, result.errors) == ({"lr": 0.1, **first}, (0.25,))
     assert result.tried == {"lr": {0.1}, "weight_decay": {0.001, 0.01}, "batch_size": {64, 128}}
+
+
+def test_a_choice_of_text_and_a_value_that_only_some_trials_have() -> None:
+    heavy = {"momentum_form": "caffe", "class_relu": False}
+    nesterov = {"momentum_form": "nesterov", "class_relu": True, "momentum": 0.95}
+    trials = [trial(test_error=0.2, **heavy), trial(test_error=0.1, **nesterov)]
+    (result,) = summarise(trials, study())
+    assert (result.params, result.error) == ({"lr": 0.05, **nesterov}, 0.1)
+    assert result.tried == {
+        "lr": {0.05},
+        "momentum_form": {"caffe", "nesterov"},
+        "class_relu": {False, True},
+        "momentum": {0.95},
+    }
+
+
+def test_epochs_that_were_searched_are_those_of_the_selected_configuration() -> None:
+    space = Space(lr=Choice((0.05,)), epochs=Choice((10, 20)))
+    trials = [
+        trial(epochs=epochs, epochs_run=epochs, epochs_budget=epochs, test_error=error)
+        for epochs, error in ((10, 0.3), (20, 0.2))
+    ]
+    (result,) = summarise(trials, study(space=space))
+    assert (result.epochs, result.params["epochs"], result.error) == (20, 20, 0.2)
 
 
 def test_rows_by_seed_under_holdout_show_what_the_cell_chose() -> None:
@@ -231,27 +245,3 @@ def test_seeds_of_the_choice_that_did_not_complete_are_counted_as_lost() -> None
     assert (result.errors, result.lost_seeds) == ((0.2,), 2)
     (paper,) = summarise([trial(), trial(seed=1, state="diverged"), trial(lr=0.5, state="diverged")], study())
     assert paper.lost_seeds == 1
-
-
-def epochs_of(name: str, column: str, *errors: float | None) -> list[dict[str, Any]]:
-    return [{"trial_id": name, "epoch": epoch, column: error} for epoch, error in enumerate(errors, start=1)]
-
-
-@pytest.mark.parametrize("protocol", ["paper", "holdout"])
-def test_the_best_epoch_decides_where_the_study_says_so_and_is_never_reported(protocol: str) -> None:
-    column = "test_error" if protocol == "paper" else "val_error"
-    trials = [trial(trial_id="a", lr=0.1, **{column: 0.3}), trial(trial_id="b", lr=0.05, **{column: 0.2})]
-    trials += [confirmed(lr, lr, 100) for lr in (0.1, 0.05)]
-    curves = [*epochs_of("a", column, 0.5, 0.1, 0.3), *epochs_of("b", column, None, 0.4, 0.2)]
-    written = study(protocol=protocol, criterion="best-epoch")
-    (result,) = summarise(trials, written, epochs=curves)
-    assert (result.lr, result.chosen) == (0.1, ("a",))
-    assert result.error == (0.3 if protocol == "paper" else 0.1)
-    assert result.validation_error == (None if protocol == "paper" else 0.1)
-    (last,) = summarise(trials, study(protocol=protocol), epochs=curves)
-    assert last.lr == 0.05
-
-
-def test_without_its_epochs_no_trial_is_judged_by_its_best_one() -> None:
-    (result,) = summarise([trial()], study(criterion="best-epoch"))
-    assert (result.lr, result.error) == (None, None)

@@ -1,6 +1,7 @@
 """Every kind of bad input: status 2, one line, nothing written, and Ray is not started."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ import pytest
 
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import check_study, make_plan, open_data
-from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.resume.provenance import describe_run
 from sweep.run import main
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.image_sets import class_folders, tiny_cifar10
 from tests.refusals import TINY, refused
+from tests.reported import trial
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 
@@ -47,20 +48,11 @@ def parquet_data(tmp_path: Path) -> Path:
             ["quickstart", "--search", "tpe", "--warm-start", "missing"],
             "warm_start: A run's folder must exist and hold ",
         ),
-        (
-            ["quickstart", "--weight-decays", "0.1..1"],
-            "The grid search must have listed weight decays, got log-uniform",
-        ),
-        (["quickstart", "--learning-rates", "0"], "must be a finite number above 0, got 0.0"),
-        (["quickstart", "--batch-sizes", "0", "8"], "must be a finite number above 0, got 0"),
-        (
-            ["quickstart", "--search", "tpe", "--weight-decays", "0..0.01"],
-            "weight_decays: low must be a finite number above 0, got 0.0",
-        ),
-        (["quickstart", "--learning-rates", "-0.1"], "must be a finite number above 0, got -0.1"),
-        (["quickstart", "--learning-rates", "nan"], "must be a finite number above 0, got nan"),
+        (["quickstart", "--learning-rates", "0"], "lr must be a number above 0, got 0.0"),
+        (["quickstart", "--learning-rates", "-0.1"], "lr must be a number above 0, got -0.1"),
+        (["quickstart", "--learning-rates", "nan"], "learning_rates: each value must be finite, got nan"),
         (["quickstart", "--learning-rates", "fast"], "fast"),
-        (["quickstart", "--epochs", "0"], "epochs must be at least 1 and at most 1000000, got 0"),
+        (["quickstart", "--epochs", "0"], "epochs must be a whole number at least 1 and at most 1000000, got 0"),
         (["quickstart", "--epochs", "1.5"], "1.5"),
         (["quickstart", "--width", "0.001"], "width must leave every layer at least one channel, got 0.001"),
         (["quickstart", "--name", "a/b"], "name must be at most 100 letters, "),
@@ -71,39 +63,48 @@ def parquet_data(tmp_path: Path) -> Path:
         (["cifar10", "--data", "missing"], "The data location must be an existing folder or a URI, got "),
         (["quickstart", "--learning-rates", "none"], "it must be a number, got 'none'"),
         (["quickstart", "--width", "none"], "it must be a number, got 'none'"),
-        (["quickstart", "--width", "1e9"], "width must be above 0 and at most 64, got 1000000000.0"),
+        (["quickstart", "--width", "1e9"], "width must be a number above 0 and at most 64, got 1000000000.0"),
         (["quickstart", "--train-size", "100000000"], "train_size must be at most 1000000 for shapes, got 100000000"),
-        (["quickstart", "--seed", "4294967296"], "seed must be at least 0 and below 4294967296, got 4294967296"),
+        (
+            ["quickstart", "--seed", "4294967296"],
+            "seed must be a whole number at least 0 and below 4294967296, got 4294967296",
+        ),
         (
             ["quickstart", "--train-size", "12"],
             "validation must leave each class an image to train on and one to hold out",
         ),
-        (["quickstart", "--validation", "0.7"], "validation must be above 0 and at most 0.5, got 0.7."),
-        (["quickstart", "--confirm-top", "0"], "confirm_top must be at least 1 and at most 10000, got 0."),
+        (["quickstart", "--set", "validation=0.7"], "validation must be a number above 0 and at most 0.5, got 0.7."),
+        (
+            ["quickstart", "--set", "confirm_top=0"],
+            "confirm_top must be a whole number at least 1 and at most 10000, got 0.",
+        ),
         (
             ["quickstart", "--seed", "4294967295", "--seeds", "2"],
             "seed must leave all seeds below 4294967296, got 4294967295 as the first",
         ),
-        (["quickstart", "--warmup-epochs", "6"], "warmup_epochs must be at most epochs, 5, got 6.0"),
+        (["quickstart", "--set", "warmup_epochs=6"], "warmup_epochs must be at most epochs, 5, got 6.0"),
         (
             ["quickstart", "--augmentations", "none", "none"],
             "augmentations must differ from each other, got none, none",
         ),
         (
             ["quickstart", "--augmentations", "flip"],
-            "augmentation must be one of none, flip-shift, crop-flip, heavy, got 'flip'",
+            "each item one of none, flip-shift, crop-flip, heavy, got 'flip'",
         ),
-        (["quickstart", "--canvas", "20"], "canvas must be at least 32, the side of the images in px, got 20."),
-        (["quickstart", "--canvas", "0"], "canvas must be at least 1 and at most 4096, got 0."),
-        (["quickstart", "--canvas", "none"], "it must be a whole number, got 'none'"),
+        (["quickstart", "--set", "canvas=20"], "canvas must be at least 32, the side of the images in px, got 20."),
+        (
+            ["quickstart", "--set", "canvas=0"],
+            "canvas must be a whole number at least 1 and at most 4096 or none, got 0.",
+        ),
+        (["quickstart", "--epochs", "none"], "it must be a whole number, got 'none'"),
         (
             ["quickstart", "--variants", "large-all-cnn"],
             "canvas must make images that large-all-cnn can take, got None",
         ),
         (["cifar10", "--augmentations", "heavy"], "preprocessing must be standardise for the augmentation heavy"),
-        (["cifar10-large", "--max-scale", "0.5"], "max_scale must be at least min_scale, 0.7, and at most 16, got 0.5"),
+        (["cifar10-large", "--set", "max_scale=0.5"], "max_scale must be at least min_scale, 0.7, got 0.5"),
         (["quickstart", "--workers-per-trial", "AUTO"], "it must be auto or a whole number, got 'AUTO'"),
-        (["quickstart", "once", "more"], "must hold one study and then options, got 'once' 'more' besides"),
+        (["quickstart", "once", "more"], "must hold one STUDY and then options, got 'once' 'more' besides"),
         (["cifar10", "--data", ""], "data must be a folder or a URI, got ''"),
         (["cifar10", "--data", "s3://key:secret@bucket/x"], "The data location must hold no password"),
         (
@@ -131,6 +132,128 @@ def test_bad_input_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert text in refused(tmp_path, capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("vary", "text"),
+    [
+        (["momentun=0.8,0.9"], "There is no hyperparameter 'momentun'; did you mean momentum or momentum_form?"),
+        (["learningrate=0.1"], "There is no hyperparameter 'learningrate'"),
+        (["dropout=0.5,1"], "dropout must be a number at least 0 and below 1, got 1.0."),
+        (["dropout=0..1..0.5"], "dropout must be a number at least 0 and below 1, got 1.0."),
+        (["batch_size=0,8"], "batch_size must be a whole number at least 1 and at most 1000000, got 0."),
+        (["dropout=0..0.5"], "dropout must be listed values or a range with a step for a grid, got uniform [0, 0.5]."),
+        (["weight_decay=0.1..1"], "weight_decay must be listed values or a range with a step for a grid, got log-uni"),
+        (["dropout=0.1,0.2", "dropout=0.3"], "vary must name each hyperparameter once, got dropout twice."),
+        (["dropout=0.1", "architecture.dropout=0.3"], "vary must name each hyperparameter once, got dropout twice."),
+        (["lr=0.1", "learning_rate=0.2"], "vary must name each hyperparameter once, got lr twice."),
+        (["model-c:dropout=0.1", "model-c:dropout=0.2"], "vary must name each hyperparameter once, got dropout twice."),
+        (
+            ["class_relu=yes", "dropout=0.1,0.2 if class_relu=no"],
+            "dropout must depend on a value that class_relu can have, {true}, got false.",
+        ),
+        (
+            ["dropout=0.1,0.2 if class_relu=no", "class_relu=yes,no"],
+            "dropout must depend on a dimension that stands before it, lr, got class_relu.",
+        ),
+        (["dropout=0.1,0.2 if nope=1"], "There is no hyperparameter 'nope'"),
+        (["dropout=0.1,0.2 if dropout=0.1"], "dropout must depend on a dimension that stands before it, lr, got drop"),
+        (["dropout=0.1 if class_relu=maybe"], "class_relu must be true or false, got 'maybe'."),
+        (["large-all-cnn:lr=0.1"], "vary must name a variant that is compared, model-c, strided-cnn-c, convpool-cnn-c"),
+        (["options.depth=1,2"], "options.depth must be an option of a variant, got it for model-c, "),
+        (["momentum=fast"], "momentum must be a number at least 0 and below 1, got 'fast'."),
+        (["batch_size=8.5"], "batch_size must be a whole number at least 1 and at most 1000000, got '8.5'."),
+        (["initialisation=he,nope"], "initialisation must be one of he, xavier-caffe, glorot, normal, pytorch, got 'n"),
+        (["initialisation=he..glorot"], "initialisation must be listed values, since it is no number, got 'he..glo"),
+        (["momentum="], "momentum must be a number at least 0 and below 1, got ''."),
+        (["momentum=0.8,"], "momentum must be a number at least 0 and below 1, got ''."),
+        (["momentum"], "vary must be written as NAME=VALUE,VALUE,... or NAME=LOW..HIGH, such as lr=0.1,0.05 or"),
+        ([], "vary must be followed by NAME=..., got nothing."),
+        (["dropout=0.1,0.1"], "dropout: the values must differ from each other, got 0.1, 0.1."),
+        (["dropout=0.1,nan"], "dropout: each value must be finite, got nan."),
+        (["dropout=0.5..0.1..0.1"], "dropout: low must be below high, got low 0.5 and high 0.1."),
+        (["dropout=0.1..0.1..0.1"], "dropout: low must be below high, got low 0.1 and high 0.1."),
+        (["dropout=0..0.5..2"], "dropout: step must be above 0 and at most high - low, got 2.0."),
+        (["weight_decay=0..0.01"], "weight_decay: low must be a finite number above 0, got 0.0."),
+        (["dropout=log:0..0.1"], "dropout: low must be a finite number above 0, got 0.0."),
+        (["lr=log:0.1..0.2..0.1"], "lr must have no step in a logarithmic range, got 'log:0.1..0.2..0.1'."),
+        (["batch_size=log:16..64"], "batch_size must have a linear range, since it is a whole number, got 'log:16"),
+        (["seed=1,2"], "seed must not be searched, got {1, 2}; give it with --set seed=VALUE."),
+        (["validation=0.1,0.2"], "validation must not be searched, got 'validation=0.1,0.2'; give it with --set valid"),
+        (["variant=a,b"], "variant must be given by --variants, got it as a hyperparameter."),
+        (["warmup_epochs=1,6"], "warmup_epochs must be at most epochs, 5, got 6.0."),
+    ],
+)
+def test_what_vary_does_not_take(
+    vary: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert text in refused(tmp_path, capsys, "quickstart", "--vary", *vary)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["momentun=0.8"], "There is no hyperparameter 'momentun'; did you mean momentum or momentum_form?"),
+        (["confirm_tob=2"], "There is no hyperparameter 'confirm_tob'; did you mean confirm_top?"),
+        (["dropout=0.1", "architecture.dropout=0.2"], "set must give each setting once, got dropout twice."),
+        (["confirm_top=1", "confirm-top=2"], "set must give each setting once, got confirm_top twice."),
+        (["epochs=4", "--epochs", "3"], "set must give each setting once, got epochs twice."),
+        (["lr=0.1", "--vary", "learning_rate=0.1,0.2"], "lr must be either searched or set, got both."),
+        (["dropout=0.1", "--vary", "dropout=0.1,0.2"], "dropout must be either searched or set, got both."),
+        (["lr=0.1", "--learning-rates", "0.2"], "lr must be either searched or set, got both."),
+        (["options.depth=3"], "options.depth must be an option of a variant, got it for model-c, "),
+        (["momentum"], "set must be written as NAME=VALUE, such as momentum=0.8, got 'momentum'."),
+        (["momentum="], "momentum must be a number at least 0 and below 1, got ''."),
+        (["=1"], "There is no hyperparameter ''."),
+        ([], "set must be followed by NAME=..., got nothing."),
+        (["class_relu=maybe"], "class_relu must be true or false, got 'maybe'."),
+        (["data=x"], "data must be given by --data, got it as a hyperparameter."),
+        (["first_rung=2"], "first_rung must be left out where no trial is stopped early, got 2; add --early-stopping"),
+    ],
+)
+def test_what_set_does_not_take(
+    given: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert text in refused(tmp_path, capsys, "quickstart", "--set", *given)
+
+
+OPTIONS_OF_ONES_OWN = """
+from dataclasses import dataclass, replace
+from torch import nn
+from sweep.study.catalog import STUDIES
+from trainables.architectures import register_variant
+
+@dataclass
+class Options:
+    depth: int = 2
+
+@register_variant("own-net", options=Options)
+def own_net(options, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))
+
+study = replace(STUDIES["quickstart"](), name="own", variants=("own-net", "model-c"))
+"""
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--vary", "depth=1,2"], "options.depth must be an option of every variant that searches it, got model-c"),
+        (["--vary", "depth=1,2"], "by --vary own-net:options.depth=VALUES."),
+        (["--vary", "model-c:options.depth=1,2"], "options.depth must be an option of a variant, got it for model-c"),
+        (["--vary", "own-net:deph=1,2"], "There is no hyperparameter 'deph'; did you mean options.depth"),
+        (["--vary", "own-net:depth=1,x"], "options.depth must be a whole number, got 'x'."),
+        (["--search", "tpe", "--vary", "own-net:depth=log:1..9"], "options.depth must have a linear range, since it"),
+        (["--set", "depth=x"], "options.depth must be a whole number, got 'x'."),
+    ],
+)
+def test_options_of_a_variant_of_ones_own(
+    arguments: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own_study.py"
+    file.write_text(OPTIONS_OF_ONES_OWN)
+    assert text in refused(tmp_path, capsys, str(file), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +335,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pyte
 def test_an_output_that_is_no_place_is_refused(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", *TINY, "--dry-run", "--output", output]) == 2
     said = capsys.readouterr().err
-    assert "must be a folder or a URI" in said
+    assert " or a URI" in said
     assert said.count("\n") == 1
 
 
@@ -246,7 +369,7 @@ def test_a_plugin_that_cannot_be_run_is_refused(
             "return STUDIES['quickstart']()",
             "The study mine must return a Study of that name, got one named 'quickstart'.",
         ),
-        ("return {}['x']", "The study mine must be a function that returns a Study, got KeyError('x') from it."),
+        ("return {}['x']", "The study mine must be a function that returns a Study, got KeyError: 'x'."),
     ],
 )
 def test_a_study_that_is_none_is_refused(
@@ -254,7 +377,7 @@ def test_a_study_that_is_none_is_refused(
 ) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(
-        f"from sweep.study.study import STUDIES, register_study\n@register_study('mine')\ndef mine():\n    {body}\n"
+        f"from sweep.study.catalog import STUDIES, register_study\n@register_study('mine')\ndef mine():\n    {body}\n"
     )
     assert reason in refused(tmp_path, capsys, "mine", "--plugins", str(plugin))
 
@@ -308,7 +431,7 @@ def recorded(tmp_path: Path, parquet_data: Path) -> list[str]:
     plan = make_plan(
         study, parameters=check_study(study), datasets=open_data(study), cluster=machine, workers=1, gpus=0
     )
-    Store(str(tmp_path / "runs" / "mine")).write_study(describe_run(plan, []))
+    Store(str(tmp_path / "runs" / "mine")).write_run(describe_run(plan, []))
     return ["--resume", "--name", "mine", "--dry-run"]
 
 
@@ -323,11 +446,11 @@ def test_a_resumed_run_keeps_its_arithmetic_and_says_what_has_changed(
     tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(str(tmp_path / "runs" / "mine"))
-    document = store.read_study()
-    document["packages"]["torch"] = "1.0"
-    store.write_study(document)
-    row = dict.fromkeys(TRIALS.names) | {"trial_id": "t", "state": "completed", "epochs_budget": 350}
-    store.write_trials([row | {"precision": "float32", "memory_format": "contiguous", "compiled": False}])
+    run = store.read_run()
+    (began,) = run.executions
+    store.write_run(replace(run, executions=(replace(began, packages={**began.packages, "torch": "1.0"}),)))
+    done = trial(0, variant="all-cnn-c", state="completed", epochs_budget=350)
+    store.write_trials([done | {"precision": "float32", "memory_format": "contiguous", "compiled": False}])
     assert main([*recorded, "--output", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr().out
     assert "note  packages torch was 1.0 when the run began and is " in said
@@ -346,11 +469,12 @@ def test_a_run_that_another_process_writes_is_refused(
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        ({"variants": None}, "must hold what a run writes, got something else at study.variants"),
-        ({"learning_rates": {"kind": "choice"}}, "must hold what a run writes, got something else at study.learning"),
-        ({"nope": 1}, "must hold a study, got one that cannot be read (A study must hold known fields only, got 'nope"),
-        ({"seeds": ...}, "must hold what a run writes, got something else at study ('seeds' is a required property)"),
-        ({"recipes": ...}, "must hold a study, got one that cannot be read (A study must hold recipes, got none"),
+        ({"variants": None}, "variants must be a tuple, each item text, got None."),
+        ({"space": {"lr": {"kind": "choice"}}}, "lr: must hold values, got nothing."),
+        ({"space": {"lrr": {"kind": "choice", "values": [1]}}}, "There is no hyperparameter 'lrr'"),
+        ({"nope": 1}, "A study must hold known fields only, got 'nope'."),
+        ({"variants": ...}, "A study must hold variants, got none."),
+        ({"base": ...}, "A study must hold base, got none."),
     ],
 )
 def test_a_damaged_study_is_refused(
@@ -361,10 +485,11 @@ def test_a_damaged_study_is_refused(
     document["study"] |= damage
     document["study"] = {name: value for name, value in document["study"].items() if value is not ...}
     file.write_text(json.dumps(document))
-    assert f"study.json {text}" in refused(tmp_path, capsys, *recorded)
+    said = refused(tmp_path, capsys, *recorded)
+    assert f"study.json must hold what a run writes, got something else ({text}" in said
 
 
-@pytest.mark.parametrize("name", ["plugins", "workers", "placement", "packages"])
+@pytest.mark.parametrize("name", ["plugins", "workers", "placement", "executions"])
 def test_a_document_that_lacks_a_part_is_refused(
     tmp_path: Path, recorded: list[str], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -372,7 +497,9 @@ def test_a_document_that_lacks_a_part_is_refused(
     document = json.loads(file.read_text())
     del document[name]
     file.write_text(json.dumps(document))
-    assert f"'{name}' is a required property" in refused(tmp_path, capsys, *recorded)
+    assert f"study.json must hold what a run writes, got something else (A run must hold {name}, got none.)" in refused(
+        tmp_path, capsys, *recorded
+    )
 
 
 def test_the_same_option_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -402,11 +529,11 @@ def test_no_study_named_says_which_runs_and_why(tmp_path: Path, capsys: pytest.C
             "augmentation must be one of none, crop-flip for imagenet, got 'flip-shift'.",
         ),
         (
-            ["--preprocessing", "gcn-zca"],
+            ["--set", "preprocessing=gcn-zca"],
             "preprocessing must be standardise for imagenet, which is streamed, got 'gcn-zca'.",
         ),
         (["--iterations", "100"], "iterations must be a multiple of epochs, 45, got 100."),
-        (["--iterations", "0"], "iterations must be a multiple of epochs, 45, got 0."),
+        (["--iterations", "0"], "iterations must be a whole number at least 1 or none, got 0."),
     ],
 )
 def test_a_streamed_study(

@@ -64,3 +64,11 @@ def test_a_uris_log_is_put_there_at_the_end(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "from C\n" in (tmp_path / "driver.log").read_text()
+
+
+def test_optuna_prints_nothing_of_the_studies_that_a_search_makes() -> None:
+    code = (
+        "from sweep.search.searcher import rehearse; from sweep.study.catalog import quickstart; rehearse(quickstart())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

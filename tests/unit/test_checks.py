@@ -1,5 +1,6 @@
-import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -8,35 +9,19 @@ import pytest
 
 from analysis import Evidence, findings
 from analysis.checks import CHECKS
-from sweep.record.schema import TRIALS
+from search_spaces import Choice, Dimension, IntUniform, LogUniform, Space, Uniform
+from sweep.record.document import Change, Code, Data, Extension, Hardware
+from sweep.study.catalog import cifar10
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
-from tests.standings import EXECUTION
+from tests import reported
+from tests.standings import data, execution, run_document
 
 NUMBERS = count()
 
 
-def trial(variant: str = "all-cnn-c", lr: float = 0.05, **values: Any) -> dict[str, Any]:
-    return (
-        dict.fromkeys(TRIALS.names)
-        | {
-            "trial_id": f"t{next(NUMBERS)}",
-            "phase": "search",
-            "dataset": "cifar10",
-            "augmentation": "none",
-            "variant": variant,
-            "lr": lr,
-            "weight_decay": 0.001,
-            "batch_size": 128,
-            "seed": 0,
-            "state": "completed",
-            "epochs_run": 350,
-            "epochs_budget": 350,
-            "test_error": 0.1,
-            "val_error": 0.1,
-        }
-        | values
-    )
+def trial(variant: str = "all-cnn-c", lr: float = 0.05, **values: Any) -> Any:
+    usual = {"epochs_run": 350, "epochs_budget": 350, "val_error": 0.1, "variant": variant, "lr": lr, "device": None}
+    return reported.trial(next(NUMBERS), **usual | values)
 
 
 def epoch(trial_id: str, number: int, error: float) -> dict[str, Any]:
@@ -44,22 +29,21 @@ def epoch(trial_id: str, number: int, error: float) -> dict[str, Any]:
 
 
 def evidence(
-    trials: list[dict[str, Any]],
-    epochs: list[dict[str, Any]] | None = None,
+    trials: list[Any],
+    epochs: list[Any] | None = None,
     *,
     generated: bool = False,
-    document: dict[str, Any] | None = None,
-    fields: dict[str, Any] | None = None,
+    images: Mapping[str, Data] | None = None,
+    document: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Evidence:
     """Return the evidence of a run of the paper's study, but for options, and for fields that no option has."""
     variants = tuple(dict.fromkeys(row["variant"] for row in trials)) or ("all-cnn-c",)
-    study = RunOptions(**{"variants": variants, "protocol": "paper"} | options).apply(STUDIES["cifar10"]()).to_dict()
-    written = {
-        "study": json.loads(json.dumps(study)) | (fields or {}),
-        "data": {"cifar10": {"train_images": 50_000, "test_images": 10_000, "num_classes": 10, "generated": generated}},
-    }
-    return Evidence(document=written | EXECUTION | (document or {}), trials=trials, epochs=epochs or [])
+    study = RunOptions(**{"variants": variants, "protocol": "paper"} | options).apply(cifar10())
+    study = replace(study, **(fields or {}))
+    written = run_document(study, images or {"cifar10": data(generated=generated)}, **(document or {}))
+    return Evidence(document=written, trials=trials, epochs=epochs or [])
 
 
 HOLDOUT = {"protocol": "holdout"}
@@ -89,7 +73,7 @@ def test_every_finding_has_its_number_what_it_is_about_and_an_advice() -> None:
 
 
 def test_numbers_stay() -> None:
-    assert list(CHECKS) == [f"F{number}" for number in range(1, 14)]
+    assert list(CHECKS) == [f"F{number}" for number in range(1, 14) if number != 9]
     for number, check in CHECKS.items():
         assert (check.__doc__ or "").startswith(f"{number}: ")
 
@@ -129,19 +113,78 @@ def test_f1_the_end_of_a_range_is_the_outer_tenth_of_its_logarithm(lr: float, en
     assert [re.findall("upper|lower", text)[0] for text in texts] == ([end] if end else [])
 
 
+LISTED, FEW = Choice((0.001, 0.003, 0.01)), Choice((0.0, 0.5))
+
+
 @pytest.mark.parametrize(
-    ("best", "tried", "end"),
+    ("dimension", "best", "end"),
     [
-        (0.01, (0.001, 0.01), "upper"),
-        (0.001, (0.01, 0.001), "lower"),
-        (0.003, (0.001, 0.003, 0.01), None),
-        (0.001, (0.001,), None),
-        (0.0, (0.0, 0.001), None),
+        (LISTED, 0.01, "upper"),
+        (LISTED, 0.001, "lower"),
+        (LISTED, 0.003, None),
+        (Choice((0.001,)), 0.001, None),
+        # Nothing lies below 0.
+        (FEW, 0.0, None),
+        (FEW, 0.5, "upper"),
+        (Uniform(0, 0.5), 0.0, None),
+        (Uniform(0, 0.5), 0.02, None),
+        (Uniform(0, 0.5), 0.45, "upper"),
+        (Uniform(0, 0.5), 0.44, None),
+        (Uniform(0.1, 0.5), 0.14, "lower"),
+        (Uniform(0.1, 0.5), 0.15, None),
+        (Uniform(0.0, 0.5, step=0.1), 0.5, "upper"),
+        # A tenth of its logarithm is a factor of 1.2589.
+        (LogUniform(0.001, 0.01), 0.00125, "lower"),
+        (LogUniform(0.001, 0.01), 0.00127, None),
+        (LogUniform(0.001, 0.01), 0.0081, "upper"),
     ],
 )
-def test_f1_weight_decay_where_several_were_tried(best: float, tried: tuple[float, ...], end: str | None) -> None:
-    texts = found("F1", [trial(weight_decay=decay, test_error=0.1 if decay == best else 0.2) for decay in tried])
-    assert [re.findall("weight decay lies at the (upper|lower)", text) for text in texts] == ([[end]] if end else [])
+def test_f1_any_number_that_was_searched(dimension: Dimension, best: float, end: str | None) -> None:
+    random = {} if dimension.listed() else {"search": "random", "trials_per_cell": 1}
+    texts = found("F1", [trial(dropout=best)], fields={"space": Space(dropout=dimension), **random})
+    said = [re.findall("the best dropout lies at the (upper|lower) end", text) for text in texts]
+    assert said == ([[end]] if end else [])
+
+
+def test_f1_whole_numbers_and_each_hyperparameter_by_itself() -> None:
+    space = Space(lr=Choice((0.01, 0.1)), batch_size=IntUniform(32, 256))
+    trials = [trial(lr=0.1, batch_size=250), trial(lr=0.01, batch_size=40, test_error=0.2)]
+    texts = found("F1", trials, fields={"space": space, "search": "tpe", "trials_per_cell": 2})
+    assert [text.split(" lies")[0] for text in texts] == [
+        "all-cnn-c: the best learning rate",
+        "all-cnn-c: the best batch size",
+    ]
+
+
+def test_f1_texts_and_truths_have_no_ends_nor_has_a_number_beside_none() -> None:
+    space = Space(
+        initialisation=Choice(("he", "glorot")),
+        class_relu=Choice((False, True)),
+        max_grad_norm=Choice((None, 5.0)),
+        canvas=Choice((None,)),
+    )
+    chosen = {"initialisation": "glorot", "class_relu": True, "max_grad_norm": 5.0, "canvas": None}
+    other = {"initialisation": "he", "class_relu": False, "max_grad_norm": None, "canvas": None}
+    trials = [trial(**chosen), trial(**other, test_error=0.2)]
+    assert found("F1", trials, fields={"space": space}) == []
+
+
+def test_f1_a_dimension_counts_only_where_the_selected_configuration_has_it() -> None:
+    space = Space(
+        initialisation=Choice(("he", "normal")),
+        initialisation_std=Choice((0.01, 0.05)).when("initialisation", "normal"),
+    )
+    has = trial(initialisation="normal", initialisation_std=0.05)
+    lacks = trial(initialisation="he", test_error=0.2)
+    (text,) = found("F1", [has, lacks], fields={"space": space})
+    assert "the best initialisation std lies at the upper end" in text
+    assert found("F1", [has | {"test_error": 0.3}, lacks], fields={"space": space}) == []
+
+
+def test_f1_a_variants_ends_are_those_of_its_own_space() -> None:
+    fields = {"space": Space(dropout=Choice((0.1, 0.5))), "spaces": {"model-c": Space(dropout=Choice((0.1, 0.5, 0.7)))}}
+    (text,) = found("F1", [trial("model-c", dropout=0.5), trial("all-cnn-c", dropout=0.5)], fields=fields)
+    assert text.startswith("all-cnn-c: the best dropout lies at the upper end")
 
 
 # F2
@@ -163,7 +206,7 @@ def test_f2_a_finding_of_every_row_does_not_list_them() -> None:
 
 def test_cells_are_named_where_variants_do_not_tell_them_apart() -> None:
     trials = [*seeds("a", 0.1), *seeds("a", 0.1, 0.2, 0.3, augmentation="flip-shift")]
-    (text,) = found("F2", trials, fields={"augmentations": ["none", "flip-shift"]})
+    (text,) = found("F2", trials, fields={"augmentations": ("none", "flip-shift")})
     assert text.startswith("cifar10/none/a: ")
 
 
@@ -241,7 +284,7 @@ def test_f5_halving_by_averaged_weights_may_stop_halfway_to_the_drop(last: int, 
 
 
 def test_f5_a_schedule_without_drops_has_no_first_one() -> None:
-    assert found("F5", [trial(state="stopped", epochs_run=1)], fields={"base": {"epochs": 350, "drops": []}}) == []
+    assert found("F5", [trial(state="stopped", epochs_run=1)], fields={"base": replace(cifar10().base, drops=())}) == []
 
 
 # F6
@@ -259,35 +302,46 @@ def test_f6_trials_that_ran_under_other_conditions() -> None:
     )
 
 
+def test_f6_what_was_searched_is_no_other_condition() -> None:
+    fields = {"space": Space(precision=Choice(("float32", "bfloat16")))}
+    trials = [trial(precision="float32", device=name) for name in ("cpu", "cpu")]
+    trials[1] |= {"precision": "bfloat16"}
+    assert found("F6", trials, fields=fields) == []
+    assert len(found("F6", trials)) == 1
+
+
+CODE = Code(commit="0123456789abcdef", altered=False)
+
+
 def test_f6_code_that_no_commit_holds() -> None:
-    code = {"commit": "0123456789abcdef", "altered": True}
-    (text,) = found("F6", [trial()], document={"code": code})
-    assert text.startswith("the run: the code had changes that commit 0123456789ab does not hold")
-    for known in (code | {"altered": False}, {"commit": None, "altered": None}):
-        assert found("F6", [trial()], document={"code": known}) == []
+    def found_of(code: Code) -> list[str]:
+        return found("F6", [trial()], document={"executions": (execution(code=code),)})
+
+    (text,) = found_of(replace(CODE, altered=True))
+    assert text.startswith("the run: ")
+    assert "0123456789ab" in text
+    for known in (CODE, Code(commit=None, altered=None)):
+        assert found_of(known) == []
 
 
 def test_f6_a_run_that_went_on_with_other_code() -> None:
-    began = EXECUTION | {"code": {"commit": "0123456789abcdef", "altered": False}}
-    same, other = dict(began), EXECUTION | {"code": {"commit": "fedcba9876543210", "altered": False}}
-    assert found("F6", [trial()], document=began | {"resumed": [same]}) == []
-    (text,) = found("F6", [trial()], document=began | {"resumed": [same, other]})
-    assert "it went on with other code than it began with (commits 0123456789ab, fedcba987654)" in text
+    began, other = execution(code=CODE), execution(code=replace(CODE, commit="fedcba9876543210"))
+    assert found("F6", [trial()], document={"executions": (began, began)}) == []
+    (text,) = found("F6", [trial()], document={"executions": (began, began, other)})
+    assert "other code than it began with (commits 0123456789ab, fedcba987654)" in text
 
 
 def test_f6_a_run_that_was_resumed_with_other_versions_or_on_other_hardware() -> None:
-    began = EXECUTION | {
-        "packages": {"torch": "2.14.1", "ray": "2.60.0", "kornia": None},
-        "hardware": {"gpu": "NVIDIA H100", "machine": "x86_64", "system": "linux", "cpus": 16},
-    }
+    hardware = Hardware(gpu="NVIDIA H100", gpus=1, machine="x86_64", system="linux", cpus=16)
+    began = execution(packages={"torch": "2.14.1", "ray": "2.60.0", "kornia": None}, hardware=hardware)
     # The head of a cluster has no GPU of its own, and the number of CPUs moves no error.
-    head = began | {"hardware": began["hardware"] | {"gpu": None, "cpus": 2}}
-    assert found("F6", [trial()], document=began | {"resumed": [dict(began), head]}) == []
-    moved = EXECUTION | {
-        "packages": {"torch": "2.15.0", "ray": "2.60.0", "kornia": "0.9.0"},
-        "hardware": {"gpu": "NVIDIA H200", "machine": "x86_64", "system": "linux", "cpus": 16},
-    }
-    (text,) = found("F6", [trial()], document=began | {"resumed": [head, moved, dict(began)]})
+    head = replace(began, hardware=replace(hardware, gpu=None, cpus=2))
+    assert found("F6", [trial()], document={"executions": (began, began, head)}) == []
+    moved = execution(
+        packages={"torch": "2.15.0", "ray": "2.60.0", "kornia": "0.9.0"},
+        hardware=replace(hardware, gpu="NVIDIA H200"),
+    )
+    (text,) = found("F6", [trial()], document={"executions": (began, head, moved, began)})
     assert text.startswith(
         "the run: it was resumed with other versions or hardware than it began with (torch 2.14.1, 2.15.0; "
         "gpu NVIDIA H100, NVIDIA H200), which"
@@ -295,12 +349,13 @@ def test_f6_a_run_that_was_resumed_with_other_versions_or_on_other_hardware() ->
 
 
 def test_f6_a_run_that_was_extended_with_other_plugins() -> None:
-    seeds, plugin = (
-        {"seeds": {"recorded": "3", "given": "5"}},
-        {"mine.py": {"recorded": "sha256 0", "given": "sha256 1"}},
-    )
-    assert found("F6", [trial()], document={"extended": [{"changes": seeds}]}) == []
-    (text,) = found("F6", [trial()], document={"extended": [{"changes": seeds}, {"changes": seeds | plugin}]})
+    def extension(**changes: Change) -> Extension:
+        return Extension(created="2026-01-02T03:04:05+00:00", command=("sweep",), changes=changes)
+
+    seeds, plugin = Change(recorded="3", given="5"), Change(recorded="sha256 0", given="sha256 1")
+    first, second = extension(seeds=seeds), extension(seeds=seeds, **{"mine.py": plugin})
+    assert found("F6", [trial()], document={"extended": (first,)}) == []
+    (text,) = found("F6", [trial()], document={"extended": (first, second)})
     assert "it was extended with other contents of its plugins (mine.py), which may train differently." in text
 
 
@@ -359,15 +414,6 @@ def test_f8_one_configuration_is_no_choice() -> None:
     assert found("F8", [*seeds("a", 0.1, 0.2), *seeds("b", 0.1, lr=0.1), trial("a", 0.25, state="diverged")]) == []
 
 
-# F9
-
-
-def test_f9_the_best_epoch_as_criterion() -> None:
-    (text,) = found("F9", [trial()], fields={"criterion": "best-epoch"})
-    assert text.startswith("the run: configurations were chosen by each trial's best epoch")
-    assert found("F9", [trial()], fields={"criterion": "last"}) == found("F9", [trial()]) == []
-
-
 # F10
 
 
@@ -380,10 +426,9 @@ def test_f10_chosen_networks_at_chance() -> None:
 
 
 def test_f10_chance_is_that_of_the_number_of_classes() -> None:
-    hundred = {"test_images": 10_000, "num_classes": 100, "generated": False, "train_images": 50_000}
     trials = [trial(dataset="cifar100", test_error=0.985)]
-    fields = {"datasets": ["cifar100"]}
-    assert found("F10", trials, document={"data": {"cifar100": hundred}}, fields=fields) == []
+    fields = {"datasets": ("cifar100",)}
+    assert found("F10", trials, images={"cifar100": data(num_classes=100)}, fields=fields) == []
 
 
 # F11
@@ -413,12 +458,13 @@ def none_completed(*states: str, planned: int | None = None) -> list[str]:
 
 def test_f12_a_cell_whose_last_trial_failed_after_the_others_were_stopped() -> None:
     assert none_completed("stopped", "failed", "stopped") == [
-        "a: no trial was completed (2 stopped, 1 failed), so that nothing is known of the variant. "
-        "Advice: look at why in the column reason of trials.parquet, then run it anew without early stopping."
+        "a: no trial completed (2 stopped, 1 failed). "
+        "Advice: fix the cause, which the column reason of trials.parquet names, then run it again without early "
+        "stopping."
     ]
     (text,) = none_completed("diverged", "failed")
     assert "(1 diverged, 1 failed)" in text
-    assert text.endswith("then run it anew.")
+    assert text.endswith("then --resume --retry-failed.")
     (text,) = none_completed("stopped", "diverged")
     assert "(1 stopped, 1 diverged)" in text
 
@@ -439,6 +485,14 @@ def test_f12_counts_the_trials_of_another_search_than_the_grid() -> None:
     trials = [trial(state="failed"), trial(lr=0.04, state="stopped")]
     assert len(found("F12", trials, search="random", trials_per_cell=2)) == 1
     assert found("F12", trials, search="random", trials_per_cell=3) == []
+
+
+def test_f12_counts_the_points_of_each_variants_own_space() -> None:
+    trials = [trial("a", state="failed"), *(trial("b", state="failed", dropout=value) for value in (0.1, 0.2))]
+    fields = {"space": Space(), "spaces": {"b": Space(dropout=Choice((0.1, 0.2, 0.3)))}}
+    (text,) = found("F12", trials, fields=fields)
+    assert text.startswith("a: no trial")
+    assert len(found("F12", [*trials, trial("b", state="failed", dropout=0.3)], fields=fields)) == 2
 
 
 # F13

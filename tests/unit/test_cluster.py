@@ -9,7 +9,7 @@ import pytest
 from sweep.cluster import autoscaling as size
 from sweep.cluster import connect
 from sweep.cluster import runtime_env as code
-from sweep.cluster.connect import Found, find_cluster
+from sweep.cluster.connect import ClusterChoice, find_cluster
 from sweep.cluster.preflight import Answer, judge
 
 
@@ -32,8 +32,8 @@ def test_the_option_comes_before_the_variable_and_that_before_the_head(
     assert found is not None
     assert (found.address, found.by) == ("auto", f"{no_head}, which ray up leaves on a cluster's head")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert find_cluster(None) == Found(address="10.0.0.1:6379", by="RAY_ADDRESS")
-    assert find_cluster("auto") == Found(address="auto", by="--address")
+    assert find_cluster(None) == ClusterChoice(address="10.0.0.1:6379", by="RAY_ADDRESS")
+    assert find_cluster("auto") == ClusterChoice(address="auto", by="--address")
     # Whatever the rest says.
     assert find_cluster("local") is None
     monkeypatch.setenv("RAY_ADDRESS", "local")

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,12 @@ AWS = [
         "      InstanceMarketOption:",
         "available_node_types.gpu_spot.node_config.InstanceMarketOption must be a parameter of EC2's RunInstances",
     ),
-    ("m6i.2xlarge", "m6i", "available_node_types.head.node_config.InstanceType must be an instance type such as"),
+    ("m6i.2xlarge", "m6i", "available_node_types.head.node_config.InstanceType must be a value that botocore "),
+    (
+        "InstanceType: m6i.2xlarge",
+        "KeyName: a",
+        "available_node_types.head.node_config.InstanceType must be an instance",
+    ),
     ("max_workers: 8\nidle", "max_workers: many\nidle", "max_workers must be of the type integer, got 'many'."),
     ("type: aws", "type: azure", "provider.type must be one of aws, gcp, local, external, got 'azure'."),
     ("--ray 2.60.0", "--ray 2.59.0", "setup_commands[1] must install Ray"),
@@ -135,7 +141,7 @@ AWS = [
     ),
     (
         "IamInstanceProfile: {Name: all-cnn-sweep-worker}",
-        "IamInstanceProfile: {Nme: all-cnn-sweep-worker}",
+        "IamInstanceProfile: {}",
         "available_node_types.gpu_spot.node_config.IamInstanceProfile must name an instance profile",
     ),
     (
@@ -297,11 +303,11 @@ KUBERAY = [
     ("ray.io/v1", "ray.io/v1alpha1", "apiVersion must be ray.io/v1"),
     ("  name: all-cnn-sweep\n", "  name: All_CNN\n", "metadata.name must be at most 47 small letters"),
     ("  backoffLimit: 3", "  backofLimit: 3", "spec.backofLimit must be a field that KubeRay or Kubernetes knows"),
-    ("  backoffLimit: 3", "  backoffLimit: -1", "spec.backoffLimit must be a whole number of at least 0, got -1."),
+    ("  backoffLimit: 3", "  backoffLimit: -1", "spec.backoffLimit must be at least 0, got -1."),
     (
         "/home/ray/all-cnn-sweep/scripts/begin-or-resume",
         "python -m sweep.run --name",
-        "spec.entrypoint must go on with the run when KubeRay",
+        "spec.entrypoint must resume the run when KubeRay",
     ),
     ("submissionMode: K8sJobMode", "submissionMode: Job", "spec.submissionMode must be one of K8sJobMode"),
     ("shutdownAfterJobFinishes: true", "shutdownAfterJobFinishes: false", "spec.shutdownAfterJobFinishes must be true"),
@@ -313,9 +319,13 @@ KUBERAY = [
     ("serviceType: ClusterIP", "enableIngress: true", f"{CLUSTER}.headGroupSpec must keep the dashboard inside"),
     ('num-gpus: "0"', 'num-gpus: "1"', f'{CLUSTER}.headGroupSpec.rayStartParams.num-gpus must be "0"'),
     ("replicas: 0", "replicas: 9", f"{CLUSTER}.workerGroupSpecs[0] must have minReplicas <= replicas <= maxReplicas"),
-    ("minReplicas: 0", "minReplicas: none", f"{CLUSTER}.workerGroupSpecs[0].minReplicas and maxReplicas must be whole"),
+    ("minReplicas: 0", "minReplicas: none", f"{CLUSTER}.workerGroupSpecs[0].minReplicas must be of the type integer"),
     ("tolerations:", "toleration:", f"{CLUSTER}.workerGroupSpecs[0].template.spec.toleration must be a field"),
-    ('value: "1"', "value: 1", f"{CLUSTER}.headGroupSpec.template.spec.containers[0].env[1].value must be a text"),
+    (
+        'value: "1"',
+        "value: 1",
+        f"{CLUSTER}.headGroupSpec.template.spec.containers[0].env[1].value must be of the type string, got 1; put",
+    ),
     (
         "- {name: runs, persistent",
         "- {name: run, persistent",
@@ -328,7 +338,7 @@ KUBERAY = [
     ),
     (
         "env: &env",
-        "env: 3\n              args: &env",
+        "env: 3\n              envFrom: &env",
         f"{CLUSTER}.headGroupSpec.template.spec.containers[0].env must be",
     ),
     (
@@ -361,10 +371,10 @@ def test_a_fault_of_a_file_for_kuberay_is_named(
         ("provider: {type: aws}\ncluster_name: x\nsetup_commands: ls\n", "setup_commands must be of the type array"),
         ("provider: {type: aws}\n", "cluster_name must be there, got nothing."),
         ("provider: {type: local, head_ip: a}\ncluster_name: x\n", "provider.worker_ips must be a list"),
-        ("kind: RayJob\napiVersion: ray.io/v1\nmetadata: {name: a}\n", "spec must hold the job's fields, got nothing."),
+        ("kind: RayJob\napiVersion: ray.io/v1\nmetadata: {name: a}\n", "spec must be there, got nothing."),
         (
             "kind: RayCluster\nspec: 1\napiVersion: ray.io/v1\nmetadata: {name: a}\n",
-            "spec must hold the cluster's fields",
+            "spec must be of the type object, got 1.",
         ),
     ],
 )
@@ -402,11 +412,130 @@ def test_a_command_line_that_cannot_be_followed_is_refused(
     assert len(error.splitlines()) == 1
 
 
-def test_what_is_asked_of_aws_is_refused_for_other_clouds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "gcp.yaml"
-    file.write_text(filled("clusters/gcp.yaml"))
-    assert main(["check", str(file), "--instance-types"]) == 2
-    assert "--instance-types must be left out for a file that is not for AWS" in capsys.readouterr().err
+NESTED = [
+    (
+        "cluster.yaml",
+        "InstanceType: g6.xlarge",
+        "InstanceType: g6.xlage",
+        "available_node_types.gpu_spot.node_config.InstanceType must be a value that botocore ",
+        "got 'g6.xlage'; did you mean g6.xlarge? If it is newer, upgrade botocore.",
+    ),
+    (
+        "cluster.yaml",
+        "VolumeSize: 150",
+        "VolumSize: 150",
+        "available_node_types.head.node_config.BlockDeviceMappings[0].Ebs.VolumSize must be a parameter of EC2's",
+        "got it with 150; did you mean VolumeSize?",
+    ),
+    (
+        "cluster.yaml",
+        "{Name: all-cnn-sweep-worker}",
+        "{Name: 7}",
+        "available_node_types.gpu_spot.node_config.IamInstanceProfile.Name must be of the type string",
+        "got 7; put it in quotes.",
+    ),
+    (
+        "clusters/gcp.yaml",
+        "provisioningModel: SPOT",
+        "provisioningModel: SPOTTY",
+        "available_node_types.gpu_spot.node_config.scheduling.provisioningModel must be one of ",
+        "got 'SPOTTY'.",
+    ),
+    (
+        "clusters/gcp.yaml",
+        "scheduling: {onHostMaintenance: TERMINATE}",
+        "scheduling: [{preemptable: true}]",
+        "available_node_types.gpu_on_demand.node_config.scheduling[0].preemptable must be a field of Compute Engine's",
+        "did you mean preemptible?",
+    ),
+    (
+        "clusters/gcp.yaml",
+        "machineType: n2-standard-8",
+        "status: RUNNING",
+        "available_node_types.head.node_config.status must be a field of Compute Engine's",  # only Google writes it
+        "got it with 'RUNNING'; is it misspelt?",
+    ),
+    (
+        "clusters/kuberay.yaml",
+        "persistentVolumeClaim: {claimName: all-cnn-sweep-runs}",
+        "persistentVolumeClaim: {}",
+        "spec.rayClusterSpec.headGroupSpec.template.spec.volumes[0].persistentVolumeClaim.claimName must be there",
+        "got nothing.",
+    ),
+    (
+        "clusters/kuberay.yaml",
+        "idleTimeoutSeconds: 300}",
+        "idleTimeoutSeconds: 300, resources: {limit: {cpu: 4}}}",
+        "spec.rayClusterSpec.autoscalerOptions.resources.limit must be a field that KubeRay or Kubernetes knows",
+        "did you mean limits?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "after", "begins", "ends"), NESTED)
+def test_a_fault_deep_inside_is_named_by_the_vendors_own_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, before: str, after: str, begins: str, ends: str
+) -> None:
+    fault = check(tmp_path, capsys, altered(name, before, after))[0]
+    assert fault.startswith(begins)
+    assert fault.endswith(ends)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("clusters/gcp.yaml", "diskSizeGb: 150", 'diskSizeGb: "150"'),
+        (
+            "clusters/gcp.yaml",
+            "machineType: n2",
+            "sourceInstanceTemplate: global/instanceTemplates/a\n      machineType: n2",
+        ),
+        ("clusters/gcp.yaml", "scheduling: {onHostMaintenance: TERMINATE}", "scheduling: [{preemptible: false}]"),
+        ("cluster.yaml", "InstanceType: m6i", "SubnetIds: [subnet-0123456789abcdef0]\n      InstanceType: m6i"),
+        ("clusters/kuberay.yaml", 'requests: {cpu: "4"', "requests: {cpu: 4"),
+        (
+            "clusters/kuberay.yaml",
+            "          volumes: &volumes",
+            "          nodeName: null\n          volumes: &volumes",
+        ),
+    ],
+)
+def test_what_ray_and_the_vendors_take_beside_their_schemas_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, before: str, after: str
+) -> None:
+    assert check(tmp_path, capsys, altered(name, before, after)) == []
+
+
+MISSING = [
+    ("cluster.yaml", "HttpTokens: required, ", "botocore", "cluster"),
+    ("clusters/gcp.yaml", "      serviceAccounts: *accounts\n", "googleapiclient", "gcp"),
+    ("clusters/kuberay.yaml", "authOptions: {mode: token}", "kubernetes", "kuberay"),
+]
+
+
+@pytest.mark.parametrize(("name", "needed", "package", "extra"), MISSING)
+def test_without_a_vendors_package_a_note_says_what_was_not_checked(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    needed: str,
+    package: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    file = tmp_path / "file.yaml"
+    file.write_text(filled(name))
+    assert main(["check", str(file)]) == 0
+    said = capsys.readouterr()
+    assert "nothing wrong was found" in said.out
+    (note,) = said.err.splitlines()
+    assert note.startswith("note: Not checked: fields of ")
+    assert note.endswith(f"is not installed. Add it: pip install 'all-cnn-sweep[{extra}]'")
+    # All that needs no schema is refused as ever.
+    file.write_text(altered(name, needed, ""))
+    assert main(["check", str(file)]) == 2
+    assert "error: " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")

@@ -12,8 +12,7 @@ def result(variant: str, *errors: float, **values: Any) -> VariantResult:
         "dataset": "cifar10",
         "augmentation": "none",
         "lr": 0.05,
-        "weight_decay": 0.001,
-        "batch_size": 128,
+        "params": {"lr": 0.05},
         "tried": {},
         "seed": None,
         "validation_error": None,
@@ -32,9 +31,9 @@ REFERENCE = result("all-cnn-c", 0.100, 0.102, 0.101)
 def test_a_difference_beyond_the_seeds_and_one_within() -> None:
     far, near = compare([REFERENCE, result("a", 0.2, 0.201, 0.202), result("b", 0.1, 0.103, 0.104)], "all-cnn-c")
     assert far.difference == pytest.approx(0.1)
-    assert far.verdict == "more than the seeds explain"
+    assert far.verdict == "significant"
     assert near.difference == pytest.approx(0.004 / 3)
-    assert near.verdict == "not more than the seeds explain"
+    assert near.verdict == "not significant"
     assert near.half_width is not None
     assert near.half_width > abs(near.difference)
     # Two comparisons: the smaller p counts twice, the larger stays.
@@ -46,9 +45,9 @@ def test_what_one_comparison_shows_many_may_not() -> None:
     # p is 0.0214 alone: below 5 %, and three times it is above.
     seen, other = result("a", 0.1, 0.11, 0.12), result("b", 0.13, 0.14, 0.15)
     alone = compare([seen, other], "a")
-    assert [one.verdict for one in alone] == ["more than the seeds explain"]
+    assert [one.verdict for one in alone] == ["significant"]
     same = [result(name, 0.1, 0.11, 0.12) for name in ("c", "d")]
-    assert compare([seen, other, *same], "a")[0].verdict == "not more than the seeds explain"
+    assert compare([seen, other, *same], "a")[0].verdict == "not significant"
 
 
 def test_comparisons_that_are_not_known_correct_no_other() -> None:

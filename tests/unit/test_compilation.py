@@ -11,16 +11,16 @@ from torch import nn
 
 from sweep.record.schema import TRIALS
 from sweep.resume.recorded import with_recorded_arithmetic
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import VARIANTS
 from trainables.checkpoint import Checkpoint, find_start
 from trainables.compilation import Network, compiled
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.data.batches import MemoryFeed
-from trainables.dropout import WordDropout
 from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
+from trainables.layers import WordDropout
 from trainables.loop import Ranks, stream_seed, train
 from trainables.worker import _agreed
 
@@ -184,9 +184,10 @@ def test_a_network_of_the_users_own_code_is_compiled_on_demand_alone() -> None:
 
     trial = replace(TRIAL, variant="branching", compiled="auto")
     assert attempt(trial) == attempt(trial, replace(COMPILED, compiled=False))
-    # Not "leave --compiled yes out", which --resume refuses.
+    # Not "leave --set compiled=yes out", which --resume refuses.
     with pytest.raises(
-        ValueError, match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --compiled no\.$"
+        ValueError,
+        match=r"cannot compile this network .* Resume .* gcc and Triton .* new run with --set compiled=no\.$",
     ):
         attempt(replace(trial, compiled="yes"))
 

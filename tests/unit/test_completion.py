@@ -1,4 +1,4 @@
-"""Shells complete the options of `sweep-run`."""
+"""Shells complete the commands of `sweep` and their options."""
 
 import shutil
 import subprocess
@@ -7,43 +7,70 @@ from pathlib import Path
 
 import pytest
 
-from sweep.completion import COMMAND, main
+from sweep.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Install":
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ZSH", raising=False)
+    monkeypatch.delenv("ZSH_CUSTOM", raising=False)
+    return Install(tmp_path, capsys)
+
+
+class Install:
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home, self.capsys = home, capsys
+
+    def __call__(self, shell: str) -> str:
+        """Install the completion as a user would, and return the script."""
+        file = self.home / "script"
+        assert main.run(["--install-completion", "--shell", shell, "--output", str(file)]) == 0
+        assert str(file) in self.capsys.readouterr().out
+        return file.read_text()
+
+
 def test_the_command_that_is_completed_is_installed() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {COMMAND: "sweep.run:command"}
+    assert scripts == {"sweep": f"{main.__name__}:{main.main.__name__}"}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("--vari", "--variants"), ("--resu", "--resume"), ("--early-s", "--early-stopping")]
+    ("typed", "offered"),
+    [
+        ("sta", "status"),
+        ("run --vari", "--variants"),
+        ("run --early-s", "--early-stopping"),
+        ("status --fol", "--follow"),
+        ("pack --check", "--checkpoints"),
+        ("spot --prov", "--provider"),
+        ("cluster ch", "check"),
+    ],
 )
-def test_bash_completes_an_option(typed: str, offered: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bash"]) == 0
-    script = capsys.readouterr().out
+def test_bash_completes(typed: str, offered: str, install: Install) -> None:
+    words = typed.split()
     asked = f"""
-COMP_WORDS=({COMMAND} {typed}); COMP_CWORD=1; COMP_LINE="{COMMAND} {typed}"; COMP_POINT=${{#COMP_LINE}}
-found=$(complete -p {COMMAND}); found=${{found##*-F }}; ${{found%% *}} {COMMAND} {typed} {COMMAND}
+COMP_WORDS=(sweep {typed}); COMP_CWORD={len(words)}; COMP_LINE="sweep {typed}"; COMP_POINT=${{#COMP_LINE}}
+found=$(complete -p sweep); found=${{found##*-F }}; ${{found%% *}} sweep {words[-1]} {["sweep", *words][-2]}
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    done = subprocess.run(["bash", "--norc", "-c", script + asked], capture_output=True, text=True)
+    done = subprocess.run(["bash", "--norc", "-c", install("bash") + asked], capture_output=True, text=True)
     assert done.stdout.split() == [offered], done.stderr
+    assert "completion" in (install.home / ".bashrc").read_text(), "what makes bash read the script"
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_too(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([shell]) == 0
-    script = capsys.readouterr().out
-    assert COMMAND in script
+def test_other_shells_get_a_script_too(shell: str, install: Install) -> None:
+    script = install(shell)
     assert "learning-rates" in script
 
 
-@pytest.mark.parametrize(("arguments", "got"), [([], "none"), (["tcsh"], "'tcsh'"), (["bash", "zsh"], "'bash zsh'")])
-def test_another_shell_is_refused(arguments: list[str], got: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == f"error: One shell must be named, one of bash, zsh, fish, got {got}.\n"
+def test_another_shell_is_refused(install: Install) -> None:
+    assert main.run(["--install-completion", "--shell", "tcsh"]) == 2
+    error = install.capsys.readouterr().err
+    assert error.startswith('error: Invalid value "tcsh" for --shell.')
+    assert error.count("\n") == 1
+    assert not list(install.home.iterdir())

@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from search_spaces import Choice, Space
+from sweep.record.params import write_params
 from sweep.record.schema import TRIALS
 from sweep.search.confirm import ConfirmSearcher, confirmations, planned_trials
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from sweep.study.study import Study
+
+SPACE = Space(lr=Choice((0.1, 0.05, 0.01)), weight_decay=Choice((0.001, 0.01)), batch_size=Choice((32, 64)))
 
 
 def study(**changes: Any) -> Study:
-    return replace(STUDIES["quickstart"](), variants=("model-c", "all-cnn-c"), seeds=2, **changes)
+    return replace(STUDIES["quickstart"](), variants=("model-c", "all-cnn-c"), seeds=2, space=SPACE, **changes)
 
 
 class Searched(dict[str, Any]):
@@ -24,10 +29,11 @@ class Searched(dict[str, Any]):
 
 
 def row(variant: str, lr: float, val_error: float, **values: Any) -> Searched:
+    params = {"lr": lr, **{name: values.pop(name, own) for name, own in (("weight_decay", 0.001), ("batch_size", 32))}}
     return Searched(
         dict.fromkeys(TRIALS.names)
         | {"trial_id": f"{variant}-{lr}", "phase": "search", "dataset": "shapes", "augmentation": "none"}
-        | {"variant": variant, "lr": lr, "weight_decay": 0.001, "batch_size": 32, "seed": 0, "state": "completed"}
+        | {"variant": variant, "params": write_params(params), "lr": lr, "seed": 0, "state": "completed"}
         | {"val_error": val_error, "test_error": 1 - val_error}
         | values
     )
@@ -73,12 +79,6 @@ def test_a_cell_without_a_completed_trial_has_none() -> None:
     assert {config.variant for config in found.values()} == {"all-cnn-c"}
 
 
-def test_the_best_epoch_by_option() -> None:
-    best = {"model-c-0.1": 0.01, "model-c-0.01": 0.2, "all-cnn-c-0.1": 0.2, "all-cnn-c-0.01": 0.1}
-    found = confirmations(study(criterion="best-epoch"), ROWS, best)
-    assert [config.lr for config in found.values()] == [0.1, 0.01, 0.1, 0.01]
-
-
 def test_rows_of_the_second_phase_choose_nothing() -> None:
     confirmed = row("model-c", 0.1, 0.0, phase="confirm", trial_id="x")
     assert confirmations(study(), [*ROWS, confirmed]) == confirmations(study(), ROWS)
@@ -105,7 +105,7 @@ def test_what_was_confirmed_keeps_its_ids_whatever_rank_it_comes_to() -> None:
 
 
 def test_trials_of_what_is_chosen_no_longer_are_counted_beside_those_that_are_wanted() -> None:
-    searched = 2 * study().points_per_cell
+    searched = 2 * 12
     assert planned_trials(study(), ROWS) == searched + 4
     superseded = row("model-c", 0.1, 0.0, phase="confirm", trial_id="shapes_none_model-c_confirm_0_0")
     wanted = confirmations(study(), [*ROWS, superseded])
@@ -123,7 +123,7 @@ def test_trials_are_dealt_in_order_without_those_that_have_ended() -> None:
     wanted = confirmations(study(), ROWS)
     first, second, third, fourth = wanted
     states = {first: "completed", second: "pending", fourth: "failed"}
-    recorded = {name: {"state": state, "retry_reasons": ""} for name, state in states.items()}
+    recorded: Any = {name: {"state": state, "isolated": False} for name, state in states.items()}
     searcher = ConfirmSearcher(wanted, recorded)
     dealt = [searcher.suggest("a"), searcher.suggest("b")]
     assert [trial["trial_id"] for trial in dealt if isinstance(trial, dict)] == [second, third]

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from sweep.execution.deadline import Deadline
 from sweep.search.confirm import ConfirmSearcher
 from sweep.search.searcher import StudySearcher
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 
 
 class Clock:

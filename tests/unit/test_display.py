@@ -1,4 +1,5 @@
 import io
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -6,12 +7,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import Plan, check_study
 from sweep.execution.trial import Placement
 from sweep.monitor.lines import Progress, show_plan
-from sweep.study.study import STUDIES, EarlierPoint, WarmStart
+from sweep.monitor.screen import Trials
+from sweep.record.progress import Scope, progress_line
+from sweep.study.catalog import STUDIES, quickstart
+from sweep.study.prior_trials import PriorTrial, WarmStart
+from tests.begun import row
 from trainables.data import Dataset, Split
 from trainables.recipe import Recipe
 
@@ -51,7 +56,7 @@ def test_the_plan_says_what_runs_and_what_fits(plan: Plan) -> None:
         "5 epochs, learning rate rising over the first 1, x 0.1 after 3, x 0.001 after 4, batches of 32",
         "batches of 32, weight decay 0.001",
         "2 seeds from 0",
-        "width 0.25, dropout 0 on the input and 0.1 after downsampling",
+        "width 0.25, dropout 0 on the input, dropout 0.1 after downsampling",
         "no ReLU on the class layer",
         "record  /runs/mine",
         "optuna journal  /runs/mine/optuna.journal",
@@ -74,21 +79,22 @@ def test_a_plan_without_drops_and_workers_reads_well(plan: Plan) -> None:
 
 
 def test_what_is_searched_stands_on_lines_of_its_own(plan: Plan) -> None:
-    earlier = EarlierPoint(cell="shapes/none/model-c", lr=0.02, weight_decay=0.001, batch_size=32, error=0.5)
+    earlier = PriorTrial(
+        cell="shapes/none/model-c", error=0.5, params={"lr": 0.02, "weight_decay": 0.001, "batch_size": 32}
+    )
     study = replace(
         plan.study,
         search="tpe",
         seeds=1,
         trials_per_cell=3,
-        learning_rates=LogUniform(0.01, 0.1),
-        weight_decays=LogUniform(1e-4, 1e-2),
-        batch_sizes=Choice((32, 64)),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2), batch_size=Choice((32, 64))),
         warm_start=WarmStart(run="/runs/earlier", points=(earlier, earlier), skipped=1),
     )
     out = io.StringIO()
     show_plan(replace(plan, study=study), "s3://bucket/mine", Console(file=out, width=200))
     for part in (
-        "learning rates  log-uniform [0.01, 0.1], tpe search, 1 seed from 0",
+        "learning rates  log-uniform [0.01, 0.1]\n",
+        "search  tpe, 1 seed from 0",
         "weight decays  log-uniform [0.0001, 0.01]",
         "batch sizes  {32, 64}",
         "warm start  2 trials of /runs/earlier in 1 cell, 1 skipped",
@@ -96,8 +102,53 @@ def test_what_is_searched_stands_on_lines_of_its_own(plan: Plan) -> None:
         "optuna journal  left out, since the record is at a URI",
     ):
         assert part in out.getvalue(), part
-    (line,) = lines(replace(plan, study=study), (1.0, row(weight_decay=0.0005, batch_size=64)))
-    assert " all-cnn-c lr 0.05 weight decay 0.0005 batch size 64 seed 1: completed, " in line
+    (line,) = lines(replace(plan, study=study), ended(weight_decay=0.0005, batch_size=64))
+    assert " all-cnn-c lr 0.05 batch size 64 weight decay 0.0005 seed 1: completed, " in line
+
+
+def test_the_plan_shows_no_value_in_place_of_one_that_is_searched(plan: Plan) -> None:
+    """Only where some trials have it: of one variant's own dimension, and of one that exists at times."""
+    common = Space(
+        lr=Choice((0.1,)),
+        dropout=Choice((0.0, 0.5)),
+        class_relu=Choice((True, False)),
+        momentum_form=Choice(("pytorch", "caffe")),
+        weight_decay=Choice((0.0, 0.1)).when("momentum_form", "caffe"),
+    )
+    study = replace(plan.study, space=common, spaces={"model-c": Space(width=Choice((0.5, 1.0)))})
+    out = io.StringIO()
+    show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=200))
+    shown = [line.strip() for line in out.getvalue().splitlines()]
+    assert "network  width 0.25, dropout 0 on the input, he initialisation" in shown
+    assert any(line.startswith("training  5 epochs, ") and line.endswith(", weight decay 0.001") for line in shown)
+    for line in (
+        "learning rates  {0.1}",
+        "dropout  {0, 0.5}",
+        "class relu  {true, false}",
+        "weight decays  {0, 0.1} if momentum_form is caffe",
+        "model-c: width  {0.5, 1}",
+    ):
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [
+        (
+            Space(epochs=Choice((5, 10))),
+            "learning rate rising over the first 1, x 0.1 after 57.1 %, x 0.01 after 71.4 %",
+        ),
+        (
+            Space(drop_factor=Choice((0.1, 0.5))),
+            "5 epochs, learning rate rising over the first 1, lower after 3, lower after 4,",
+        ),
+        (Space(warmup_epochs=Choice((0.0, 1.0))), "5 epochs, learning rate x 0.1 after 3, x 0.001 after 4,"),
+    ],
+)
+def test_the_plan_says_of_a_schedule_what_is_not_searched(plan: Plan, space: Space, text: str) -> None:
+    out = io.StringIO()
+    show_plan(replace(plan, study=replace(plan.study, space=space)), "/runs/mine", Console(file=out, width=300))
+    assert f"training  {text}" in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -122,86 +173,84 @@ def test_the_plan_says_when_trials_are_compared(plan: Plan, changes: dict[str, A
     assert text in out.getvalue()
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def row(**values: Any) -> dict[str, Any]:
-    return {
-        "variant": "all-cnn-c",
-        "lr": 0.05,
-        "seed": 1,
-        "state": "completed",
-        "reason": "",
-        "val_error": None,
-        "phase": "search",
-        "test_error": 0.123456,
-        "epochs_run": 5,
-        "duration_s": 61.4,
-    } | values
+def ended(number: int = 0, **values: Any) -> Any:
+    """Return the row of a trial of 5 epochs in 61.4 s; a value that is no column is a searched hyperparameter."""
+    usual = {"lr": 0.05, "seed": 1, "val_error": None, "test_error": 0.123456, "epochs_run": 5, "duration_s": 61.4}
+    variant = values.get("variant", "all-cnn-c")
+    return row(f"shapes_none_{variant}_{number:04d}", quickstart(), **usual | values)
 
 
-def lines(plan: Plan, *ends: tuple[float, dict[str, Any]], done: int = 0) -> list[str]:
-    """Return a line per trial that ended, each so many seconds after the one before."""
-    out, clock = io.StringIO(), Clock()
-    progress = Progress(plan, Console(file=out, width=20), done=done, clock=clock)
-    for seconds, ended in ends:
-        clock.now += seconds
-        progress.trial_ended(ended)
+def lines(plan: Plan, *ends: Any, known: Iterable[Any] = ()) -> list[str]:
+    """Return a line per trial that ended, where the rows of others are known."""
+    out = io.StringIO()
+    trials = Trials(Scope.of(plan.study, "mine", plan.trials), {each["trial_id"]: each for each in known})
+    progress = Progress(trials, Console(file=out, width=20))
+    for each in ends:
+        trials.update(each)
+        progress.trial_ended(each)
     return out.getvalue().splitlines()
 
 
 def test_a_line_per_trial_with_an_estimate(plan: Plan) -> None:
-    assert lines(plan, (10.0, row()), (30.0, row(state="stopped"))) == [
-        "[1/16] all-cnn-c lr 0.05 seed 1: completed, error 12.35 %, 5 epochs in 61 s; about 2 min left",
-        # 2 of 16 in 40 s: 14 more take 280 s.
-        "[2/16] all-cnn-c lr 0.05 seed 1: stopped, error 12.35 %, 5 epochs in 61 s; about 5 min left",
+    assert lines(plan, ended(), ended(1, state="stopped")) == [
+        # 15 trials of 5 epochs of 12.28 s, one after the other, are 921 s; then 14 of them 860 s.
+        "[1/16] all-cnn-c lr 0.05 seed 1: completed, error 12.35 %, 5 epochs in 61 s; ETA about 15 min",
+        "[2/16] all-cnn-c lr 0.05 seed 1: stopped, error 12.35 %, 5 epochs in 61 s; ETA about 14 min",
     ]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "left"), [(1.0, "15 s"), (7.9, "118 s"), (8.0, "2 min"), (400.0, "100 min"), (480.0, "2.0 h")]
+    ("seconds", "left"), [(1.0, "15 s"), (7.8, "117 s"), (8.0, "2 min"), (400.0, "100 min"), (480.0, "2.0 h")]
 )
 def test_the_estimates_units(plan: Plan, seconds: float, left: str) -> None:
-    (line,) = lines(plan, (seconds, row()))
-    assert line.endswith(f"; about {left} left")
+    (line,) = lines(plan, ended(duration_s=seconds))
+    assert line.endswith(f"; ETA about {left}")
 
 
-def test_trials_of_an_earlier_execution_count_as_done_and_not_for_the_speed(plan: Plan) -> None:
-    first, last = lines(plan, (10.0, row()), (10.0, row()), done=14)
+def test_the_line_tells_the_time_that_the_grid_tells(plan: Plan) -> None:
+    running = [ended(number, state="running", epochs_run=2, duration_s=20.0 + number) for number in (1, 2)]
+    next_one = ended(3, state="running", epochs_run=0, duration_s=0.0)
+    (line,) = lines(plan, ended(), known=running)
+    # The next trial takes the place of the one that ended.
+    words = progress_line(Scope.of(plan.study, "mine", plan.trials), [ended(), *running, next_one])
+    assert "ETA " in line
+    assert line.rpartition("; ")[2] == words.rpartition("epochs/s, ")[2]
+
+
+def test_trials_of_an_earlier_execution_count_as_ended(plan: Plan) -> None:
+    *earlier, one, other = [ended(number, variant=variant) for variant in plan.study.variants for number in range(4)]
+    first, last = lines(plan, one, other, known=earlier)
     assert first.startswith("[15/16]")
-    assert first.endswith("about 10 s left")
+    # Every cell's trials took 61.4 s.
+    assert first.endswith("; ETA 61 s")
     assert last.startswith("[16/16]")
-    assert "left" not in last
+    assert "ETA" not in last
 
 
 @pytest.mark.parametrize("state", ["failed", "diverged"])
 def test_trials_without_an_error_say_why(plan: Plan, state: str) -> None:
-    (line,) = lines(plan, (1.0, row(state=state, reason="[red]loss is nan[/red]", test_error=None)))
+    (line,) = lines(plan, ended(state=state, reason="[red]loss is nan[/red]", test_error=None))
     assert f": {state}, [red]loss is nan[/red], 5 epochs" in line
 
 
 def test_the_validation_error_counts_before_the_test_error(plan: Plan) -> None:
-    (line,) = lines(plan, (1.0, row(val_error=0.5)))
+    (line,) = lines(plan, ended(val_error=0.5))
     assert "validation error 50.00 %" in line
 
 
 def test_a_trial_that_confirms_says_so(plan: Plan) -> None:
-    (line,) = lines(plan, (1.0, row(phase="confirm")))
+    (line,) = lines(plan, ended(phase="confirm"))
     assert "] confirm all-cnn-c lr" in line
 
 
 def test_the_plan_of_both_phases(plan: Plan) -> None:
     out = io.StringIO()
-    study = replace(plan.study, protocol="holdout", confirm_top=2, criterion="best-epoch")
+    study = replace(plan.study, protocol="holdout", confirm_top=2)
     show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
     assert "2 + 4" in out.getvalue()
     assert (
-        "holdout, the search on 10 % of the training images by the best epoch; then the best 2 configurations of each "
-        "cell on all of them, 2 seeds from 10000; early stopping: none"
+        "holdout: tune on 90 % of the training set, validate on 10 % (last-epoch error); then retrain the best 2 "
+        "configurations of each cell on all of it, 2 seeds from 10000; early stopping: none"
     ) in out.getvalue()
     assert "24 trials, 120 epochs" in out.getvalue()
 
@@ -210,7 +259,7 @@ def test_the_plan_of_both_phases(plan: Plan) -> None:
     ("changes", "text"),
     [
         ({}, "holdout: tune on 90 % of the training set, validate on 10 % (last-epoch error); no test error is read"),
-        ({"criterion": "best-epoch", "validation": 0.25}, "tune on 75 % of the training set, validate on 25 % (best-"),
+        ({"validation": 0.25}, "tune on 75 % of the training set, validate on 25 % (last-epoch error)"),
     ],
 )
 def test_the_plan_of_a_run_that_reads_no_test_error_says_so(plan: Plan, changes: dict[str, Any], text: str) -> None:
@@ -218,7 +267,7 @@ def test_the_plan_of_a_run_that_reads_no_test_error_says_so(plan: Plan, changes:
     study = replace(plan.study, protocol="holdout", seeds=0, **changes)
     show_plan(replace(plan, study=study), "/runs/mine", Console(file=out, width=300))
     assert text in out.getvalue()
-    assert "then the best" not in out.getvalue()
+    assert "retrain" not in out.getvalue()
     assert "seeds is 0; early stopping: none" in out.getvalue()
     assert "8 trials, 40 epochs" in out.getvalue()
 
@@ -244,14 +293,14 @@ def test_the_recipes_of_a_plan_s_variants_stand_on_lines_of_their_own(plan: Plan
 
 def test_a_record_that_cannot_be_written_and_a_second_try_are_lines(plan: Plan) -> None:
     out = io.StringIO()
-    progress = Progress(plan, Console(file=out, width=20))
+    progress = Progress(Trials(Scope.of(plan.study, "mine", plan.trials), {}), Console(file=out, width=20))
     progress.record_troubled(OSError(28, "No space left on device"))
     progress.record_troubled(None)
-    progress.trial_lost(row(state="pending", epochs_run=2, reason="its process ended"))
-    progress.trial_lost(row(state="pending", epochs_run=2, reason="lost its node after epoch 2"))
+    progress.trial_lost(ended(state="pending", epochs_run=2, reason="its process ended", fault="process died"))
+    progress.trial_lost(ended(state="pending", epochs_run=2, reason="lost its node", fault="node lost"))
     assert out.getvalue().splitlines() == [
-        "         record  cannot be written and is tried again: [Errno 28] No space left on device",
+        "         record  cannot be written, retrying: [Errno 28] No space left on device",
         "         record  is written again",
-        "    tried again  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on by itself: its process ended",
-        "      node lost  all-cnn-c lr 0.05 seed 1 had 2 epochs and goes on elsewhere",
+        "        retried  all-cnn-c lr 0.05 seed 1 had 2 epochs and resumes in isolation: its process ended",
+        "      node lost  all-cnn-c lr 0.05 seed 1 had 2 epochs and resumes elsewhere",
     ]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.dropout import WordDropout
+from trainables.layers import WordDropout
 
 SHAPE = (8, 24, 16, 16)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.execution.recorder import Recorder
 from sweep.record.store import Store
 from sweep.search.halving import Decision
-from sweep.search.schedulers import PerCellASHA, make_scheduler
+from sweep.search.schedulers import PerCell, make_scheduler
 from sweep.study.study import Study
 from trainables.config import TrialConfig
 
@@ -24,7 +24,7 @@ STUDY = Study(
     name="test",
     datasets=("shapes",),
     variants=("model-a", "all-cnn-a"),
-    learning_rates=Choice((0.1, 0.01)),
+    space=Space(lr=Choice((0.1, 0.01))),
     # Drops after epochs 4, 5 and 6: rungs at 5 and 6.
     base=TrialConfig(dataset="shapes", variant="model-a", lr=0.1, epochs=7),
     early_stopping="asha",
@@ -81,7 +81,7 @@ def added(scheduler: TrialScheduler, *names: str, variant: str = "model-a") -> l
 
 
 def test_a_weak_cell_competes_with_itself_only() -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     strong = added(scheduler, "s0", "s1", "s2", "s3", variant="model-a")
     weak = added(scheduler, "w0", "w1", "w2", "w3", variant="all-cnn-a")
     for epoch in range(1, 5):
@@ -94,7 +94,7 @@ def test_a_weak_cell_competes_with_itself_only() -> None:
 
 
 def test_the_user_s_rungs_and_reduction_factor_are_taken() -> None:
-    scheduler = PerCellASHA(replace(STUDY, first_rung=1, reduction_factor=2))
+    scheduler = PerCell(replace(STUDY, first_rung=1, reduction_factor=2))
     trials = added(scheduler, "t0", "t1", "t2", "t3")
     assert [verdict(scheduler, trial, 1, 0.4 - n / 10) for n, trial in enumerate(trials)] == [CONTINUE] * 4
     assert [verdict(scheduler, trial, 2, 0.4 + n / 10) for n, trial in enumerate(trials)] == [
@@ -104,7 +104,7 @@ def test_the_user_s_rungs_and_reduction_factor_are_taken() -> None:
 
 
 def test_a_trial_at_its_last_epoch_is_not_stopped_by_its_budget() -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     (trial,) = added(scheduler, "only")
     assert all(verdict(scheduler, trial, epoch, 0.5) == CONTINUE for epoch in range(1, 7))
     assert verdict(scheduler, trial, 7, 0.5, "completed") == CONTINUE
@@ -114,31 +114,31 @@ def test_a_trial_at_its_last_epoch_is_not_stopped_by_its_budget() -> None:
 
 def test_each_decision_is_told_with_our_own_id() -> None:
     told: list[Decision] = []
-    scheduler = PerCellASHA(STUDY, told.append)
+    scheduler = PerCell(STUDY, told.append)
     first, second = added(scheduler, "t0", "t1")
     for trial, error in ((first, 0.2), (second, 0.3)):
         verdict(scheduler, trial, 4, error)
         verdict(scheduler, trial, 5, error)
-    assert [(d.trial_id, d.epoch, d.error, d.cut, d.verdict) for d in told] == [
-        ("t0", 5, 0.2, 0.2, "go on"),
+    assert [(d.trial_id, d.epoch, d.error, d.cutoff, d.verdict) for d in told] == [
+        ("t0", 5, 0.2, 0.2, "continue"),
         ("t1", 5, 0.3, 0.2, "stop"),
     ]
 
 
 def test_a_trial_that_diverges_at_a_rung_neither_arrives_nor_can_complete() -> None:
     told: list[Decision] = []
-    scheduler = PerCellASHA(STUDY, told.append)
+    scheduler = PerCell(STUDY, told.append)
     dead, alive, other = added(scheduler, "dead", "alive", "other")
     assert verdict(scheduler, other, 5, 0.1) == CONTINUE
     assert verdict(scheduler, dead, 5, 1.0, "diverged") == CONTINUE
     scheduler.on_trial_error(None, other)
     assert verdict(scheduler, alive, 5, 0.8) == CONTINUE
-    assert [(d.trial_id, d.arrivals) for d in told] == [("other", 1), ("alive", 2)]
+    assert [(d.trial_id, d.num_results) for d in told] == [("other", 1), ("alive", 2)]
 
 
 @pytest.mark.parametrize("way", ["complete", "error", "remove"])
 def test_a_trial_that_ended_before_its_budget_counts_no_longer(way: str) -> None:
-    scheduler = PerCellASHA(STUDY)
+    scheduler = PerCell(STUDY)
     gone, left = added(scheduler, "gone", "left")
     assert verdict(scheduler, gone, 5, 0.1) == CONTINUE
     ends: dict[str, Callable[[], None]] = {
@@ -160,8 +160,17 @@ def recorded_row(trial_id: str, state: str, phase: str = "search") -> dict[str, 
     return {"trial_id": trial_id, "phase": phase, "state": state, **cell}
 
 
-def recorded_decision(trial_id: str, epoch: int, error: float, verdict: str, cut: float | None = 0.3) -> dict[str, Any]:
-    return {"trial_id": trial_id, "epoch": epoch, "error": error, "cut": cut, "arrivals": 1, "verdict": verdict}
+def recorded_decision(
+    trial_id: str, epoch: int, error: float, verdict: str, cutoff: float | None = 0.3
+) -> dict[str, Any]:
+    return {
+        "trial_id": trial_id,
+        "epoch": epoch,
+        "error": error,
+        "cutoff": cutoff,
+        "num_results": 1,
+        "verdict": verdict,
+    }
 
 
 def test_a_resumed_run_judges_by_all_that_was_judged_before() -> None:
@@ -174,10 +183,10 @@ def test_a_resumed_run_judges_by_all_that_was_judged_before() -> None:
         recorded_row("again", "completed", phase="confirm"),
     ]
     decisions = [
-        recorded_decision("done", 5, 0.30, "go on"),
+        recorded_decision("done", 5, 0.30, "continue"),
         recorded_decision("stopped", 5, 0.4, "stop"),
-        recorded_decision("cut", 5, 0.28, "go on"),
-        recorded_decision("done", 6, 0.25, "go on"),
+        recorded_decision("cut", 5, 0.28, "continue"),
+        recorded_decision("done", 6, 0.25, "continue"),
     ]
     scheduler = make_scheduler(
         STUDY, recorded={row["trial_id"]: row for row in rows}, decisions=decisions, tell=told.append
@@ -187,7 +196,7 @@ def test_a_resumed_run_judges_by_all_that_was_judged_before() -> None:
     assert verdict(scheduler, cut, 5, 0.9) == CONTINUE
     assert verdict(scheduler, late, 5, 0.27) == CONTINUE
     assert verdict(scheduler, late, 6, 0.26) == STOP
-    assert [(d.trial_id, d.epoch, d.cut, d.arrivals) for d in told] == [
+    assert [(d.trial_id, d.epoch, d.cutoff, d.num_results) for d in told] == [
         ("cut", 5, 0.30, 1),
         ("late", 5, 0.27, 4),
         ("late", 6, 0.25, 2),
@@ -195,7 +204,7 @@ def test_a_resumed_run_judges_by_all_that_was_judged_before() -> None:
 
 
 def test_a_trial_told_to_stop_before_the_run_was_cut_off_is_told_so_again() -> None:
-    decisions = [recorded_decision("t0", 5, math.nan, "stop", cut=None)]
+    decisions = [recorded_decision("t0", 5, math.nan, "stop", cutoff=None)]
     scheduler = make_scheduler(
         STUDY, recorded={"t0": recorded_row("t0", "running")}, decisions=decisions, tell=lambda _: None
     )
@@ -219,7 +228,7 @@ HALVING = replace(
     early_stopping="halving",
     first_rung=2,
     reduction_factor=4,
-    learning_rates=Choice((0.1, 0.05, 0.02, 0.01)),
+    space=Space(lr=Choice((0.1, 0.05, 0.02, 0.01))),
 )
 
 
@@ -254,12 +263,12 @@ def test_trials_of_a_cell_wait_for_each_other_and_the_best_by_averaged_weights_g
     verdicts = [halving.arrive(trial, error) for trial, error in zip(trials[:3], (0.5, 0.2, 0.6), strict=True)]
     assert verdicts == [STOP, STOP, STOP]
     assert halving.arrive(other, 0.1) == STOP, "another cell has its own rung"
-    assert {verdict for _, verdict in halving.told} == {"wait"}
+    assert {verdict for _, verdict in halving.told} == {"pause"}
     del halving.told[:]
     assert halving.arrive(trials[3], 0.3) == STOP
     assert halving.told == [
         ("cell_0000", "stop"),
-        ("cell_0001", "go on"),
+        ("cell_0001", "continue"),
         ("cell_0002", "stop"),
         ("cell_0003", "stop"),
     ]
@@ -274,7 +283,7 @@ def test_the_last_to_come_goes_on_at_once_where_it_is_the_best_and_nobody_waits_
     halving.scheduler.on_trial_result(None, dead, report(1, 1.0, "diverged") | {"averaged_error": None})
     halving.scheduler.on_trial_error(None, failed)
     assert halving.arrive(last, 0.4) == CONTINUE
-    assert halving.told[-2:] == [("cell_0000", "stop"), ("cell_0003", "go on")]
+    assert halving.told[-2:] == [("cell_0000", "stop"), ("cell_0003", "continue")]
 
 
 def test_the_end_of_one_can_be_what_the_others_wait_for() -> None:
@@ -283,7 +292,7 @@ def test_the_end_of_one_can_be_what_the_others_wait_for() -> None:
     for trial, error in zip(trials[:3], (0.5, 0.2, 0.6), strict=True):
         halving.arrive(trial, error)
     halving.scheduler.on_trial_error(None, trials[3])
-    assert halving.told[-3:] == [("cell_0000", "stop"), ("cell_0001", "go on"), ("cell_0002", "stop")]
+    assert halving.told[-3:] == [("cell_0000", "stop"), ("cell_0001", "continue"), ("cell_0002", "stop")]
 
 
 def test_halving_goes_on_after_a_resume() -> None:
@@ -297,7 +306,7 @@ def test_halving_goes_on_after_a_resume() -> None:
     assert [halving.arrive(waited, 0.5), halving.arrive(new, 0.6), halving.arrive(cut, 0.3)] == [STOP, STOP, CONTINUE]
     decisions = [
         recorded_decision("cell_0000", 2, 0.5, "stop"),
-        recorded_decision("cell_0002", 2, 0.3, "go on"),
+        recorded_decision("cell_0002", 2, 0.3, "continue"),
         recorded_decision("cell_0003", 2, 0.6, "stop"),
     ]
     again = Halving(rows | {"cell_0003": recorded_row("cell_0003", "stopped")}, decisions)
@@ -365,8 +374,8 @@ def test_variants_of_different_speed_and_quality_both_keep_a_row_for_each_trial_
     tmp_path: Path, slots: int, first_rung: int | None
 ) -> None:
     store = Store(str(tmp_path))
-    recorder = Recorder(store)
-    scheduler = PerCellASHA(replace(STUDY, first_rung=first_rung), recorder.decided)
+    recorder = Recorder(store, STUDY)
+    scheduler = PerCell(replace(STUDY, first_rung=first_rung), recorder.decided)
     simulate(scheduler, two_variants(), error_of, seconds_of, slots=slots, recorder=recorder)
     recorder.close()
     rows = store.read_trials().to_pylist()

@@ -1,18 +1,17 @@
 """What --extend may add to a run, and what it may not change."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import check_study, make_plan, open_data
 from sweep.execution.tune import run_trials
 from sweep.record.store import Store
 from sweep.resume.recorded import recorded_run
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.begun import (
     LEAVE_EXTEND_OR_NEW,
     LEAVE_OR_NEW,
@@ -40,14 +39,13 @@ pytestmark = pytest.mark.usefixtures("no_ray")
         (["--seeds", "2"], "seeds", "  seeds: recorded 3, given 2 (it must not become less)"),
         (
             ["--learning-rates", "0.02", "0.005"],
-            "learning_rates",
-            "  learning_rates: recorded {0.01, 0.005}, given {0.02, 0.005} (it must hold all that is recorded, and "
-            "lacks 0.01)",
+            "lr",
+            "  lr: recorded {0.01, 0.005}, given {0.02, 0.005} (it must hold all that is recorded, and lacks 0.01)",
         ),
         (
-            ["--weight-decays", "0.1"],
-            "weight_decays",
-            "  weight_decays: recorded none, given {0.1} (it must hold all that is recorded, and lacks 0.001)",
+            ["--vary", "weight_decay=0.1"],
+            "weight_decay",
+            "  weight_decay: recorded 0.001, given {0.1} (it must hold all that is recorded, and lacks 0.001)",
         ),
         (
             ["--variants", "model-c"],
@@ -87,7 +85,7 @@ def test_another_search_than_the_grid_takes_more_trials_only(
     begin(search="tpe", trials_per_cell=3)
     said = refused(store, capsys, "--extend", "--learning-rates", "0.001..0.5", "--trials-per-cell", "5")
     assert said[1] == (
-        "  learning_rates: recorded log-uniform [0.001, 0.25], given log-uniform [0.001, 0.5] (the search tpe has "
+        "  lr: recorded log-uniform [0.001, 0.25], given log-uniform [0.001, 0.5] (the search tpe has "
         "drawn from what is recorded; --extend takes more --trials-per-cell, a new run with --warm-start other values)"
     )
     said = refused(store, capsys, "--extend", "--search", "random", "--learning-rates", "0.001..0.5")
@@ -171,7 +169,7 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
 ) -> None:
     quickstart = STUDIES["quickstart"]()
     base = replace(quickstart.base, drops=(), train_size=100, epochs=3)
-    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), learning_rates=Choice((0.01,))))
+    study = begin(replace(quickstart, base=base, variants=("all-cnn-c", "model-c"), space=Space(lr=Choice((0.01,)))))
     rows = searched(study, duration_s=1.0)
     for variant in study.variants:
         rows += [
@@ -183,10 +181,8 @@ def test_more_epochs_for_some_variants_reopen_no_confirmation_of_the_others(
     plan = make_plan(study, parameters=check_study(study), datasets=open_data(study), cluster=machine, gpus=0)
     # All but Ray.
     monkeypatch.setattr("sweep.execution.tune._tune", lambda *_: None)
-    nothing: Any = lambda *_: None  # noqa: E731
-    listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
     recorded = {one["trial_id"]: one for one in rows}
-    after = run_trials(plan, store, recorded=recorded, is_interrupted=lambda: False, only=("model-c",), **listeners)
+    after = run_trials(plan, store, recorded=recorded, is_interrupted=lambda: False, only=("model-c",))
     states = {(one["variant"], one["state"], one["epochs_budget"]) for one in after if one["phase"] == "confirm"}
     assert states == {("model-c", "pending", 3), ("all-cnn-c", "completed", 2)}
 
@@ -199,14 +195,11 @@ def test_values_that_are_added_stand_behind_those_of_the_record() -> None:
     now = RunOptions(
         variants=("model-a", "model-c", "all-cnn-c"),
         learning_rates=(0.1, 0.005, 0.01),
-        weight_decays=(0.01, 0.001),
+        vary=("weight_decay=0.01,0.001",),
         seeds=2,
     ).apply(was)
     larger = extended(was, now, study_differences(was, now))
     assert larger.variants == ("all-cnn-c", "model-c", "model-a")
-    assert larger.learning_rates == Choice((0.01, 0.005, 0.1))
-    assert larger.weight_decays == Choice((0.001, 0.01))
-    assert larger.points_per_cell == 12
-    assert (
-        replace(larger, variants=was.variants, learning_rates=was.learning_rates, weight_decays=None, seeds=None) == was
-    )
+    assert larger.space == Space(lr=Choice((0.01, 0.005, 0.1)), weight_decay=Choice((0.001, 0.01)))
+    assert larger.points_of("all-cnn-c") == 12
+    assert replace(larger, variants=was.variants, space=was.space, seeds=None) == was

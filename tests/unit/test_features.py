@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 from analysis.networks.features import (
-    Request,
     chosen_layers,
     compared,
     crop,
@@ -22,7 +22,7 @@ from analysis.networks.features import (
     signal_picture,
 )
 from analysis.networks.geometry import ConvLayer
-from analysis.networks.opened import Subject, load_subjects
+from analysis.networks.opened import Subject, check_counts, load_subjects
 from sweep.record.store import Store
 from tests.looked_at import config, make_run, row, save
 
@@ -40,7 +40,7 @@ SMALL = {"images": 40, "filters": 2, "patches": 3}
 
 
 def test_a_page_for_three_layers_of_each_network_and_one_that_compares(run: Store) -> None:
-    pages = dict(draw_features(load_subjects(run), Request(**SMALL)))  # type: ignore[arg-type]
+    pages = dict(draw_features(load_subjects(run), **SMALL))
     assert list(pages) == [
         "model-c-conv2-guided.png",
         "model-c-conv4-guided.png",
@@ -52,14 +52,14 @@ def test_a_page_for_three_layers_of_each_network_and_one_that_compares(run: Stor
     ]
     # Wide enough for three patches, high enough for two filters of two rows each.
     assert all(width >= 3 * 54 and height >= 4 * 54 for width, height in map(size, pages.values()))
-    again = dict(draw_features(load_subjects(run), Request(**SMALL)))  # type: ignore[arg-type]
+    again = dict(draw_features(load_subjects(run), **SMALL))
     assert pages == again
 
 
 def test_more_filters_and_patches_make_a_larger_page(run: Store) -> None:
     subjects = load_subjects(run, ["all-cnn-c"])
     few, many = (
-        dict(draw_features(subjects, Request(layers=("conv1",), filters=filters, patches=patches, images=20)))
+        dict(draw_features(subjects, layers=("conv1",), filters=filters, patches=patches, images=20))
         for filters, patches in ((1, 2), (3, 6))
     )
     (name,) = set(few) & set(many) - {"compare.png"}
@@ -69,12 +69,12 @@ def test_more_filters_and_patches_make_a_larger_page(run: Store) -> None:
 
 @pytest.mark.parametrize("method", ["plain", "deconvnet"])
 def test_the_method_is_in_the_files_name(run: Store, method: str) -> None:
-    request = Request(layers=("conv3",), method=method, **SMALL)  # type: ignore[arg-type]
-    assert next(draw_features(load_subjects(run, ["model-c"]), request))[0] == f"model-c-conv3-{method}.png"
+    request = {"layers": ("conv3",), "method": method, **SMALL}
+    assert next(draw_features(load_subjects(run, ["model-c"]), **request))[0] == f"model-c-conv3-{method}.png"
 
 
 def test_without_an_image_the_layers_below_every_pool(run: Store) -> None:
-    pages = dict(draw_features(load_subjects(run), Request(without_image=True, filters=3)))
+    pages = dict(draw_features(load_subjects(run), without_image=True, filters=3))
     assert list(pages) == ["model-c-without-image.png", "all-cnn-c-without-image.png"]
     # Two layers of Model C, three of All-CNN-C.
     assert size(pages["model-c-without-image.png"])[1] < size(pages["all-cnn-c-without-image.png"])[1]
@@ -99,7 +99,7 @@ def test_a_layer_that_does_not_exist_names_those_that_do(run: Store) -> None:
 
 def test_a_wrong_layer_is_refused_before_a_page_is_drawn(run: Store) -> None:
     # All-CNN-C, which comes second, has it.
-    pages = draw_features(load_subjects(run), Request(layers=("conv9",), images=10))
+    pages = draw_features(load_subjects(run), layers=("conv9",), images=10)
     with pytest.raises(ValueError, match=r"^layer must be one that every variant shown has, for model-c "):
         next(pages)
 
@@ -107,7 +107,7 @@ def test_a_wrong_layer_is_refused_before_a_page_is_drawn(run: Store) -> None:
 @pytest.mark.parametrize("name", ["filters", "patches", "images"])
 def test_a_count_below_1(name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be at least 1, got 0\\.$"):
-        Request(**{name: 0})  # type: ignore[arg-type]
+        check_counts(**{name: 0})
 
 
 def subject(network: nn.Module) -> Subject:
@@ -138,16 +138,13 @@ def test_the_best_network_of_either_kind_is_compared(run: Store) -> None:
 def test_a_leaky_network_has_plain_pages_and_no_comparison(run: Store) -> None:
     trial = config("large-all-cnn", canvas=126)
     save(run, "leaky", trial)
-    study = run.read_study()
-    study["study"]["variants"] = ["large-all-cnn"]
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, study=replace(document.study, variants=("large-all-cnn",))))
     run.write_trials([row("leaky", trial)])
     request = {"layers": ("conv1",), "images": 2, "filters": 1, "patches": 2}
-    assert list(dict(draw_features(load_subjects(run), Request(method="plain", **request)))) == [  # type: ignore[arg-type]
-        "large-all-cnn-conv1-plain.png"
-    ]
+    assert list(dict(draw_features(load_subjects(run), method="plain", **request))) == ["large-all-cnn-conv1-plain.png"]
     with pytest.raises(ValueError, match=r"^method must be plain for a network with LeakyReLU, got guided, "):
-        next(draw_features(load_subjects(run), Request(**request)))  # type: ignore[arg-type]
+        next(draw_features(load_subjects(run), **request))
 
 
 def layer(field: int, stride: int, start: int) -> ConvLayer:

@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pytest
 import tenacity
 
-from trainables.common.files import ATTEMPTS, is_temporary, may_pass, retried, write_whole
+from trainables.common.files import ATTEMPTS, is_temporary, is_transient, with_retries, write_whole
 
 AT_ONCE = tenacity.wait_none()
 
@@ -40,14 +40,14 @@ class Fails:
     ],
 )
 def test_what_may_pass_is_tried_again_and_not_for_ever(error: OSError) -> None:
-    assert may_pass(error)
+    assert is_transient(error)
     twice = Fails(2, error)
     with pytest.warns(RuntimeWarning, match="Storage failed and is asked again"):
-        assert retried(twice, wait=AT_ONCE) == "done"
+        assert with_retries(twice, wait=AT_ONCE) == "done"
     assert twice.calls == 3
     always = Fails(99, error)
     with pytest.warns(RuntimeWarning), pytest.raises(OSError, match=re.escape(str(error))):
-        retried(always, wait=AT_ONCE)
+        with_retries(always, wait=AT_ONCE)
     assert always.calls == ATTEMPTS
 
 
@@ -65,7 +65,7 @@ def test_what_may_pass_is_tried_again_and_not_for_ever(error: OSError) -> None:
 def test_what_will_not_pass_is_raised_at_once(error: Exception) -> None:
     once = Fails(1, error)
     with pytest.raises(type(error)):
-        retried(once, wait=AT_ONCE)
+        with_retries(once, wait=AT_ONCE)
     assert once.calls == 1
 
 

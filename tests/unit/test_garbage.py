@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep._gc import loading
+from sweep.cli.garbage import collector_off
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def made_and_dropped() -> "weakref.ref[Thing]":
 
 
 def test_nothing_is_looked_for_while_things_are_loaded() -> None:
-    with loading() as settle:
+    with collector_off() as settle:
         assert not gc.isenabled()
         dropped = made_and_dropped()
         kept = [[] for _ in range(10 * gc.get_threshold()[0])]  # type: ignore[var-annotated]
@@ -45,7 +45,7 @@ def test_nothing_is_looked_for_while_things_are_loaded() -> None:
 
 
 def test_what_was_there_then_is_not_looked_through_and_what_comes_later_is() -> None:
-    with loading() as settle:
+    with collector_off() as settle:
         early = made_and_dropped()
         settle()
         late = made_and_dropped()
@@ -57,7 +57,7 @@ def test_what_was_there_then_is_not_looked_through_and_what_comes_later_is() -> 
 
 
 def test_all_is_as_before_where_loading_fails() -> None:
-    with pytest.raises(ValueError, match="a slip"), loading():
+    with pytest.raises(ValueError, match="a slip"), collector_off():
         raise ValueError("a slip")
     assert gc.isenabled()
 
@@ -65,7 +65,7 @@ def test_all_is_as_before_where_loading_fails() -> None:
 def test_who_had_turned_it_off_finds_it_off() -> None:
     gc.disable()
     try:
-        with loading() as settle:
+        with collector_off() as settle:
             settle()
             assert not gc.isenabled()
         assert not gc.isenabled()

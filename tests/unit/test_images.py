@@ -101,9 +101,9 @@ def test_a_gap_in_the_labels(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ({"img": [{"bytes": b""}], "label": [0]}, "must have the columns image and label, got img, label."),
-        ({"image": [b""], "label": [0]}, "must be a struct with a field bytes, got binary."),
-        ({"image": [{"bytes": b""}], "label": ["cat"]}, "must hold a whole number in each row, got string."),
-        ({"image": [{"bytes": b""}], "label": pa.array([None], pa.int64())}, "must hold a whole number in each row"),
+        ({"image": [b""], "label": [0]}, "must be a struct with a binary field bytes, got binary."),
+        ({"image": [{"bytes": b""}], "label": ["cat"]}, "must hold whole numbers, got string."),
+        ({"image": [{"bytes": b""}], "label": pa.array([None], pa.int64())}, "must have a label, got none in 1."),
     ],
 )
 def test_columns_that_do_not_fit(table: dict[str, object], message: str, tmp_path: Path) -> None:

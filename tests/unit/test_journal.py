@@ -11,18 +11,20 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space, Uniform
 from sweep.monitor.optuna_journal import Journal
+from sweep.record.params import write_params
 from sweep.record.schema import TRIALS
 from sweep.search.searcher import StudySearcher, sampler_seed
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
+from sweep.study.study import params_of
+from trainables.config import TrialConfig
 
 STUDY = replace(
     STUDIES["quickstart"](),
     protocol="paper",
     variants=("model-c", "all-cnn-c"),
-    learning_rates=LogUniform(0.01, 0.1),
-    batch_sizes=Choice((32, 64)),
+    space=Space(lr=LogUniform(0.01, 0.1), batch_size=Choice((32, 64))),
     search="tpe",
     trials_per_cell=5,
 )
@@ -35,9 +37,8 @@ def row(number: int, state: str, **values: Any) -> dict[str, Any]:
         "dataset": "shapes",
         "augmentation": "none",
         "variant": "model-c",
+        "params": write_params({"lr": 0.05, "batch_size": 64}),
         "lr": 0.05,
-        "weight_decay": 0.001,
-        "batch_size": 64,
         "seed": number,
         "state": state,
         "epochs_run": 0,
@@ -77,7 +78,6 @@ def test_there_is_one_study_per_cell_from_the_beginning(path: Path) -> None:
         "search": "tpe",
         "protocol": "paper",
         "minimises": "test_error",
-        "criterion": "last",
         "seed": 0,
         "first_sampler_seed": sampler_seed(STUDY, "shapes/none/model-c", 0),
     }
@@ -121,28 +121,6 @@ def test_each_state_of_the_record_has_its_own(
     assert (trial.state.name, trial.value) == (shown, value)
     assert trial.intermediate_values == dict(enumerate(errors, start=1))
     assert (trial.user_attrs["state"], trial.user_attrs["reason"]) == (state, "why")
-
-
-def test_where_the_best_epoch_decides_it_is_the_value_shown(path: Path) -> None:
-    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
-    journal = Journal(str(path), study, [], [])
-    ends = ["completed", "stopped", "diverged"]
-    for number, end in enumerate(ends):
-        journal.update(row(number, "running"))
-        journal.update(row(number, "running", epochs_run=1, val_error=0.25))
-        journal.update(row(number, end, epochs_run=2, val_error=0.5))
-    journal.flush()
-    live = trials(path)
-    assert [trial.value for trial in live] == [0.25, 0.25, None]
-    assert live[0].intermediate_values == {1: 0.25, 2: 0.5}
-    rows = [row(number, end, epochs_run=2, val_error=0.5) for number, end in enumerate(ends)]
-    epochs = [
-        {"trial_id": each["trial_id"], "epoch": epoch, "val_error": error, "test_error": None}
-        for each in rows
-        for epoch, error in ((1, 0.25), (2, 0.5))
-    ]
-    Journal(str(path), study, rows, epochs)
-    assert [trial.value for trial in trials(path)] == [0.25, 0.25, None]
 
 
 def test_a_trial_that_ended_is_left_alone(path: Path) -> None:
@@ -196,7 +174,7 @@ CONFIRM = "shapes/none/model-c confirm"
 
 
 def test_what_confirms_is_a_study_of_its_own_with_its_test_errors(path: Path) -> None:
-    study = replace(STUDY, protocol="holdout", criterion="best-epoch")
+    study = replace(STUDY, protocol="holdout")
     journal = Journal(str(path), study, [row(0, "completed", val_error=0.3)], [])
     assert CONFIRM not in optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(path))))
     ends = ["completed", "diverged", "failed", "pending"]
@@ -260,6 +238,66 @@ def test_a_run_that_goes_on_doubles_no_trial(path: Path) -> None:
     live(second, 4, 0.5, 0.4, end="completed")
     assert Counter(trial.state.name for trial in trials(path)) == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 2}
     assert sorted(file.name for file in path.parent.iterdir()) == ["optuna.journal"]
+
+
+OWN = replace(
+    STUDIES["quickstart"](),
+    protocol="paper",
+    variants=("model-c", "all-cnn-c"),
+    space=Space(
+        lr=Choice((0.05, 0.01)),
+        momentum_form=Choice(("pytorch", "caffe")),
+        momentum=Uniform(0.8, 0.95, step=0.1).when("momentum_form", "caffe"),
+    ),
+    spaces={"model-c": Space({"max_grad_norm": Choice((None, 1, 2.5)), "bias_weight_decay": Choice((True, False))})},
+    search="tpe",
+    trials_per_cell=3,
+)
+
+
+def test_a_trial_has_the_hyperparameters_of_its_variant_that_exist_beside_each_other(path: Path) -> None:
+    plain = {"lr": 0.05, "momentum_form": "pytorch", "max_grad_norm": None, "bias_weight_decay": False}
+    caffe = {"lr": 0.01, "momentum_form": "caffe", "momentum": 0.9, "max_grad_norm": 2.5, "bias_weight_decay": True}
+    other = {"lr": 0.01, "momentum_form": "pytorch"}
+    rows = [
+        row(0, "completed", params=write_params(plain), test_error=0.5),
+        row(1, "completed", params=write_params(caffe), test_error=0.25),
+        row(0, "running", trial_id="shapes_none_all-cnn-c_0000", variant="all-cnn-c", params=write_params(other)),
+    ]
+    journal = Journal(str(path), OWN, rows[:2], [])
+    journal.update(rows[2])
+    journal.flush()
+    assert [trial.params for trial in trials(path)] == [plain, caffe]
+    assert [type(trial.params["bias_weight_decay"]) for trial in trials(path)] == [bool, bool]
+    assert [trial.params for trial in trials(path, "shapes/none/all-cnn-c")] == [other]
+    bounds = trials(path)[1].distributions["momentum"]
+    assert (bounds.low, bounds.high, bounds.step) == (0.8, 0.9, 0.1)
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    study = optuna.load_study(study_name="shapes/none/model-c", storage=storage)
+    assert study.best_params == caffe
+
+
+def test_a_search_s_own_points_are_those_that_its_journal_takes(path: Path) -> None:
+    searcher = StudySearcher(OWN)
+    journal = Journal(str(path), OWN, [], [])
+    asked: dict[str, list[dict[str, object]]] = {}
+    for number in range(6):
+        parameters = searcher.suggest(f"tune-{number}")
+        assert isinstance(parameters, dict)
+        config = TrialConfig.from_dict(parameters["config"])
+        params = params_of(config, OWN.space_of(config.variant))
+        journal.update(
+            row(
+                number,
+                "running",
+                trial_id=parameters["trial_id"],
+                variant=config.variant,
+                params=write_params(params),
+            )
+        )
+        asked.setdefault(config.cell, []).append(params)
+    journal.flush()
+    assert {cell: [trial.params for trial in trials(path, cell)] for cell in asked} == asked
 
 
 def test_a_diverged_trial_still_tells_the_search_that_it_was_bad() -> None:

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from sweep.execution.pending import LiveTrials
 from sweep.execution.retries import LossScheduler
-from sweep.execution.unfinished import LiveTrials
 from tests.unit.test_losses import Heard
 
 

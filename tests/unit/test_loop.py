@@ -14,8 +14,9 @@ from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.data import Prepared
 from trainables.data.batches import MemoryFeed
 from trainables.epoch_report import EpochReport
+from trainables.evaluation import evaluate, why_diverged
 from trainables.hardware import Arithmetic
-from trainables.loop import Ranks, evaluate, stream_seed, train, why_diverged
+from trainables.loop import Ranks, stream_seed, train
 
 CPU = torch.device("cpu")
 FLOAT32 = Arithmetic("float32", "contiguous")

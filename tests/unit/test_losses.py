@@ -24,9 +24,11 @@ from sweep.execution.failures import (
     peak_gib,
     sizes_told,
 )
-from sweep.execution.recorder import tried_again
+from sweep.execution.recorder import Recorder
 from sweep.execution.retries import LossScheduler, failure_of
-from sweep.search.searcher import tried_again_alone
+from sweep.record.store import Store
+from sweep.search.searcher import isolated_trials
+from sweep.study.catalog import quickstart
 
 
 def died(message: str, reason: int | None = None) -> ActorDiedError:
@@ -78,7 +80,8 @@ class StandIn:
 
     def __init__(self, file: Path | None, *, alone: bool = False) -> None:
         self.pickled_error_file = None if file is None else str(file)
-        self.config = {"trial_id": "t0", "alone": alone}
+        config = quickstart().cells()[0].to_dict()
+        self.config = {"trial_id": "t0", "alone": alone, "phase": "search", "config": config}
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -100,7 +103,7 @@ def shared_gpu_error() -> Exception:
 
 
 @pytest.mark.parametrize(("error", "fault"), [*((e, f) for e, f in ERRORS if f != "shared GPU"), (None, "shared GPU")])
-def test_a_resumed_run_knows_from_the_recorded_reason_which_trials_run_in_isolation(
+def test_a_resumed_run_knows_from_the_record_which_trials_run_in_isolation(
     tmp_path: Path, error: Exception | None, fault: Fault
 ) -> None:
     raised = error or in_task(shared_gpu_error())
@@ -109,13 +112,15 @@ def test_a_resumed_run_knows_from_the_recorded_reason_which_trials_run_in_isolat
     trial.error_file = str(tmp_path / "error.txt")
     cause = raised.cause if isinstance(raised, RayTaskError) else raised
     (tmp_path / "error.txt").write_text("".join(traceback.format_exception(cause)))
-    failure = failure_of(trial)  # type: ignore[arg-type]
-    row = {"retries": 0, "retry_reasons": ""}
-    row |= tried_again(row, failure.reason) | {"retries": 2}
-    row |= tried_again(row, "RuntimeError: the shapes do not match")
-    assert tried_again_alone({"t0": row, "t1": {"retry_reasons": ""}}) == (
-        set() if fault in ("node lost", "code") else {"t0"}
-    )
+    recorder = Recorder(Store(str(tmp_path / "run")), quickstart())
+    recorder.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+    recorder.on_trial_error(0, [], trial)  # type: ignore[arg-type]
+    recorder.close()
+    (row,) = Store(str(tmp_path / "run")).trial_rows()
+    assert row["fault"] == fault
+    assert row["state"] == ("failed" if fault == "code" else "pending")
+    assert (row["preemptions"], row["retries"]) == {"node lost": (1, 0), "code": (0, 0)}.get(fault, (0, 1))
+    assert isolated_trials({"t0": row}) == (set() if fault in ("node lost", "code") else {"t0"})
 
 
 def test_what_cannot_be_read_is_the_trials_own_failure(tmp_path: Path) -> None:

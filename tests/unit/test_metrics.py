@@ -12,8 +12,13 @@ from ray.exceptions import ActorUnavailableError
 
 from sweep.execution.recorder import Recorder
 from sweep.monitor.prometheus import METRICS, Instrument, Metric, RunMetrics, run_name
+from sweep.monitor.screen import in_background
+from sweep.record.params import write_params
+from sweep.record.progress import Scope, arrange
 from sweep.record.store import Store
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import STUDIES
+from tests.listening import listening
+from tests.monitoring import exported
 from trainables.config import ArchitectureConfig, TrialConfig
 
 Shown = dict[tuple[str, ...], float]
@@ -47,9 +52,9 @@ class StandIn:
     error_file: str | None = None
     pickled_error_file: str | None = None
 
-    def __init__(self, trial_id: str, *, phase: str = "search", variant: str = "all-cnn-c") -> None:
+    def __init__(self, trial_id: str, *, phase: str = "search", variant: str = "all-cnn-c", lr: float = 0.05) -> None:
         config = TrialConfig(
-            dataset="shapes", variant=variant, lr=0.05, epochs=3, architecture=ArchitectureConfig(width=0.5)
+            dataset="shapes", variant=variant, lr=lr, epochs=3, architecture=ArchitectureConfig(width=0.5)
         )
         self.config = {"trial_id": trial_id, "phase": phase, "config": config.to_dict()}
 
@@ -72,7 +77,11 @@ class Bench:
         self.store = Store(str(folder))
         self.interrupted = False
         self.recorder = Recorder(
-            self.store, recorded=recorded, is_interrupted=lambda: self.interrupted, on_change=self.metrics.update
+            self.store,
+            STUDY,
+            recorded=recorded,
+            is_interrupted=lambda: self.interrupted,
+            listener=listening(changed=self.metrics.update),
         )
 
     def start(self, trial: StandIn) -> None:
@@ -141,7 +150,7 @@ def test_a_trial_that_lost_its_node_waits_and_its_epochs_count_once(tmp_path: Pa
 
 def test_the_best_error_stays_through_epochs_without_a_measurement(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    one, other = StandIn("one"), StandIn("other")
+    one, other = StandIn("one"), StandIn("other", lr=0.1)
     bench.start(one)
     bench.start(other)
     bench.report(other, 1, 0.5)
@@ -176,7 +185,7 @@ def test_epochs_and_times(tmp_path: Path) -> None:
 def test_the_best_error_is_the_lowest_that_a_trial_of_the_cell_has_now(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     best = ("sweep_best_error_ratio", "r", CELL)
-    one, other, elsewhere = StandIn("one"), StandIn("other"), StandIn("elsewhere", variant="model-c")
+    one, other, elsewhere = StandIn("one"), StandIn("other", lr=0.1), StandIn("elsewhere", variant="model-c")
     for trial in (one, other, elsewhere):
         bench.start(trial)
     assert best not in bench.page.shown
@@ -189,6 +198,19 @@ def test_the_best_error_is_the_lowest_that_a_trial_of_the_cell_has_now(tmp_path:
     bench.report(other, 2, 1.0, state="diverged")
     assert bench.page.shown[best] == 0.7
     assert bench.page.shown["sweep_best_error_ratio", "r", "shapes/none/model-c"] == 0.1
+
+
+def test_seeds_of_a_configuration_are_averaged_as_in_the_grid(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, study=replace(STUDY, protocol="paper", seeds=2), planned=16)
+    trials = [StandIn("one"), StandIn("other"), StandIn("third", lr=0.1)]
+    for trial, error in zip(trials, (0.2, 0.6, 0.5), strict=True):
+        bench.start(trial)
+        bench.report(trial, 1, None, test_error=error)
+    shown = bench.page.shown["sweep_best_error_ratio", "r", CELL]
+    scope = Scope.of(replace(STUDY, protocol="paper", seeds=2, variants=("all-cnn-c",)), "r", 4)
+    (cell,) = arrange(scope, bench.recorder.rows)
+    assert cell.best is not None
+    assert shown == cell.best[0] == pytest.approx(0.4)
 
 
 def test_an_error_whose_trial_failed_is_shown_no_more(tmp_path: Path) -> None:
@@ -208,16 +230,6 @@ def test_an_error_whose_trial_failed_is_shown_no_more(tmp_path: Path) -> None:
     assert bench.page.shown[best] == 0.9
 
 
-def test_by_the_best_epoch_an_error_never_gets_worse(tmp_path: Path) -> None:
-    study: Study = replace(STUDY, criterion="best-epoch")
-    bench = Bench(tmp_path, study=study)
-    trial = StandIn("t")
-    bench.start(trial)
-    bench.report(trial, 1, 0.5)
-    bench.report(trial, 2, 0.7)
-    assert bench.page.shown["sweep_best_error_ratio", "r", CELL] == 0.5
-
-
 def test_what_confirms_is_no_search(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     trial = StandIn("t", phase="confirm")
@@ -231,7 +243,7 @@ def test_what_confirms_is_no_search(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_begins_with_what_ended(tmp_path: Path) -> None:
     first = Bench(tmp_path)
-    one, other = StandIn("one"), StandIn("other")
+    one, other = StandIn("one"), StandIn("other", lr=0.1)
     first.start(one)
     first.start(other)
     for epoch in (1, 2, 3):
@@ -253,9 +265,6 @@ def test_a_run_that_goes_on_begins_with_what_ended(tmp_path: Path) -> None:
     assert bench.page.shown["sweep_epochs", "r", CELL] == 1
     assert bench.page.shown["sweep_best_error_ratio", "r", CELL] == 0.3
 
-    by_best = Bench(tmp_path, rows, study=replace(STUDY, criterion="best-epoch"), best_epochs={"one": 0.2})
-    assert by_best.page.shown["sweep_best_error_ratio", "r", CELL] == 0.2
-
 
 def test_gauges_are_set_again_and_counters_are_not(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
@@ -276,7 +285,10 @@ def test_a_report_records_as_much_with_many_trials_as_with_one(tmp_path: Path, t
     trial = StandIn("t")
     bench.start(trial)
     row = bench.recorder.rows[0] | {"state": "completed", "epochs_run": 3, "val_error": 0.4}
-    rows = {f"r{number}": row | {"trial_id": f"r{number}"} for number in range(trials)}
+    rows = {
+        f"r{number}": row | {"trial_id": f"r{number}", "params": write_params({"lr": 1.0 + number})}
+        for number in range(trials)
+    }
     bench = Bench(tmp_path, rows, planned=trials + 1)
     bench.start(trial)
     before = bench.page.records
@@ -335,18 +347,18 @@ def test_the_thread_that_refreshes_ends_with_its_context(tmp_path: Path, monkeyp
     bench = Bench(tmp_path)
     refreshed = threading.Event()
     monkeypatch.setattr(bench.metrics, "refresh", refreshed.set)
-    with bench.metrics.kept_shown():
+    with in_background(bench.metrics.keep_shown, "metrics"):
         assert refreshed.wait(60)
     assert "metrics" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_names_follow_prometheus_conventions() -> None:
-    names = [metric.exported for metric in METRICS]
+    names = [exported(metric) for metric in METRICS]
     assert len(set(names)) == len(names)
     for metric in METRICS:
         assert metric.name.startswith("sweep_")
         assert not metric.name.endswith("_total")  # Ray adds it
-        assert metric.exported.endswith("_total") == (metric.kind == "counter")
+        assert exported(metric).endswith("_total") == (metric.kind == "counter")
         assert metric.tags[0] == "run"
         assert metric.about.endswith(".")
 

@@ -1,6 +1,7 @@
 """Which network of a run is looked at, with which images, and what is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 
 from analysis.files import report_folder, write_file
 from analysis.networks.opened import load_images, load_subjects
-from sweep.record.schema import EPOCHS
 from sweep.record.store import Store
 from tests.looked_at import TRAIN_SIZE, config, make_run, row, save
 from trainables.data import StreamedDataset, open_dataset
@@ -41,9 +41,8 @@ def test_the_chosen_trial_of_each_variant_in_the_studys_order(run: Store) -> Non
 
 
 def test_a_network_that_was_trained_on_all_images_comes_before_one_of_the_search(run: Store) -> None:
-    study = run.read_study()
-    study["study"]["protocol"] = "holdout"
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, study=replace(document.study, protocol="holdout")))
     searched = {"test_error": None, "val_error": 0.3}
     better = config("all-cnn-c", lr=0.02, held_out=0.1)
     second = config("all-cnn-c", lr=0.02, seed=10_001, evaluate_every=None)
@@ -64,35 +63,6 @@ def test_a_network_that_was_trained_on_all_images_comes_before_one_of_the_search
     (found,) = load_subjects(run, ["all-cnn-c"])
     assert (found.config, found.error) == (first, 0.25)
     assert len(load_images(found, None, 10**6).labels) == 2000
-
-
-def test_the_network_is_that_of_the_best_epoch_where_it_decides(run: Store) -> None:
-    study = run.read_study()
-    study["study"] |= {"protocol": "holdout", "criterion": "best-epoch"}
-    run.write_study(study)
-    lower_at_its_end, lower_before = config("model-c", lr=0.02), config("model-c", lr=0.01)
-    for name, trial in (("end", lower_at_its_end), ("before", lower_before)):
-        save(run, name, trial)
-    run.write_trials(
-        [
-            row("end", lower_at_its_end, test_error=None, val_error=0.2),
-            row("before", lower_before, test_error=None, val_error=0.3),
-        ]
-    )
-    curves = {"end": (0.4, 0.2), "before": (0.1, 0.3)}
-    run.append_epochs(
-        [
-            dict.fromkeys(EPOCHS.names) | {"trial_id": name, "epoch": epoch, "val_error": error}
-            for name, errors in curves.items()
-            for epoch, error in enumerate(errors, start=1)
-        ]
-    )
-    (found,) = load_subjects(run)
-    assert (found.config.lr, found.error) == (0.01, 0.3)
-    study["study"]["criterion"] = "last"
-    run.write_study(study)
-    (found,) = load_subjects(run)
-    assert (found.config.lr, found.error) == (0.02, 0.2)
 
 
 def test_cells_of_several_data_sets_are_told_apart(run: Store) -> None:
@@ -154,9 +124,8 @@ def test_the_images_lie_on_the_networks_canvas(run: Store) -> None:
 
 
 def test_other_data_than_the_runs(run: Store) -> None:
-    study = run.read_study()
-    study["data"]["shapes"]["checksum"] = "0" * 64
-    run.write_study(study)
+    document = run.read_run()
+    run.write_run(replace(document, data={"shapes": replace(document.data["shapes"], checksum="0" * 64)}))
     must = "The data set shapes must be the one that the run was trained on, got one of another checksum; "
     with pytest.raises(ValueError, match=f"^{re.escape(must)}"):
         load_images(load_subjects(run)[0], None, 5)

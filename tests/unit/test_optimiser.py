@@ -15,7 +15,7 @@ from trainables.data.batches import MemoryFeed
 from trainables.epoch_report import EpochReport
 from trainables.hardware import Arithmetic
 from trainables.loop import Ranks, stream_seed, train
-from trainables.optimiser import make_optimiser, rescale_velocity
+from trainables.optimiser import make_optimiser, place_rates, set_rate
 
 CPU = torch.device("cpu")
 CALM = ArchitectureConfig(width=0.05, input_dropout=0.0, dropout=0.0, class_relu=False)
@@ -43,10 +43,7 @@ def walk(config: TrialConfig, gradients: Sequence[float], rates: Sequence[float]
     for gradient, lr in zip(gradients, rates, strict=True):
         for parameter in model.parameters():
             parameter.grad = torch.tensor(gradient)
-        if config.momentum_form == "caffe":
-            rescale_velocity(optimiser, lr)
-        for group in optimiser.param_groups:
-            group["lr"] = lr * group["lr_factor"]
+        set_rate(optimiser, lr, config.momentum_form)
         optimiser.step()
     return model.weight.item(), model.bias.item()
 
@@ -86,6 +83,26 @@ def test_caffe_s_velocity_holds_the_weight_decay_too() -> None:
 )
 def test_biases_have_their_own_rate_and_decay(changes: dict[str, Any], weight: float, bias: float) -> None:
     assert walk(trial(weight_decay=0.5, **changes), (1.0,), (0.1,)) == pytest.approx((weight, bias))
+
+
+def test_rates_that_a_recorded_step_reads_are_filled_and_never_replaced() -> None:
+    optimiser = make_optimiser(Scalar(), trial(bias_lr_factor=2.0))
+    rates = [torch.zeros(()), torch.zeros(())]
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for lr in (0.5, 0.25):
+        set_rate(optimiser, lr, "pytorch")
+        assert [group["lr"] for group in optimiser.param_groups] == [lr, 2 * lr]
+        assert all(group["lr"] is rate for group, rate in zip(optimiser.param_groups, rates, strict=True))
+
+
+def test_on_a_cpu_the_state_of_a_gpu_s_optimiser_brings_no_tensors_as_rates() -> None:
+    optimiser = make_optimiser(Scalar(), trial())
+    optimiser.param_groups[0].update(lr=torch.tensor(0.1), fused=True)
+    place_rates(optimiser, CPU)
+    set_rate(optimiser, 0.2, "pytorch")
+    assert (optimiser.param_groups[0]["lr"], optimiser.param_groups[0]["fused"]) == (0.2, None)
+    assert type(optimiser.param_groups[0]["lr"]) is float
 
 
 @pytest.mark.parametrize("changes", [{"bias_lr_factor": 2.0}, {"bias_weight_decay": False}])

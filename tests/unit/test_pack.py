@@ -1,5 +1,6 @@
 """A run as one archive or folder: what is in it, that it is small and always the same, and what is refused."""
 
+import json
 import os
 import random
 import subprocess
@@ -29,11 +30,11 @@ def epochs_of(trial_id: str, count: int) -> list[dict[str, Any]]:
 def run(tmp_path: Path) -> Store:
     """Return a run of four trials with all that a run's folder may hold."""
     store = Store(str(tmp_path / "runs" / "mine"))
-    store.write_study(whole_document())
+    store.write_run(whole_document())
     for number in range(3):
         store.append_epochs([rows[number] for n in range(4) if (rows := epochs_of(f"t{n}", 3))])
     store.write_decisions(
-        [{"trial_id": "t0", "epoch": 1, "error": 0.5, "cut": None, "arrivals": 1, "verdict": "go on"}]
+        [{"trial_id": "t0", "epoch": 1, "error": 0.5, "cutoff": None, "num_results": 1, "verdict": "continue"}]
     )
     store.write_trials(
         [row("model-c", 0.1, state, epochs_run=3) | {"trial_id": f"t{n}"} for n, state in enumerate(STATES)]
@@ -67,7 +68,7 @@ def test_a_packed_folder_holds_the_record_and_the_tracebacks_and_nothing_else(ru
     assert names_in(tmp_path / "new" / "copy") == RECORD
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["copy"]
     copy = Store(str(tmp_path / "new" / "copy"))
-    assert copy.read_study() == run.read_study()
+    assert copy.read_run() == run.read_run()
     assert copy.read_trials().equals(run.read_trials())
     assert copy.read_epochs().equals(run.read_epochs())
     assert copy.read_epochs().num_rows == 12
@@ -116,7 +117,7 @@ def test_the_same_run_gives_the_same_bytes(run: Store, tmp_path: Path, ending: s
 
 
 def test_a_run_without_a_trial_yet_is_packed_too(tmp_path: Path) -> None:
-    Store(str(tmp_path / "mine")).write_study(whole_document())
+    Store(str(tmp_path / "mine")).write_run(whole_document())
     pack(str(tmp_path / "mine"), str(tmp_path / "copy"))
     assert names_in(tmp_path / "copy") == {"study.json", "trials.parquet"}
 
@@ -128,7 +129,7 @@ def test_a_run_that_is_written_meanwhile_is_packed_as_it_was_when_its_trials_wer
 
     def write_more() -> None:
         run.append_epochs(epochs_of("t9", 1))
-        run.write_decisions([{"trial_id": "t9", "epoch": 1, "error": 0.5, "arrivals": 1, "verdict": "stop"}])
+        run.write_decisions([{"trial_id": "t9", "epoch": 1, "error": 0.5, "num_results": 1, "verdict": "stop"}])
         run.write_trials(late)
         run.write_failure("t9", "Traceback\n")
         run.merge_epochs()
@@ -152,7 +153,7 @@ def test_a_run_that_is_written_meanwhile_is_packed_as_it_was_when_its_trials_wer
 def test_48_trials_of_350_epochs_are_below_2_megabytes(tmp_path: Path) -> None:
     draws = random.Random(0)
     store = Store(str(tmp_path / "mine"))
-    store.write_study(whole_document())
+    store.write_run(whole_document())
     trials = [
         row("model-c", 0.1, "completed", epochs_run=350)
         | {name: draws.random() for name in TRIALS.names if TRIALS.field(name).type == "double"}
@@ -230,14 +231,15 @@ def test_a_damaged_run_is_refused(run: Store, tmp_path: Path, capsys: pytest.Cap
     whole = part.read_bytes()
     part.write_bytes(whole[:-5])
     said = refused(capsys, run.location, str(tmp_path / "copy"))
-    assert f"{part} must be a whole Parquet file" in said
+    assert f"{part} cannot be read: its checksum" in said
     assert "Only an undamaged run can be packed" in said
     part.unlink()
     assert "must hold the 12 epochs that trials.parquet counts, got 4 fewer" in refused(
         capsys, run.location, str(tmp_path / "copy")
     )
     part.write_bytes(whole)
-    run.write_study({key: value for key, value in whole_document().items() if key != "study"} | {"study": {}})
+    study = Path(run.folder("study.json"))
+    study.write_text(json.dumps(json.loads(study.read_text()) | {"study": {}}))
     assert "study.json must hold what a run writes" in refused(capsys, run.location, str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 

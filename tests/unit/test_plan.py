@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.cluster.connect import Cluster
 from sweep.execution.plan import Plan, check_study, make_plan, open_data, place
 from sweep.execution.trial import HEAD, Placement
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 from trainables.architectures import register_variant
 from trainables.config import ArchitectureConfig
 from trainables.recipe import Recipe
@@ -129,7 +129,7 @@ def test_a_plan_counts_trials_and_epochs() -> None:
     assert plan.trials == 4 * 2 * 3
     assert plan.epochs == plan.trials * study.base.epochs
     holdout = replace(plan, study=STUDIES["quickstart"]())
-    assert (holdout.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
+    assert (holdout.study.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
 
 
 SMALL = Recipe(name="small", settings={"batch_size": 10})
@@ -147,10 +147,10 @@ SMALL = Recipe(name="small", settings={"batch_size": 10})
         (0.0, {}, {"epochs": 1, "compiled": "yes"}, False),
         (1.0, {}, {"epochs": 8000, "compiled": "no"}, False),
         # Batches of 10 make twice the steps: where they are searched, or a recipe's.
-        (1.0, {"batch_sizes": Choice((40.0, 10.0))}, {"epochs": 4000}, True),
-        (1.0, {"batch_sizes": Choice((40.0, 20.0))}, {"epochs": 4000}, False),
+        (1.0, {"space": Space(batch_size=Choice((40, 10)))}, {"epochs": 4000}, True),
+        (1.0, {"space": Space(batch_size=Choice((40, 20)))}, {"epochs": 4000}, False),
         # The study's own batch size is not among those searched.
-        (1.0, {"batch_sizes": Choice((40.0,))}, {"epochs": 8000}, False),
+        (1.0, {"space": Space(batch_size=Choice((40,)))}, {"epochs": 8000}, False),
         (1.0, {"recipes": (SMALL,), "variants": ("model-c", "model-c.small")}, {"epochs": 4000}, True),
         (1.0, {"recipes": (SMALL,), "variants": ("model-c",)}, {"epochs": 4000}, False),
     ],

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainables.architectures import MaxPool, PNormPool, base_layers, build, convpool, pool_by_norm, register_norm
+from search_spaces.paper import POOLING_VARIANTS
+from trainables.architectures import VARIANTS, MaxPool, PNormPool, base_layers, build, convpool, network, pool_by_norm
 from trainables.config import ArchitectureConfig
 from trainables.pooling import LEARNED_START, PNormPool2d
 
@@ -106,14 +107,6 @@ def test_p_must_be_above_zero(p: float) -> None:
         ValueError, match=f"^{re.escape(f'p must be above 0, or infinity for the maximum, got {p!r}.')}$"
     ):
         PNormPool2d(3, 2, p)
-    with pytest.raises(ValueError, match=r"^p must be above 0, or None to be learned, got "):
-        register_norm("model-c", p)
-
-
-@pytest.mark.parametrize("variant", ["all-cnn-c", "strided-cnn-a", "model-d", "model"])
-def test_only_a_network_that_pools_can_pool_otherwise(variant: str) -> None:
-    with pytest.raises(ValueError, match=r"^A variant that pools must be one of model-a, .*convpool-cnn-c, got "):
-        register_norm(variant, 2.0)
 
 
 def test_the_rule_changes_the_pools_alone() -> None:
@@ -127,16 +120,19 @@ def test_the_rule_changes_the_pools_alone() -> None:
     ]
 
 
-@pytest.mark.usefixtures("registries")
 def test_a_network_whose_p_is_infinite_is_the_one_with_max_pooling() -> None:
-    name = register_norm("model-c", math.inf)
-    assert name == "model-c-pinf"
+    layers = base_layers("c", OPTIONS, 10)
     images = features(2, 3, 32, 32)
     logits = []
-    for variant in ("model-c", name):
+    for each in (layers, pool_by_norm(layers, math.inf)):
         torch.manual_seed(0)
-        logits.append(build(variant, OPTIONS, 10).eval()(images))
+        logits.append(network(each).eval()(images))
     assert torch.equal(*logits)
+
+
+def test_the_networks_that_pool_by_a_norm_are_those_of_the_study() -> None:
+    by_norm = [name for name in VARIANTS if name.rpartition("-")[2].startswith("p")]
+    assert sorted([*by_norm, "model-c", "convpool-cnn-c"]) == sorted(POOLING_VARIANTS)
 
 
 def test_a_learned_p_is_one_parameter_a_layer() -> None:

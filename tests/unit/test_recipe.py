@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from search_spaces import Choice
+from search_spaces import Choice, Space
 from sweep.execution.plan import check_study
 from sweep.record.store import TRIAL_ID
 from sweep.run import main
 from sweep.search.searcher import StudySearcher
-from sweep.study.recipes import RECIPES, SCREENED
-from sweep.study.study import STUDIES, Study
+from sweep.study.catalog import RECIPES, SCREENED, STUDIES
+from sweep.study.study import Study
 from trainables.architectures import build
 from trainables.config import ArchitectureConfig, TrialConfig
 from trainables.recipe import Recipe, network_of, recipe_of, with_recipe
@@ -56,18 +56,20 @@ def test_a_name_has_a_network_and_perhaps_a_recipe() -> None:
     [
         ("Glorot", {}, "The name of a recipe must be lower-case letters, digits and single hyphens, got 'Glorot'."),
         ("a.b", {}, "The name of a recipe must be lower-case letters, digits and single hyphens, got 'a.b'."),
-        ("a", ["lr"], "settings of the recipe a must be values by name, got ['lr']."),
-        ("a", {"epochs": 3}, "settings of the recipe a must be among momentum, "),
-        ("a", {"lr": 0.1}, "settings of the recipe a must be among momentum, "),
-        ("a", {"seed": 1}, "settings of the recipe a must be among momentum, "),
-        ("a", {"initialisaton": "he"}, "settings of the recipe a must be among momentum, "),
+        ("a", ["lr"], "settings must be values by name, got ['lr']."),
+        ("a", {"epochs": 3}, "settings of the recipe a must be values of one trial, got 'epochs'"),
+        ("a", {"dataset": "cifar10"}, "settings of the recipe a must be values of one trial, got 'dataset'"),
+        ("a", {"seed": 1}, "settings of the recipe a must be values of one trial, got 'seed'."),
+        (
+            "a",
+            {"initialisaton": "he"},
+            "settings of the recipe a must be values of one trial, got 'initialisaton'; did you mean initialisation or",
+        ),
     ],
 )
 def test_what_is_no_recipe_is_refused(name: str, settings: Any, text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(text)}") as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
         Recipe(name=name, settings=settings)
-    if text.endswith("momentum, "):
-        assert str(caught.value).endswith(f"got {next(iter(settings))!r}.")
 
 
 def test_a_value_that_does_not_hold_is_refused_with_the_recipe_s_name() -> None:
@@ -75,7 +77,7 @@ def test_a_value_that_does_not_hold_is_refused_with_the_recipe_s_name() -> None:
     with pytest.raises(ValueError, match=r"^In the recipe wrong: initialisation must be one of he, .*, got 'He'\.$"):
         study(recipes=(wrong,), variants=("model-c.wrong",))
     typed = Recipe(name="typed", settings={"batch_size": 1.5})
-    with pytest.raises(ValueError, match=r"^In the recipe typed: batch_size must be a whole number, got 1\.5\.$"):
+    with pytest.raises(ValueError, match=r"^In the recipe typed: batch_size must be a whole number .*, got 1\.5\.$"):
         study(recipes=(typed,), variants=("model-c.typed",))
 
 
@@ -94,8 +96,12 @@ def test_a_value_that_does_not_hold_is_refused_with_the_recipe_s_name() -> None:
         ({"recipes": (GLOROT, GLOROT)}, "recipes must have different names, got glorot, glorot."),
         ({"recipes": [GLOROT]}, "recipes must be a tuple, each item a Recipe, got ["),
         (
-            {"batch_sizes": Choice((32, 64))},
+            {"space": Space(batch_size=Choice((32, 64)))},
             "The recipe caffe-256 must not set batch_size, which the study searches.",
+        ),
+        (
+            {"spaces": {"all-cnn-c.caffe-256": Space(momentum_form=Choice(("caffe", "pytorch")))}},
+            "The recipe caffe-256 must not set momentum_form, which the study searches.",
         ),
     ],
 )
@@ -116,7 +122,7 @@ def test_a_study_with_recipes_comes_back_through_json() -> None:
     written = study()
     assert Study.from_dict(json.loads(json.dumps(written.to_dict()))) == written
     broken = written.to_dict() | {"recipes": [{"name": "a", "seting": {}}]}
-    with pytest.raises(ValueError, match=r"^A recipe must hold known fields only, got 'seting'\.$"):
+    with pytest.raises(ValueError, match=r" must hold known fields only, got 'seting'\.$"):
         Study.from_dict(broken)
 
 

@@ -1,18 +1,28 @@
 import math
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError
 
+from search_spaces import Choice, Space
 from sweep.execution.recorder import FLUSH_AFTER_S, MERGE_AFTER_PARTS, Recorder
 from sweep.execution.restart import restarted
 from sweep.record.schema import EPOCHS, TRIALS
 from sweep.record.store import Store
 from sweep.search.halving import Decision
+from sweep.study.catalog import STUDIES
+from tests.listening import listening
 from trainables.config import ArchitectureConfig, TrialConfig
+
+STUDY = replace(
+    STUDIES["quickstart"](),
+    variants=("all-cnn-c",),
+    space=Space(lr=Choice((0.05,)), width=Choice((0.5, 1.0)), momentum_form=Choice(("pytorch", "caffe"))),
+)
 
 
 class Clock:
@@ -70,11 +80,14 @@ class Bench:
         self.troubles: list[OSError | None] = []
         self.recorder = Recorder(
             self.store,
+            STUDY,
             recorded=recorded,
             is_interrupted=lambda: self.interrupted,
-            on_end=lambda row: self.ended.append(dict(row)),
-            on_loss=lambda row: self.lost.append(dict(row)),
-            on_trouble=self.troubles.append,
+            listener=listening(
+                ended=lambda row: self.ended.append(dict(row)),
+                restarted=lambda row: self.lost.append(dict(row)),
+                troubled=self.troubles.append,
+            ),
             clock=self.clock,
         )
 
@@ -110,11 +123,11 @@ def test_a_full_length_trial_is_completed_with_all_its_numbers(bench: Bench) -> 
     row = bench.written()["t0"]
     assert row["state"] == "completed"
     assert (row["epochs_run"], row["epochs_budget"], row["reason"]) == (2, 2, "")
-    assert (row["variant"], row["dataset"], row["lr"], row["width"], row["seed"]) == (
+    assert (row["variant"], row["dataset"], row["lr"], row["params"], row["seed"]) == (
         "all-cnn-c",
         "shapes",
         0.05,
-        0.5,
+        '{"lr":0.05,"momentum_form":"pytorch","width":0.5}',
         0,
     )
     assert row["test_error"] == pytest.approx(0.38)
@@ -207,6 +220,18 @@ def test_a_trial_that_lost_its_node_goes_on_and_nobody_is_told_that_it_failed(be
     assert (row["state"], row["reason"], row["preemptions"], row["epochs_run"]) == ("completed", "", 1, 2)
     assert row["duration_s"] == 7.0
     assert [epoch["epoch"] for epoch in bench.store.read_epochs().to_pylist()] == [1, 2]
+
+
+def test_each_trial_is_completed_by_its_own_budget(bench: Bench) -> None:
+    short, long = StandIn("t0", epochs=1), StandIn("t1", epochs=2)
+    for trial in (short, long):
+        bench.start(trial)
+        bench.report(trial, 1)
+        bench.complete(trial)
+    assert {name: (row["state"], row["epochs_budget"]) for name, row in bench.written().items()} == {
+        "t0": ("completed", 1),
+        "t1": ("stopped", 2),
+    }
 
 
 def test_a_trial_that_never_came_up_has_a_row_and_keeps_its_old_epochs(tmp_path: Path) -> None:
@@ -343,7 +368,7 @@ def test_what_an_earlier_attempt_reported_gives_way_to_what_the_latest_one_did(t
 
 
 def decision(trial_id: str, epoch: int = 2, error: float = 0.4, **values: Any) -> Decision:
-    defaults = {"cut": 0.3, "arrivals": 3, "verdict": "stop"}
+    defaults = {"cutoff": 0.3, "num_results": 3, "verdict": "stop"}
     return Decision(**{"trial_id": trial_id, "epoch": epoch, "error": error} | defaults | values)  # type: ignore[arg-type]
 
 
@@ -351,24 +376,24 @@ def test_decisions_are_flushed_with_the_epochs_in_the_order_they_were_made(bench
     trial = StandIn("t1")
     bench.start(trial)
     assert not (Path(bench.store.location) / "decisions.parquet").exists()
-    bench.recorder.decided(decision("t1", verdict="go on", error=0.2, cut=0.2))
+    bench.recorder.decided(decision("t1", verdict="continue", error=0.2, cutoff=0.2))
     bench.recorder.decided(decision("t0"))
     bench.report(trial, 1)
     assert bench.store.read_decisions().num_rows == 0
     bench.clock.now += FLUSH_AFTER_S
     bench.report(trial, 2)
     assert bench.store.read_decisions().to_pylist() == [
-        {"trial_id": "t1", "epoch": 2, "error": 0.2, "cut": 0.2, "arrivals": 3, "verdict": "go on"},
-        {"trial_id": "t0", "epoch": 2, "error": 0.4, "cut": 0.3, "arrivals": 3, "verdict": "stop"},
+        {"trial_id": "t1", "epoch": 2, "error": 0.2, "cutoff": 0.2, "num_results": 3, "verdict": "continue"},
+        {"trial_id": "t0", "epoch": 2, "error": 0.4, "cutoff": 0.3, "num_results": 3, "verdict": "stop"},
     ]
 
 
 def test_a_decision_told_twice_is_one_row_and_no_cut_is_null(bench: Bench) -> None:
     for _ in range(2):
-        bench.recorder.decided(decision("t0", error=math.nan, cut=math.inf))
+        bench.recorder.decided(decision("t0", error=math.nan, cutoff=math.inf))
     bench.recorder.close()
     (row,) = bench.store.read_decisions().to_pylist()
-    assert row["cut"] is None
+    assert row["cutoff"] is None
     assert math.isnan(row["error"])
 
 
@@ -382,6 +407,7 @@ def test_decisions_outlive_a_resume_once_each(tmp_path: Path) -> None:
     first.complete(ended)
     first.recorder.close()
     second = Bench(tmp_path / "run", recorded=first.written())
+    assert second.recorder.decisions == first.store.read_decisions().to_pylist()
     second.start(cut)
     second.report(cut, 1)
     second.recorder.decided(decision("t1", epoch=1))
@@ -394,12 +420,12 @@ def test_a_trial_that_waits_is_pending_until_it_is_decided(bench: Bench) -> None
     for trial in (loser, winner):
         bench.start(trial)
         bench.report(trial, 1)
-        bench.recorder.decided(decision(trial.config["trial_id"], epoch=1, verdict="wait"))
+        bench.recorder.decided(decision(trial.config["trial_id"], epoch=1, verdict="pause"))
         bench.complete(trial)
     assert {row["reason"] for row in bench.written().values()} == {"waits after epoch 1 for others of its cell"}
     assert bench.ended == []
     assert bench.store.read_decisions().num_rows == 0, "to wait is no verdict"
-    bench.recorder.decided(decision("t1", epoch=1, verdict="go on"))
+    bench.recorder.decided(decision("t1", epoch=1, verdict="continue"))
     bench.recorder.decided(decision("t0", epoch=1))
     assert bench.written()["t0"]["state"] == "stopped"
     assert [row["trial_id"] for row in bench.ended] == ["t0"]
@@ -408,7 +434,7 @@ def test_a_trial_that_waits_is_pending_until_it_is_decided(bench: Bench) -> None
         bench.report(winner, epoch)
     bench.complete(winner)
     assert bench.written()["t1"]["state"] == "completed"
-    assert bench.store.read_decisions()["verdict"].to_pylist() == ["go on", "stop"]
+    assert bench.store.read_decisions()["verdict"].to_pylist() == ["continue", "stop"]
 
 
 def test_what_tune_pickles_of_a_recorder_is_empty(bench: Bench) -> None:
@@ -419,7 +445,8 @@ def test_a_listener_hears_of_each_change(tmp_path: Path) -> None:
     heard: list[tuple[str, str, int]] = []
     recorder = Recorder(
         Store(str(tmp_path)),
-        on_change=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"])),
+        STUDY,
+        listener=listening(changed=lambda row: heard.append((row["trial_id"], row["state"], row["epochs_run"]))),
     )
     one, other = StandIn("one", epochs=2), StandIn("other")
     recorder.on_trial_start(0, [], one)  # type: ignore[arg-type]

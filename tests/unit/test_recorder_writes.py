@@ -7,7 +7,8 @@ import pytest
 
 from sweep.execution.recorder import FLUSH_AFTER_S, PAUSE_PER_FLUSH, Recorder
 from sweep.record.store import Store
-from tests.unit.test_recorder import Bench, Clock, StandIn, result
+from tests.listening import listening
+from tests.unit.test_recorder import STUDY, Bench, Clock, StandIn, result
 
 
 class SlowStore:
@@ -32,7 +33,7 @@ class SlowStore:
 def slow_bench(tmp_path: Path, seconds: float) -> tuple[Bench, SlowStore]:
     bench = Bench(tmp_path / "run")
     slow = SlowStore(bench.store, bench.clock, seconds)
-    bench.recorder = Recorder(slow, on_trouble=bench.troubles.append, clock=bench.clock)  # type: ignore[arg-type]
+    bench.recorder = Recorder(slow, STUDY, listener=listening(troubled=bench.troubles.append), clock=bench.clock)  # type: ignore[arg-type]
     return bench, slow
 
 
@@ -114,8 +115,8 @@ def test_what_follows_the_record_is_flushed_with_it(tmp_path: Path) -> None:
     heard: list[str] = []
     recorder = Recorder(
         Store(str(tmp_path)),
-        on_change=lambda row: heard.append(row["state"]),
-        on_flush=lambda: heard.append("flush"),
+        STUDY,
+        listener=listening(changed=lambda row: heard.append(row["state"]), flushed=lambda: heard.append("flush")),
         clock=lambda: 0.0,
     )
     trial = StandIn("t0", epochs=1)

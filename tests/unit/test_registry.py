@@ -99,7 +99,7 @@ def test_a_plugin_runs_by_its_text_where_its_file_is_not(tmp_path: Path) -> None
     load_plugin_texts(texts)
     load_plugins([str(plugin)])
     assert ran.read_text() == "x"
-    broken = {str(tmp_path / "broken.py"): "raise ArithmeticError('mine')\n"}
+    broken = {str(tmp_path / "broken.py"): b"raise ArithmeticError('mine')\n"}
     with pytest.raises(
         ValueError, match=r"plugins must be Python files that run, got '.*/broken\.py', which ended in "
     ):

@@ -91,7 +91,7 @@ def test_a_branch_shows_what_comes_and_costs_its_share_of_an_epoch() -> None:
 
 
 def test_where_all_wait_the_best_goes_on_whatever_the_order() -> None:
-    policy = Policy(name="wait", judge=Nobody, judged_by="branch", rungs=(4,), share=0.25, eta=4)
+    policy = Policy(name="wait", judge=Nobody, judged_by="branch", rungs=(4,), share=0.25, keep_one_in=4)
     assert wait([SLOW, FAST], policy) == {name(SLOW): (EPOCHS, 0.25), name(FAST): (4, 0.25)}
     early, late = curve(0.3, 0.1, 0.1, dead_after=2), curve(0.2, 0.9, 0.9, dead_after=6)
     for order in permutations([early, late, SLOW, FAST]):

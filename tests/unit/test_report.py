@@ -2,22 +2,28 @@ import gc
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.__main__ import main
 from analysis.charts.canvas import Canvas, Chart
 from analysis.charts.export import draw_for_paper, draw_for_screen
-from analysis.networks.pictures import Curve, draw_curves
+from analysis.networks.pictures import Tile, draw_page
+from analysis.report.svg import VARIABLES
+from sweep.record.params import write_params
 from sweep.record.store import Store
-from tests.reported import SCRIPT, make_run, trial
-from tests.standings import EXECUTION
+from tests.reported import SCRIPT, make_run, make_run_of_many_kinds, trial
+from tests.standings import execution
 
 
 class Page(HTMLParser):
@@ -80,7 +86,7 @@ def test_what_a_report_says(run: Store) -> None:
     text = " ".join(Page(report(run)).text.split())
     for said in (
         "On cifar10, all-cnn-c has the lowest test error, 9.20 % ± 0.66 (3 seeds)",
-        "F6 the run: the code had changes that commit c0ffee does not hold",
+        "F6 the run: uncommitted changes on top of c0ffee",
         "python -m sweep.run cifar10 --name 'a b'",
         "commit c0ffee, altered since",
         "torch 2.14.1",
@@ -113,27 +119,63 @@ def test_what_there_is_nothing_of_has_no_section(tmp_path: Path) -> None:
 
 def test_parallel_coordinates_come_with_a_second_dimension(run: Store) -> None:
     assert "parallel-coordinates" not in report(run)
-    rows = run.read_trials().to_pylist()
-    run.write_trials([rows[0] | {"weight_decay": 0.01, "trial_id": "z", "epochs_run": 0}, *rows])
+    rows = [row | {"params": write_params({"lr": row["lr"], "weight_decay": 0.001})} for row in run.trial_rows()]
+    other = rows[0] | {"params": write_params({"lr": 0.05, "weight_decay": 0.01}), "trial_id": "z", "epochs_run": 0}
+    run.write_trials([other, *rows])
     assert 'id="parallel-coordinates"' in report(run)
+
+
+def test_a_report_of_every_kind_of_hyperparameter(tmp_path: Path) -> None:
+    store = make_run_of_many_kinds(str(tmp_path / "run"))
+    page = Page(report(store))
+    searched = ["learning rate", "class relu", "dropout", "initialisation", "initialisation std"]
+    head, *rows = page.tables["A row per variant"]
+    assert head[2:7] == searched
+    assert [row[2:7] for row in rows] == [
+        ["0.05", "true", "0.1", "glorot", "-"],
+        ["0.05", "true", "0.1", "normal", "0.05"],
+    ]
+    head, *rows = page.tables["A row per trial"]
+    first = head.index("learning rate")
+    assert head[first : first + 5] == searched
+    assert {len(row) for row in rows} == {len(head)}
+    # Each trial's values stand under their own headings, also where one has fewer.
+    shown = [tuple(row[first : first + 5]) for row in rows]
+    assert shown.count(("0.1", "false", "0", "he", "-")) == shown.count(("0.1", "true", "0.1", "normal", "0.01")) == 2
+    head, only = page.tables["Trials that diverged or failed, with the reason"]
+    read = dict(zip(head, only, strict=True))
+    assert [read[name] for name in searched] == ["0.05", "true", "0", "he", "-"]
+    assert 'id="parallel-coordinates"' in report(store)
+    assert "| initialisation std |" in " ".join(report(store, "--format", "md").split())
 
 
 def test_a_run_without_trials_has_a_report(run: Store) -> None:
     run.write_trials([])
+    shutil.rmtree(Path(run.location) / "epochs")
     assert "No variant has a test error yet." in report(run)
     assert "No variant has a test error yet." in report(run, "--format", "md")
 
 
 def strange(run: Store) -> Store:
-    document = run.read_study()
-    document["study"]["variants"].append(SCRIPT)
-    document["code"]["commit"] = SCRIPT
-    document["command"].append(SCRIPT)
-    document["packages"][SCRIPT] = SCRIPT
-    document["data"][SCRIPT] = document["data"]["cifar10"]
-    run.write_study(document)
+    document = run.read_run()
+    began = document.executions[0]
+    odd_start = replace(
+        began,
+        command=(*began.command, SCRIPT),
+        code=replace(began.code, commit=SCRIPT),
+        packages={**began.packages, SCRIPT: SCRIPT},
+    )
+    run.write_run(
+        replace(
+            document,
+            study=replace(document.study, variants=(*document.study.variants, SCRIPT)),
+            executions=(odd_start,),
+            data={**document.data, SCRIPT: document.data["cifar10"]},
+        )
+    )
     rows = run.read_trials().to_pylist()
     odd = {"variant": SCRIPT, "reason": SCRIPT, "node": SCRIPT, "device": SCRIPT, "precision": SCRIPT}
+    odd["params"] = write_params({"lr": 0.05, "dropout": SCRIPT, SCRIPT: SCRIPT})
     run.write_trials(
         [
             *rows,
@@ -188,7 +230,7 @@ def test_pictures_of_other_commands_come_in_and_too_many_are_linked(
 ) -> None:
     folder = Path(run.location) / "report"
     (folder / "features").mkdir(parents=True)
-    png = draw_curves("a title", [("a panel", [Curve(name="a", values=[1, 2], marked=[])])])
+    png = draw_page("a title", [Tile(x=0, y=0, picture=np.zeros((2, 2, 3)))], [])
     (folder / "shift.png").write_bytes(png)
     (folder / "features" / "a b.png").write_bytes(png)
     (folder / "secret.png").symlink_to("/etc/hostname")
@@ -209,18 +251,18 @@ def test_pictures_of_other_commands_come_in_and_too_many_are_linked(
 def test_gpu_hours_count_the_gpus_of_a_trial(run: Store) -> None:
     rows = run.read_trials().to_pylist()
     run.write_trials([row | {"device": "NVIDIA A100"} for row in rows])
-    run.write_study(run.read_study() | {"placement": {"gpus_per_trial": 0.25}})
+    document = run.read_run()
+    run.write_run(replace(document, placement=replace(document.placement, gpus_per_trial=0.25)))
     assert "GPU-hours" in report(run)
     assert "0.30 (durations of all trials x 0.25 GPUs of each)" in report(run)
-    run.write_study(run.read_study() | {"placement": {"gpus_per_trial": None}, "workers": 4})
+    run.write_run(replace(document, workers=4))
     assert "4.80 (durations of all trials x 4 GPUs of each)" in report(run)
 
 
 def test_how_gpus_were_shared_is_told_for_each_execution_that_shared_them(run: Store) -> None:
     assert "GPUs shared by" not in report(run, "--format", "md")
-    run.write_study(
-        run.read_study() | {"gpu_sharing": "time-slicing", "resumed": [EXECUTION | {"gpu_sharing": "mps"}, EXECUTION]}
-    )
+    sharing = (execution(gpu_sharing="time-slicing"), execution(gpu_sharing="mps"), execution())
+    run.write_run(replace(run.read_run(), executions=sharing))
     lines = [line for line in report(run, "--format", "md").splitlines() if "GPUs shared by" in line]
     assert lines == ["- GPUs shared by: time-slicing", "- resumed 1: GPUs shared by: mps"]
 
@@ -320,3 +362,8 @@ def test_the_templates_are_package_data() -> None:
     tools: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "analysis.report" in tools["packages"]
     assert tools["package-data"]["analysis.report"] == ["templates/*"]
+
+
+def test_the_style_has_a_value_for_each_colour_of_the_charts() -> None:
+    style = files("analysis.report").joinpath("templates", "style.css").read_text("utf-8")
+    assert {f"{variable}:" for variable in VARIABLES.values()} <= {*re.findall(r"--[\w-]+:", style)}

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from analysis.__main__ import main
 from analysis.inference import binomial_half_width
 from analysis.reproduction import BEGIN, END, state_of
 from analysis.tables import LARGE_NOTE
+from sweep.record.document import RunDocument
 from sweep.record.store import Store
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.looked_at import write_rows
 from tests.reported import seeds, trial
-from tests.standings import EXECUTION
+from tests.standings import data, run_document
 
 IMAGES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "imagenet": (1_281_167, 50_000)}
 
@@ -31,28 +31,21 @@ def document(
     generated: bool = False,
     images: int | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> RunDocument:
     """Return study.json as a run of a named study writes it, but for what is given."""
-    named = replace(STUDIES[study](), protocol=protocol)
-    written = json.loads(json.dumps(RunOptions(**options).apply(named).to_dict()))
-    data = {
-        name: {
-            "checksum": "0",
-            "train_images": images or IMAGES[name][0],
-            "test_images": IMAGES[name][1],
-            "num_classes": 10,
-            "generated": generated,
-        }
-        for name in written["datasets"]
+    chosen = RunOptions(**options).apply(replace(STUDIES[study](), protocol=protocol))
+    found = {
+        name: data(train_images=images or IMAGES[name][0], test_images=IMAGES[name][1], generated=generated)
+        for name in chosen.datasets
     }
-    return {"study": written, "data": data, "planned_trials": 4, **EXECUTION}
+    return run_document(chosen, found, planned_trials=4)
 
 
-def run(rows: list[dict[str, Any]], study: str = "cifar10", **values: Any) -> Evidence:
+def run(rows: list[Any], study: str = "cifar10", **values: Any) -> Evidence:
     return Evidence(document=document(study, **values), trials=rows)
 
 
-def one(number: int, error: float | None, **values: Any) -> dict[str, Any]:
+def one(number: int, error: float | None, **values: Any) -> Any:
     return trial(number, test_error=error, **{"variant": "all-cnn-c"} | values)
 
 
@@ -153,11 +146,11 @@ def test_a_grid_of_other_rates_is_comparable_and_many_are_counted() -> None:
 
 
 def test_what_the_paper_leaves_open_may_differ() -> None:
-    assert row_of({"first": run([one(0, 0.1)], initialisation="glorot", batch_size=256)})["ours %"] == "10.00"
-    caffe = {"momentum_form": "caffe", "bias_lr_factor": 2.0, "bias_weight_decay": False}
+    assert row_of({"first": run([one(0, 0.1)], set=("initialisation=he",), batch_size=256)})["ours %"] == "10.00"
+    caffe = {"set": ("momentum_form=caffe", "bias_lr_factor=2", "bias_weight_decay=false")}
     assert row_of({"first": run([one(0, 0.1)], **caffe)})["ours %"] == "10.00"
     # One listed weight decay is no search.
-    assert row_of({"first": run([one(0, 0.1)], weight_decays=(0.001,))})["ours %"] == "10.00"
+    assert row_of({"first": run([one(0, 0.1)], vary=("weight_decay=0.001",))})["ours %"] == "10.00"
 
 
 @pytest.mark.parametrize(
@@ -166,9 +159,9 @@ def test_what_the_paper_leaves_open_may_differ() -> None:
         ({"width": 0.25, "epochs": 40}, "first is left out: epochs 40 (paper: 350), width 0.25 (paper: 1)."),
         ({"images": 5000}, "first is left out: training images 5,000 (paper: 50,000)."),
         ({"early_stopping": "halving"}, "first is left out: early_stopping halving (paper: none)."),
-        ({"class_relu": False}, "first is left out: class_relu no (paper: yes)."),
-        ({"max_grad_norm": 1.0}, "first is left out: max_grad_norm 1 (paper: none)."),
-        ({"weight_decays": (0.001, 0.0005)}, "first is left out: weight_decay 0.001/0.0005 (paper: 0.001)."),
+        ({"set": ("class_relu=false",)}, "first is left out: class_relu no (paper: yes)."),
+        ({"set": ("max_grad_norm=1",)}, "first is left out: max_grad_norm 1 (paper: none)."),
+        ({"vary": ("weight_decay=0.001,0.0005",)}, "first is left out: weight_decay 0.001/0.0005 (paper: 0.001)."),
         ({"generated": True}, "first is left out: its images are generated."),
     ],
 )
@@ -270,7 +263,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder `runs` with two runs, in the current one."""
     for name, error in (("a", 0.095), ("b", 0.0908)):
         store = Store(str(tmp_path / "runs" / name))
-        store.write_study(document(variants=("all-cnn-c",)))
+        store.write_run(document(variants=("all-cnn-c",)))
         write_rows(store, [one(0, error, epochs_run=3, device=None, duration_s=None)])
     monkeypatch.chdir(tmp_path)
     return tmp_path / "runs"

@@ -11,8 +11,8 @@ from sweep.execution.restart import restarted, without_checkpoint
 from sweep.execution.tune import run_trials
 from sweep.record.damage import salvage_record
 from sweep.record.store import Store
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.standings import row
 
 KEPT = {"preemptions": 1, "retries": 2, "retry_reasons": "a; b", "duration_s": 8.0}
@@ -107,9 +107,7 @@ def test_a_run_restarts_the_variants_that_it_deals(
     store.append_epochs([{"trial_id": name, "epoch": epoch} for name in rows for epoch in (1, 2)])
     # All but Ray.
     monkeypatch.setattr("sweep.execution.tune._tune", lambda *_: None)
-    nothing: Any = lambda *_: None  # noqa: E731
-    listeners = dict.fromkeys(("on_end", "on_loss", "on_wait", "on_confirm"), nothing)
-    run_trials(plan, store, recorded=rows, is_interrupted=lambda: False, only=only, **listeners)
+    run_trials(plan, store, recorded=restarted(store, rows, only), is_interrupted=lambda: False, only=only)
     assert {row["variant"] for row in rows_of(store).values() if row["epochs_run"] == 0} == restarts
     kept = {name for name, row in rows.items() if row["variant"] not in restarts}
     assert set(store.read_epochs()["trial_id"].to_pylist()) == kept

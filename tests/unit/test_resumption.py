@@ -6,12 +6,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces import Choice, Space
 from sweep.record.store import Store
 from sweep.resume.recorded import recorded_run
 from sweep.run import main
-from sweep.search.warm_start import warm_started
+from sweep.search.earlier_runs import warm_started
+from sweep.study.catalog import STUDIES
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
 from tests.begun import LEAVE_EXTEND_OR_NEW, LEAVE_OR_NEW, SAME, Begin, confirmed, contents, refused, run, searched
 from tests.image_sets import tiny_cifar10
 from tests.looked_at import write_rows
@@ -35,12 +36,12 @@ def test_the_recorded_study_may_be_given_again(
         (["--search", "tpe", "--learning-rates", "0.01", "0.005"], "search and trials_per_cell", [
             "  search: recorded grid, given tpe", "  trials_per_cell: recorded none, given 2", LEAVE_OR_NEW
         ]),
-        (["--weight-decays", "0.1"], "weight_decays", [
-            "  weight_decays: recorded none, given {0.1}", LEAVE_OR_NEW
+        (["--vary", "weight_decay=0.1"], "weight_decay", [
+            "  weight_decay: recorded 0.001, given {0.1}", LEAVE_OR_NEW
         ]),
         (["--seeds", "4"], "seeds", ["  seeds: recorded 3, given 4", LEAVE_EXTEND_OR_NEW]),
         (["--seeds", "0"], "seeds", ["  seeds: recorded 3, given 0", LEAVE_OR_NEW]),
-        (["--no-class-relu", "--strided-dropout", "--dropout", "0.2"], "dropout", [
+        (["--set", "class_relu=no", "--set", "strided_dropout=yes", "--set", "dropout=0.2"], "dropout", [
             "  dropout: recorded 0.1, given 0.2", LEAVE_OR_NEW
         ]),
         (["--warm-start", "{folder}/x"], "warm_start", [
@@ -49,7 +50,7 @@ def test_the_recorded_study_may_be_given_again(
         (["--workers-per-trial", "2"], "workers_per_trial", [
             "  workers_per_trial: recorded auto, given 2", LEAVE_OR_NEW
         ]),
-        (["--dropout", "0.10000001"], "dropout", [
+        (["--set", "dropout=0.10000001"], "dropout", [
             "  dropout: recorded 0.1, given 0.10000001", LEAVE_OR_NEW
         ]),
         # A study that is named is given whole, as when a run begins.
@@ -117,7 +118,7 @@ def test_a_run_goes_on_with_its_own_images_wherever_they_lie(
     moved = data.rename(tmp_path / "elsewhere")
     assert run(store, "--data", str(moved), "--dry-run") == 0
     capsys.readouterr()
-    recorded = store.read_study()["data"]["cifar10"]["checksum"]
+    recorded = store.read_run().data["cifar10"].checksum
     file = next((moved / "cifar10").glob("test-*"))
     pq.write_table(pq.read_table(file).slice(1), file)
     said = refused(store, capsys, "--data", str(moved))
@@ -140,9 +141,8 @@ def test_a_trials_workers_stay_what_they_were(store: Store, begin: Begin, capsys
     said = refused(store, capsys, "--workers-per-trial", "2")
     assert said[1] == "  workers_per_trial: recorded 1, given 2"
     # Without --workers-per-trial they may have followed from --gpus-per-trial, which is given anew here.
-    document = store.read_study()
-    document["placement"]["workers_per_trial"] = None
-    store.write_study(document)
+    document = store.read_run()
+    store.write_run(replace(document, placement=replace(document.placement, workers_per_trial=None)))
     said = refused(store, capsys, "--gpus-per-trial", "0")
     assert said == [
         "error: The run must go on with the workers and the images that it began with, got one that differs in "
@@ -183,8 +183,8 @@ def test_a_plugin_whose_contents_changed_is_refused_but_by_extend(
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN.format(name="net"))
     begin(plugins=(str(plugin),))
-    before = store.read_study()["plugins"]
-    assert [each["file"] for each in before] == ["mine.py"]
+    before = store.read_run().plugins
+    assert [each.file for each in before] == ["mine.py"]
     again = tmp_path / "again.py"
     again.write_text(plugin.read_text().replace("net", "net-2"))
     moved = tmp_path / "moved" / "mine.py"
@@ -200,7 +200,7 @@ def test_a_plugin_whose_contents_changed_is_refused_but_by_extend(
     broken = tmp_path / "broken.py"
     broken.write_text("def broken(:")
     assert refused(store, capsys, "--plugins", str(broken))[1].startswith("  broken.py: recorded sha256 ")
-    assert said[1].startswith(f"  again.py: recorded sha256 {before[0]['sha256'][:12]}, given sha256 ")
+    assert said[1].startswith(f"  again.py: recorded sha256 {before[0].sha256[:12]}, given sha256 ")
     assert said[2] == (
         "Put them back, or add --extend, which keeps what is done and runs the rest, or begin a new run under another "
         "--name."
@@ -241,13 +241,13 @@ def test_a_dry_run_shows_what_is_left_and_writes_nothing(
         run(store, "--learning-rates", "0.01", "0.005", "0.02", "--extend", "--gpus-per-trial", "0", "--dry-run") == 0
     )
     shown = capsys.readouterr().out
-    assert "extended  learning_rates: recorded {0.01, 0.005}, given {0.01, 0.005, 0.02}" in shown
+    assert "extended  lr: recorded {0.01, 0.005}, given {0.01, 0.005, 0.02}" in shown
     (left,) = (line for line in shown.splitlines() if "left to run  shapes/none/all-cnn-c: " in line)
     # What has no row yet comes in the larger grid's own order.
     points = sorted(left.split(": ")[1].split("; "))
     assert points == sorted(f"lr {lr:g} seed 0" for lr in (0.01, 0.005, 0.02) if lr != rows[0]["lr"])
     store.write_trials([])
-    assert store.read_study()["study"]["learning_rates"]["values"] == [0.01, 0.005]
+    assert store.read_run().study.space == Space(lr=Choice((0.01, 0.005)))
     assert before.keys() == contents(store).keys()
 
 

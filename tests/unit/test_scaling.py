@@ -2,12 +2,14 @@
 
 import cProfile
 import pstats
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.scaling import VARIANTS, Setting, main, profile_rows, sleep_and_compute
+import sweep
+from benchmarks.scaling import PARTS, VARIANTS, Setting, main, profile_rows, sleep_and_compute
 from sweep.execution.recorder import Recorder
 from sweep.record.store import Store
 from trainables.epoch_report import EpochReport
@@ -47,7 +49,8 @@ def test_the_ideal_is_full_slots_to_the_last_trial(trials: int, nodes: int, idea
 
 def test_the_trials_are_spread_over_the_cells() -> None:
     study = setting(trials=40).study()
-    assert (len(study.cells()), study.points_per_cell) == (len(VARIANTS), 10)
+    assert len(study.cells()) == len(VARIANTS)
+    assert [study.points_of(variant) for variant in VARIANTS] == [10] * 4
 
 
 def test_a_trial_reports_as_the_loop_does(tmp_path: Path) -> None:
@@ -62,7 +65,7 @@ def test_a_trial_reports_as_the_loop_does(tmp_path: Path) -> None:
 
 def test_a_profile_is_read_by_the_functions_of_the_driver(tmp_path: Path) -> None:
     profiler = cProfile.Profile()
-    recorder = Recorder(Store(str(tmp_path)))
+    recorder = Recorder(Store(str(tmp_path)), setting().study())
     with profiler:
         for _ in range(3):
             recorder.flush()
@@ -72,3 +75,10 @@ def test_a_profile_is_read_by_the_functions_of_the_driver(tmp_path: Path) -> Non
     assert rows["early stopping"]["calls"] == "0"
     assert rows["early stopping"]["ms per call"] == "-"
     assert float(writing["ms per trial"]) == pytest.approx(5 * float(writing["ms per report"]), abs=0.1)
+
+
+def test_the_functions_of_the_driver_that_a_profile_is_read_by_are_there() -> None:
+    own = Path(sweep.__file__).parent
+    found = {(file.name, name) for file in own.rglob("*.py") for name in re.findall(r"def (\w+)\(", file.read_text())}
+    of_ray = {("tune_controller.py", "step"), ("tune_controller.py", "checkpoint"), ("worker.py", "wait")}
+    assert set(PARTS.values()) - of_ray <= found

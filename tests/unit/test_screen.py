@@ -54,14 +54,14 @@ def test_whole_lines_are_events_and_all_of_them_are_in_the_log() -> None:
     assert "\x1b" not in log.getvalue()
 
 
-def test_rows_are_copied_and_the_lowest_error_of_any_epoch_is_kept() -> None:
-    trials = Trials(scope(), {}, None)
+def test_rows_are_copied() -> None:
+    trials = Trials(scope(), {})
     one = row("model-a", 0.1, "running", val_error=0.3)
     trials.update(one)
     one["val_error"] = 0.5
-    assert trials.seen()[0][0]["val_error"] == 0.3
+    assert trials.seen()[0]["val_error"] == 0.3
     trials.update(one)
-    assert trials.seen() == ([one], {one["trial_id"]: 0.3})
+    assert trials.seen() == [one]
     trials.plan(9)
     assert trials.scope.planned == 9
     assert trials.changes == 3
@@ -75,7 +75,7 @@ def shown(out: Tty, trials: Trials) -> Screen:
 
 def test_a_drawing_shows_the_rows_and_closing_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    out, trials = Tty(), Trials(scope(), {}, None)
+    out, trials = Tty(), Trials(scope(), {})
     screen = shown(out, trials)
     trials.update(row("model-a", 0.1, "running", val_error=0.3))
     pause = screen.draw()
@@ -91,7 +91,7 @@ def test_a_drawing_shows_the_rows_and_closing_gives_the_terminal_back(monkeypatc
 
 def test_what_goes_wrong_with_the_grid_ends_the_grid_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    out, trials = Tty(), Trials(scope(), {}, None)
+    out, trials = Tty(), Trials(scope(), {})
     screen = shown(out, trials)
     trials.update({**row("model-a", 0.1, "running"), "epochs_run": "a word"})
     screen.run(threading.Event())
@@ -111,7 +111,7 @@ def test_a_minute_is_a_line() -> None:
 
     out = io.StringIO()
     rows = {one["trial_id"]: one for one in (row("model-a", rate, "completed") for rate in RATES)}
-    line_a_minute(Trials(scope(), rows, None), Console(file=out, width=20))(Ended())
+    line_a_minute(Trials(scope(), rows), Console(file=out, width=20), Ended())
     assert out.getvalue() == "       progress  4 of 14 trials ended, 0 running\n" * 2
     assert Ended.asked == [60.0] * 3
 
@@ -126,7 +126,7 @@ def test_a_thousand_trials_cost_less_than_a_hundredth_of_the_drivers_time(
         for name in ("model-a", "all-cnn-a")
         for number in range(500)
     ]
-    screen = shown(Tty(), Trials(found, {one["trial_id"]: one for one in rows}, None))
+    screen = shown(Tty(), Trials(found, {one["trial_id"]: one for one in rows}))
     for _ in range(5):
         before = screen.draw_s
         pause = screen.draw()

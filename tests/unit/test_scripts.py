@@ -11,6 +11,7 @@ import pytest
 
 from sweep.clusterfile.versions import pinned_ray
 from sweep.record.store import Store
+from tests.standings import whole_document
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,7 +152,7 @@ def test_a_job_that_is_submitted_again_goes_on_with_its_run(tmp_path: Path) -> N
     output = tmp_path / "my runs"
     begun = ["-m", "sweep.run", "cifar10", "--epochs", "2", "--name", "table3"]
     assert begin_or_resume(output, "table3", "cifar10", "--epochs", "2") == begun
-    Store(str(output / "table3")).write_study({})
+    Store(str(output / "table3")).write_run(whole_document())
     assert begin_or_resume(output, "table3", "cifar10", "--epochs", "2") == [*begun, "--resume"]
     assert begin_or_resume(output, "table4") == ["-m", "sweep.run", "--name", "table4"]
     assert begin_or_resume(output) == ["error: scripts/begin-or-resume needs the name of the run.\n"]

@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from search_spaces import Choice, LogUniform
+from search_spaces import Choice, LogUniform, Space
+from sweep.record.params import write_params
+from sweep.search.samplers import SEARCHES
 from sweep.search.searcher import CellSearch, StudySearcher, rehearse
-from sweep.study.samplers import SEARCHES
-from sweep.study.study import STUDIES, EarlierPoint, Study, WarmStart
+from sweep.study.catalog import STUDIES
+from sweep.study.prior_trials import PriorTrial, WarmStart
+from sweep.study.study import Study
 
 RATES = (0.1, 0.05, 0.01)
 
 
 def study(**changes: Any) -> Study:
-    two = replace(STUDIES["quickstart"](), variants=("model-a", "all-cnn-a"), learning_rates=Choice(RATES))
+    two = replace(STUDIES["quickstart"](), variants=("model-a", "all-cnn-a"), space=Space(lr=Choice(RATES)))
     return replace(two, **changes)
 
 
@@ -32,10 +35,9 @@ def walk(searcher: StudySearcher, error: float | None = 0.5) -> list[tuple[str, 
     return seen
 
 
-def recorded_row(asked: Study, trial_id: str, **values: Any) -> dict[str, Any]:
-    base = asked.base
-    known = {"trial_id": trial_id, "weight_decay": base.weight_decay, "batch_size": base.batch_size, "seed": base.seed}
-    known |= {"epochs_run": 0, "retry_reasons": ""}
+def recorded_row(asked: Study, trial_id: str, lr: float, **values: Any) -> Any:
+    known = {"trial_id": trial_id, "params": write_params({"lr": lr}), "lr": lr, "seed": asked.base.seed}
+    known |= {"epochs_run": 0, "isolated": False}
     return known | {"state": "completed", "val_error": None, "test_error": 0.5} | values
 
 
@@ -80,7 +82,7 @@ def test_only_the_named_variants_are_dealt_and_the_others_keep_their_trials_for_
 
 
 def test_a_search_of_named_variants_waits_for_its_own_trials_alone() -> None:
-    searcher = StudySearcher(study(learning_rates=Choice((0.1,))), only=("model-a",))
+    searcher = StudySearcher(study(space=Space(lr=Choice((0.1,)))), only=("model-a",))
     assert isinstance(searcher.suggest("0"), dict)
     assert searcher.suggest("1") is None
     searcher.on_trial_complete("0", {"error": 0.5, "state": "completed", "epoch": 5})
@@ -106,7 +108,7 @@ def test_the_grid_is_walked_once_also_when_no_trial_has_ended_yet() -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random"])
 def test_samplers_draw_as_many_points_as_asked_within_bounds(search: str) -> None:
-    asked = study(search=search, trials_per_cell=5, learning_rates=LogUniform(0.01, 0.1))
+    asked = study(search=search, trials_per_cell=5, space=Space(lr=LogUniform(0.01, 0.1)))
     first, second = walk(StudySearcher(asked)), walk(StudySearcher(asked))
     assert first == second
     assert len({lr for _, lr, _ in first}) == 10
@@ -130,7 +132,7 @@ def test_a_search_goes_on_where_its_record_ends(search: str) -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random", "QMCSampler"])
 def test_more_trials_per_cell_are_those_of_a_search_that_had_them_from_the_start(search: str) -> None:
-    asked = study(search=search, trials_per_cell=12, learning_rates=LogUniform(0.01, 0.1))
+    asked = study(search=search, trials_per_cell=12, space=Space(lr=LogUniform(0.01, 0.1)))
     needs_packages(asked)
     whole = walk(StudySearcher(asked))
     begun = walk(StudySearcher(replace(asked, trials_per_cell=9)))
@@ -142,7 +144,7 @@ def test_more_trials_per_cell_are_those_of_a_search_that_had_them_from_the_start
 def test_points_of_a_grid_keep_their_numbers_when_it_grows() -> None:
     one = study(variants=("model-a",))
     begun = walk(StudySearcher(one))
-    larger = replace(one, learning_rates=Choice((*RATES, 0.2, 0.02)), protocol="paper", seeds=2)
+    larger = replace(one, space=Space(lr=Choice((*RATES, 0.2, 0.02))), protocol="paper", seeds=2)
     assert walk(StudySearcher(larger))[:3] != begun, "the larger grid has another order"
     recorded = {name: recorded_row(one, name, lr=lr, seed=seed) for name, lr, seed in begun[:2]}
     rest = walk(StudySearcher(larger, recorded))
@@ -167,6 +169,23 @@ def test_a_trial_that_lost_its_node_comes_again_before_any_other() -> None:
     assert second != first
 
 
+def test_a_trial_that_was_isolated_is_so_in_a_resumed_run_too() -> None:
+    one = study(variants=("model-a",))
+    (name, lr, seed), *_ = walk(StudySearcher(one))
+    row = recorded_row(one, name, lr=lr, seed=seed, state="pending", isolated=True)
+    searcher = StudySearcher(one, {name: row})
+    dealt = [searcher.suggest(str(number)) for number in range(3)]
+    assert [(each["trial_id"] == name, each["alone"]) for each in dealt] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    (other,) = (each for each in dealt[1:2])
+    searcher.lost(other["trial_id"], alone=True)
+    searcher.on_trial_complete("1", error=True)
+    assert searcher.suggest("3") == other | {"attempt": 1, "alone": True}
+
+
 def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     searcher = StudySearcher(study(variants=("model-a",)))
     ended = [("running", 3), ("running", 5), ("completed", 5)]
@@ -178,9 +197,9 @@ def test_what_early_stopping_ended_is_told_as_pruned() -> None:
     assert cell._optuna.trials[0].value == 0.5
 
 
-@pytest.mark.parametrize(("criterion", "told"), [("last", [0.4, 0.5, 1.0, 0.6]), ("best-epoch", [0.2, 0.3, 1.0, 0.6])])
-def test_the_search_is_told_of_the_epoch_that_decides(criterion: str, told: list[float]) -> None:
-    asked = study(variants=("model-a",), search="random", trials_per_cell=4, protocol="holdout", criterion=criterion)
+def test_the_search_is_told_of_the_last_epoch() -> None:
+    asked = study(variants=("model-a",), search="random", trials_per_cell=4, protocol="holdout")
+    told = [0.4, 0.5, 1.0, 0.6]
     curves: list[tuple[str, list[float]]] = [
         ("completed", [0.2, 0.4]),
         ("completed", [0.3, 0.5]),
@@ -199,8 +218,7 @@ def test_the_search_is_told_of_the_epoch_that_decides(criterion: str, told: list
             asked, name, lr=suggested["config"]["lr"], seed=number, state=state, val_error=errors[-1]
         )
     assert [trial.value for trial in searcher._cells[0]._optuna.trials] == told
-    best = {name: min(errors) for name, (_, errors) in zip(recorded, curves, strict=True)}
-    again = StudySearcher(asked, recorded, best)
+    again = StudySearcher(asked, recorded)
     assert again.suggest("more") == Searcher.FINISHED
     assert [trial.value for trial in again._cells[0]._optuna.trials] == told
 
@@ -209,11 +227,10 @@ def test_a_grid_spans_learning_rates_weight_decays_batch_sizes_and_seeds() -> No
     asked = study(
         protocol="paper",
         variants=("model-a",),
-        weight_decays=Choice((0.001, 0.0005)),
-        batch_sizes=Choice((64, 128)),
+        space=Space(lr=Choice(RATES), weight_decay=Choice((0.001, 0.0005)), batch_size=Choice((64, 128))),
         seeds=2,
     )
-    assert asked.points_per_cell == 24
+    assert asked.points_of("model-a") == 24
     seen = points(StudySearcher(asked))
     assert sorted(seen) == sorted(
         (lr, decay, size, seed) for lr in RATES for decay in (0.001, 0.0005) for size in (64, 128) for seed in (0, 1)
@@ -225,9 +242,7 @@ def test_a_sampler_draws_every_dimension_within_its_bounds() -> None:
     asked = study(
         search="tpe",
         trials_per_cell=15,
-        learning_rates=LogUniform(0.01, 0.1),
-        weight_decays=LogUniform(1e-4, 1e-2),
-        batch_sizes=Choice((64, 128)),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2), batch_size=Choice((64, 128))),
     )
     seen = points(StudySearcher(asked))
     assert len({(lr, decay) for lr, decay, _, _ in seen}) == 30
@@ -241,8 +256,7 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
         search=search,
         variants=("model-a",),
         trials_per_cell=13,
-        learning_rates=LogUniform(0.01, 0.1),
-        weight_decays=LogUniform(1e-4, 1e-2),
+        space=Space(lr=LogUniform(0.01, 0.1), weight_decay=LogUniform(1e-4, 1e-2)),
     )
     needs_packages(asked)
     first = points(StudySearcher(asked))
@@ -251,7 +265,9 @@ def test_every_sampler_by_name_draws_the_same_points_twice(search: str) -> None:
 
 
 QUASI_RANDOM = study(
-    search="QMCSampler", trials_per_cell=9, learning_rates=LogUniform(0.001, 0.1), weight_decays=LogUniform(1e-4, 1e-2)
+    search="QMCSampler",
+    trials_per_cell=9,
+    space=Space(lr=LogUniform(0.001, 0.1), weight_decay=LogUniform(1e-4, 1e-2)),
 )
 
 
@@ -281,7 +297,7 @@ def test_quasi_random_points_fill_each_dimension_evenly() -> None:
 
 
 def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
-    asked = replace(QUASI_RANDOM, weight_decays=None)
+    asked = replace(QUASI_RANDOM, space=QUASI_RANDOM.space.without(["weight_decay"]))
     needs_packages(asked)
     whole = walk(StudySearcher(asked))
     for count in (1, 5):
@@ -290,7 +306,7 @@ def test_a_quasi_random_search_goes_on_where_its_record_ends() -> None:
 
 
 def test_a_point_that_comes_again_gets_the_next_seed() -> None:
-    asked = study(search="random", trials_per_cell=7, learning_rates=Choice((0.1, 0.2)), variants=("model-a",))
+    asked = study(search="random", trials_per_cell=7, space=Space(lr=Choice((0.1, 0.2))), variants=("model-a",))
     asked = replace(asked, base=replace(asked.base, seed=5))
     seen = [(lr, seed) for lr, _, _, seed in points(StudySearcher(asked))]
     for rate in (0.1, 0.2):
@@ -307,7 +323,7 @@ def test_a_brute_force_search_goes_on_with_seeds_when_its_points_are_used_up() -
 
 
 def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> None:
-    asked = study(search="random", trials_per_cell=3, learning_rates=Choice((0.1,)), variants=("model-a",))
+    asked = study(search="random", trials_per_cell=3, space=Space(lr=Choice((0.1,))), variants=("model-a",))
     name = "shapes_none_model-a_0001"
     recorded = {name: recorded_row(asked, name, lr=0.1, seed=0)}
     assert [(trial_id, seed) for trial_id, _, seed in walk(StudySearcher(asked, recorded))] == [
@@ -317,15 +333,9 @@ def test_a_draw_repeats_no_trial_that_the_record_holds_of_a_later_point() -> Non
 
 
 def test_an_earlier_run_moves_the_first_points() -> None:
-    asked = study(search="tpe", trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1))
+    asked = study(search="tpe", trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)))
     told = tuple(
-        EarlierPoint(
-            cell="shapes/none/model-a",
-            lr=0.001 * 1.2**number,
-            weight_decay=asked.base.weight_decay,
-            batch_size=asked.base.batch_size,
-            error=0.9 - 0.03 * number,
-        )
+        PriorTrial(cell="shapes/none/model-a", params={"lr": 0.001 * 1.2**number}, error=0.9 - 0.03 * number)
         for number in range(20)
     )
     warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
@@ -339,23 +349,20 @@ def test_an_earlier_run_moves_the_first_points() -> None:
 
 @pytest.mark.parametrize("search", ["tpe", "random"])
 def test_a_search_after_an_earlier_run_repeats_none_of_its_points(search: str) -> None:
-    asked = study(search=search, trials_per_cell=4, learning_rates=LogUniform(0.001, 0.1), variants=("model-a",))
+    asked = study(search=search, trials_per_cell=4, space=Space(lr=LogUniform(0.001, 0.1)), variants=("model-a",))
     tried: list[float] = []
     for _ in range(3):
-        told = tuple(
-            EarlierPoint(cell="shapes/none/model-a", lr=lr, weight_decay=0.001, batch_size=32, error=0.5)
-            for lr in tried
-        )
+        told = tuple(PriorTrial(cell="shapes/none/model-a", params={"lr": lr}, error=0.5) for lr in tried)
         warm = replace(asked, warm_start=WarmStart(run="earlier", points=told, skipped=0))
         tried = [lr for _, lr, _ in walk(StudySearcher(warm))]
-        assert not {point.lr for point in told} & set(tried)
+        assert not {point.params["lr"] for point in told} & set(tried)
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         (
-            {"search": "BruteForceSampler", "learning_rates": LogUniform(0.01, 0.1)},
+            {"search": "BruteForceSampler", "space": Space(lr=LogUniform(0.01, 0.1))},
             "search must be a sampler that takes this space, got 'BruteForceSampler' (FloatDistribution.step must be",
         ),
         ({"search": "CmaEsSampler"}, "CmaEsSampler must have a range LOW..HIGH to search, since it draws listed"),

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice
-from sweep.record.schema import EPOCHS
+from search_spaces import Choice, Space
 from sweep.record.store import Store
 from sweep.run import main
-from sweep.search.selected_rates import with_selected_rates
-from sweep.study.study import STUDIES
+from sweep.search.earlier_runs import with_selected_rates
+from sweep.study.catalog import STUDIES
 from tests.reported import document, trial
 
 STUDY = STUDIES["cifar100"]()
@@ -29,7 +28,7 @@ def held(number: int, lr: float, error: float, **values: Any) -> dict[str, Any]:
 
 def earlier(folder: Path, *rows: dict[str, Any], **study: Any) -> str:
     store = Store(str(folder / "earlier"))
-    store.write_study(document("all-cnn-c", "model-c", **study))
+    store.write_run(document("all-cnn-c", "model-c", **study))
     store.write_trials(list(rows))
     return store.location
 
@@ -43,7 +42,7 @@ def test_under_paper_the_rate_with_the_lowest_test_error_is_taken(tmp_path: Path
         row(3, 0.01, 0.1, state="failed"),
         row(4, 0.25, 0.1, variant="model-c"),
     )
-    assert with_selected_rates(STUDY, location) == replace(STUDY, learning_rates=Choice((0.05,)))
+    assert with_selected_rates(STUDY, location) == replace(STUDY, space=Space(lr=Choice((0.05,))))
 
 
 def test_the_mean_over_all_of_a_rate_s_seeds_selects(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_the_mean_over_all_of_a_rate_s_seeds_selects(tmp_path: Path) -> None:
     seeds += [row(2 + number, 0.05, error, seed=number) for number, error in enumerate((0.2, 0.2))]
     # One seed of this rate was lucky, the other did not complete.
     seeds += [row(4, 0.01, 0.05), row(5, 0.01, 1.0, seed=1, state="diverged")]
-    assert with_selected_rates(STUDY, earlier(tmp_path, *seeds, seeds=2)).learning_rates == Choice((0.05,))
+    assert with_selected_rates(STUDY, earlier(tmp_path, *seeds, seeds=2)).space == Space(lr=Choice((0.05,)))
 
 
 def test_under_holdout_the_validation_error_selects_and_no_test_error(tmp_path: Path) -> None:
@@ -62,24 +61,18 @@ def test_under_holdout_the_validation_error_selects_and_no_test_error(tmp_path: 
         held(2, 0.05, 0.0, phase="confirm", val_error=None, test_error=0.01),
         protocol="holdout",
     )
-    assert with_selected_rates(STUDY, location).learning_rates == Choice((0.1,))
-
-
-def test_where_the_best_epoch_decided_there_it_selects_here(tmp_path: Path) -> None:
-    location = earlier(tmp_path, held(0, 0.1, 0.2), held(1, 0.05, 0.3), protocol="holdout", criterion="best-epoch")
-    Store(location).append_epochs(
-        [
-            dict.fromkeys(EPOCHS.names) | {"trial_id": f"t{number:04d}", "epoch": epoch, "val_error": error}
-            for number, errors in enumerate(((0.5, 0.2), (0.1, 0.3)))
-            for epoch, error in enumerate(errors, start=1)
-        ]
-    )
-    assert with_selected_rates(STUDY, location).learning_rates == Choice((0.05,))
+    assert with_selected_rates(STUDY, location).space == Space(lr=Choice((0.1,)))
 
 
 def test_variants_that_share_their_rate_are_searched_at_it(tmp_path: Path) -> None:
     rows = [row(0, 0.1, 0.2), row(1, 0.05, 0.3), row(2, 0.1, 0.4, variant="model-c")]
-    assert with_selected_rates(TWO, earlier(tmp_path, *rows)).learning_rates == Choice((0.1,))
+    assert with_selected_rates(TWO, earlier(tmp_path, *rows)).space == Space(lr=Choice((0.1,)))
+
+
+def test_a_variant_that_has_rates_of_its_own_is_trained_at_the_selected_one(tmp_path: Path) -> None:
+    own = {"all-cnn-c": Space(lr=Choice((0.3, 0.2)), dropout=Choice((0.1, 0.2)))}
+    found = with_selected_rates(replace(STUDY, spaces=own), earlier(tmp_path, row(0, 0.1, 0.2)))
+    assert found.space_of("all-cnn-c") == Space(lr=Choice((0.1,)), dropout=Choice((0.1, 0.2)))
 
 
 def test_variants_with_different_rates_are_refused(tmp_path: Path) -> None:
@@ -88,7 +81,7 @@ def test_variants_with_different_rates_are_refused(tmp_path: Path) -> None:
         with_selected_rates(TWO, location)
     for part in (f"got {location}", "0.1 (cifar10/none/all-cnn-c)", "0.05 (cifar10/none/model-c)", "--variants"):
         assert part in str(caught.value)
-    assert with_selected_rates(STUDY, location).learning_rates == Choice((0.1,))
+    assert with_selected_rates(STUDY, location).space == Space(lr=Choice((0.1,)))
 
 
 def test_a_variant_with_different_rates_on_two_data_sets_is_refused(tmp_path: Path) -> None:
@@ -113,7 +106,9 @@ def test_a_place_without_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_broken_study_is_refused(tmp_path: Path) -> None:
-    location = earlier(tmp_path, row(0, 0.1, 0.2), protocol="mine")
+    location = earlier(tmp_path, row(0, 0.1, 0.2))
+    file = Path(location) / "study.json"
+    file.write_text(file.read_text().replace('"protocol": "paper"', '"protocol": "mine"'))
     with pytest.raises(ValueError, match=r"^rates_from: .*study\.json must hold what a run writes, got .*protocol"):
         with_selected_rates(STUDY, location)
 
@@ -122,7 +117,11 @@ def test_a_broken_study_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("besides", "text"),
     [
-        (("--learning-rates", "0.1"), "rates_from must be left out beside --learning-rates, got "),
+        (("--learning-rates", "0.1"), "rates_from must be left out where learning rates are given, got "),
+        (("--vary", "lr=0.1,0.2"), "rates_from must be left out where learning rates are given, got "),
+        (("--vary", "learning_rate=0.1,0.2"), "rates_from must be left out where learning rates are given, got "),
+        (("--vary", "model-c:lr=0.1,0.2"), "rates_from must be left out where learning rates are given, got "),
+        (("--set", "lr=0.1"), "rates_from must be left out where learning rates are given, got "),
     ],
 )
 def test_beside_rates_of_its_own_the_option_is_refused(
@@ -139,4 +138,4 @@ def test_the_plan_has_the_rate_that_was_selected(tmp_path: Path, capsys: pytest.
     tiny = ("--train-size", "64", "--epochs", "1", "--width", "0.05", "--gpus-per-trial", "0", "--dry-run")
     where = ("--output", str(tmp_path / "runs"), "--rates-from", location)
     assert main(["quickstart", "--variants", "all-cnn-c", *tiny, *where]) == 0
-    assert "learning rates  {0.05}, grid search" in capsys.readouterr().out
+    assert "learning rates  {0.05}\n" in capsys.readouterr().out

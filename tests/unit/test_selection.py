@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
+from sweep.record.params import write_params
 from sweep.record.selection import (
     Candidate,
-    best_epochs,
     candidates,
     criterion_column,
     rank_configurations,
@@ -13,7 +13,11 @@ from sweep.record.selection import (
 
 
 def candidate(lr: float, error: float, seed: int = 0) -> Candidate:
-    return Candidate(trial_id=f"{lr}-{seed}", configuration=(lr, 0.001, 128), seed=seed, error=error)
+    return Candidate(trial_id=f"{lr}-{seed}", params=write_params({"lr": lr}), seed=seed, error=error)
+
+
+def params(**values: Any) -> str:
+    return write_params(values)
 
 
 def best(found: list[Candidate]) -> list[Candidate]:
@@ -32,7 +36,7 @@ def test_no_candidate_gives_none() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_equals_the_smaller_rate(order: int) -> None:
     found = [candidate(0.1, 0.2), candidate(0.05, 0.2), candidate(0.25, 0.2)][::order]
-    assert [group[0].configuration[0] for group in rank_configurations(found)] == [0.05, 0.1, 0.25]
+    assert [group[0].trial_id for group in rank_configurations(found)] == ["0.05-0", "0.1-0", "0.25-0"]
 
 
 def test_a_rate_with_fewer_seeds_left_comes_last() -> None:
@@ -49,10 +53,41 @@ def test_a_rate_that_a_sampler_tried_again_is_not_better_for_it() -> None:
 
 def test_configurations_differ_in_weight_decay_and_batch_size_too() -> None:
     found = [
-        Candidate(trial_id=str(number), configuration=(0.1, decay, batch), seed=0, error=error)
+        Candidate(
+            trial_id=str(number), params=params(lr=0.1, weight_decay=decay, batch_size=batch), seed=0, error=error
+        )
         for number, (decay, batch, error) in enumerate([(0.001, 128, 0.3), (0.01, 128, 0.2), (0.001, 64, 0.1)])
     ]
     assert [group[0].trial_id for group in rank_configurations(found)] == ["2", "1", "0"]
+
+
+def test_configurations_of_any_kind_of_value_are_in_one_order_where_they_tie() -> None:
+    texts = [
+        params(lr=0.1, norm=None),
+        params(lr=0.1, norm=0.5),
+        params(lr=0.1, norm=2),
+        params(lr=0.1, norm=""),
+        params(lr=0.1, norm="a"),
+        # With a dimension more, or another one.
+        params(lr=0.1, norm="a", z=True),
+        params(lr=0.1, zero=False),
+        params(lr=0.1, zero=True),
+        # The learning rate first, whatever the names.
+        params(lr=0.2, a=0),
+    ]
+    tied = [Candidate(trial_id=text, params=text, seed=0, error=0.2) for text in texts]
+    for shift in range(len(tied)):
+        ranked = rank_configurations(tied[shift:] + tied[:shift][::-1])
+        assert [group[0].params for group in ranked] == texts
+    better = Candidate(trial_id="x", params=params(lr=0.9), seed=0, error=0.1)
+    assert rank_configurations([*tied, better])[0] == [better]
+
+
+def test_equal_values_of_other_kinds_are_other_configurations() -> None:
+    found = [
+        Candidate(trial_id=str(value), params=params(x=value), seed=0, error=0.2) for value in (1, True, "1", 1.5, None)
+    ]
+    assert len(rank_configurations(found)) == 5
 
 
 class Row(dict[str, Any]):
@@ -60,14 +95,14 @@ class Row(dict[str, Any]):
 
 
 def row(**values: Any) -> Row:
-    names = {"trial_id": "t", "phase": "search", "state": "completed", "seed": 0, "lr": 0.1}
-    return Row(names | {"weight_decay": 0.001, "batch_size": 128} | values)
+    names = {"trial_id": "t", "phase": "search", "state": "completed", "seed": 0, "params": params(lr=0.1)}
+    return Row(names | values)
 
 
 def test_under_holdout_no_test_column_is_seen() -> None:
     assert not {name for name in visible_columns("holdout") if name.startswith("test")}
     (found,) = candidates([row(val_error=0.3)], "holdout")
-    assert (found.error, found.configuration) == (0.3, (0.1, 0.001, 128))
+    assert (found.error, found.params) == (0.3, params(lr=0.1))
     with pytest.raises(KeyError, match="test_error"):
         candidates([row(val_error=0.3)], "paper")
 
@@ -81,27 +116,7 @@ def test_only_completed_trials_of_the_search_are_candidates() -> None:
     assert candidates([*rows, row(val_error=0.1, phase="confirm")], "holdout") == []
 
 
-def test_the_best_epoch_by_option() -> None:
-    assert candidates([row(val_error=0.3)], "holdout", {"t": 0.25})[0].error == 0.25
-
-
 def test_the_column_that_a_choice_looks_at() -> None:
     for protocol, column in (("holdout", "val_error"), ("paper", "test_error")):
         assert criterion_column(protocol) == column
         assert column in visible_columns(protocol)
-
-
-def test_the_best_epoch_of_each_trial_is_of_the_column_that_decides() -> None:
-    epochs = [
-        {"trial_id": "a", "val_error": 0.5, "test_error": 0.4},
-        {"trial_id": "a", "val_error": 0.2, "test_error": 0.1},
-        {"trial_id": "a", "val_error": 0.3, "test_error": None},
-        {"trial_id": "b", "val_error": None, "test_error": 0.9},
-    ]
-    assert best_epochs(epochs, "holdout") == {"a": 0.2}
-    assert best_epochs(epochs, "paper") == {"a": 0.1, "b": 0.9}
-
-
-def test_a_trial_whose_epochs_are_missing_is_not_judged_by_its_best_one() -> None:
-    rows = [row(val_error=0.3), row(trial_id="other", val_error=0.1)]
-    assert [found.trial_id for found in candidates(rows, "holdout", {"t": 0.25})] == ["t"]

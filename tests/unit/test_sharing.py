@@ -1,6 +1,7 @@
 """What a run says and records of MPS, and what an error of a shared GPU is; with Ray: tests/e2e/test_gpu_sharing.py."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from sweep.execution.trial import Placement
 from sweep.record.store import Store
 from sweep.resume.provenance import with_gpu_sharing
 from sweep.session import _gpus_shared
+from tests.standings import execution, whole_document
 
 STARTED = Answer(pipe="/a/pipe", started=True)
 FOUND = Answer(pipe="/another/pipe", started=False)
@@ -63,15 +65,12 @@ def test_nothing_is_started_or_said_for_whole_gpus_and_none(gpus: float, tmp_pat
 
 
 def test_the_way_is_recorded_for_each_execution() -> None:
-    document: dict[str, Any] = with_gpu_sharing({"created": "1"}, "mps")
-    assert document == {"created": "1", "gpu_sharing": "mps"}
-    document |= {"resumed": [{"created": "2"}, {"created": "3"}]}
-    assert with_gpu_sharing(document, "time-slicing") == {
-        "created": "1",
-        "gpu_sharing": "mps",
-        "resumed": [{"created": "2"}, {"created": "3", "gpu_sharing": "time-slicing"}],
-    }
-    assert document["resumed"] == [{"created": "2"}, {"created": "3"}], "the argument stays as it is"
+    begun = with_gpu_sharing(whole_document(), "mps")
+    assert [each.gpu_sharing for each in begun.executions] == ["mps"]
+    resumed = replace(begun, executions=(*begun.executions, execution(), execution()))
+    again = with_gpu_sharing(resumed, "time-slicing")
+    assert [each.gpu_sharing for each in again.executions] == ["mps", None, "time-slicing"]
+    assert [each.gpu_sharing for each in resumed.executions] == ["mps", None, None], "the argument stays as it is"
 
 
 @pytest.mark.parametrize(

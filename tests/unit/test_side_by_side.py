@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.run_data import Evidence
+from analysis.run_data import Evidence, read_evidence
 from analysis.side_by_side import run_names, side_by_side
-from tests.reported import document, make_run, seeds, trial
+from tests.reported import document, make_run, make_run_of_many_kinds, seeds, trial
 
 
 def evidence(trials: list[dict[str, object]], generated: bool = False) -> Evidence:
@@ -42,6 +42,24 @@ def test_by_learning_rate_and_by_seed() -> None:
     rows, marks, _ = side_by_side(runs, "seed")
     assert [row["seed"] for row in rows] == ["0", "3"]
     assert not marks
+
+
+def test_what_each_run_searched_stands_beside_its_rate(tmp_path: Path) -> None:
+    many = read_evidence(make_run_of_many_kinds(str(tmp_path / "run")))
+    rows, _, remarks = side_by_side({"a": evidence([trial(0), trial(1, lr=0.1)]), "b": many})
+    assert [heading for heading in rows[0] if heading.startswith("a: ")] == [
+        *("a: best error %", "a: learning rate", "a: paper %"),
+    ]
+    headings = ("learning rate", "class relu", "dropout", "initialisation", "initialisation std")
+    assert [[row[f"b: {heading}"] for heading in headings] for row in rows] == [
+        ["0.05", "true", "0.1", "glorot", "-"],
+        ["0.05", "true", "0.1", "normal", "0.05"],
+    ]
+    assert any(remark.startswith("b: F1 all 2 rows: the best dropout lies at the upper end") for remark in remarks)
+    by_rate, _, _ = side_by_side({"a": evidence([trial(0)]), "b": many}, "lr")
+    read = {(row["variant"], row["learning rate"]): row["b: initialisation std"] for row in by_rate}
+    assert read["all-cnn-c", "0.1"] == "0.05"
+    assert read["model-c", "0.1"] == "-"
 
 
 def test_beside_generated_images_no_number_of_the_papers_in_any_column() -> None:

@@ -20,7 +20,7 @@ CONFIRMED = [row("model-a", 0.1, "completed", number=n, phase="confirm", test_er
 
 def run_in(folder: Path, name: str, rows: list[dict[str, Any]], **changes: Any) -> Store:
     store = Store(str(folder / name))
-    store.write_study(document(**changes))
+    store.write_run(document(**changes))
     store.write_trials(rows)
     return store
 
@@ -39,7 +39,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_runs_in_a_folder_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_in(tmp_path, "cut", [row("model-a", 0.1, "running", val_error=0.4), row("model-a", 0.05, "failed")])
     whole = [row("model-a", rate, "completed", val_error=rate) for rate in RATES]
-    run_in(tmp_path, "whole", [*whole, *CONFIRMED], variants=["model-a"])
+    run_in(tmp_path, "whole", [*whole, *CONFIRMED], variants=("model-a",))
     (tmp_path / "no-run").mkdir()
     lines = said(capsys, str(tmp_path)).splitlines()
     assert lines[0].split()[:5] == ["run", "study", "state", "alive", "ended"]
@@ -59,7 +59,7 @@ def test_a_run_cut_off_after_an_epoch_without_a_measurement_has_no_error(
     assert "model-a" not in line
     assert "model-a" in said(capsys, store.location)
     cell, _ = json.loads(said(capsys, store.location, "--format", "json"))["cells"]
-    assert (cell["best_error"], cell["learning_rate"]) == (None, None)
+    assert (cell["best_error"], cell["params"]) == (None, None)
 
 
 def test_a_run_that_a_process_writes_is_alive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +106,7 @@ def test_json_holds_all_that_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "ended": 4,
         "states": {"completed": 4},
         "best_error": 0.01,
-        "learning_rate": 0.01,
+        "params": {"lr": 0.01},
         "confirm_trials": 3,
         "confirm_ended": 3,
         "confirm_error": 0.25,
@@ -116,7 +116,7 @@ def test_json_holds_all_that_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_run_that_ended_is_followed_no_further(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = [row("model-a", rate, "completed", val_error=rate) for rate in RATES]
-    store = run_in(tmp_path, "mine", [*whole, *CONFIRMED], variants=["model-a"])
+    store = run_in(tmp_path, "mine", [*whole, *CONFIRMED], variants=("model-a",))
     assert said(capsys, store.location, "--follow").splitlines() == [
         "       progress  7 of 7 trials ended, 0 running",
         "mine: ended.",
@@ -124,7 +124,7 @@ def test_a_run_that_ended_is_followed_no_further(tmp_path: Path, capsys: pytest.
 
 
 def test_a_run_is_followed_by_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
-    store = run_in(tmp_path, "mine", [], variants=["model-a"], protocol="paper")
+    store = run_in(tmp_path, "mine", [], variants=("model-a",), protocol="paper")
     ended: list[dict[str, Any]] = []
     waits: list[float] = []
     out = io.StringIO()
@@ -136,7 +136,7 @@ def test_a_run_is_followed_by_lines_where_there_is_no_terminal(tmp_path: Path) -
         store.write_trials(ended)
 
     with filelock.FileLock(f"{store.location}/.lock", is_singleton=False):
-        status._follow(store, Console(file=out, width=20), wait, plain=False, every_s=30.0)
+        status.follow_run(store, Console(file=out, width=20), wait, plain=False, every_s=30.0)
     assert waits == [30.0] * 4
     assert out.getvalue().splitlines() == [
         "       progress  0 of 4 trials ended, 0 running",
@@ -187,7 +187,7 @@ def test_runs_at_a_uri_are_listed_and_their_life_is_not_guessed(
 
 def test_markup_in_a_name_is_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "[red]net"
-    run_in(tmp_path, "mine", [row(name, 0.1, "completed", val_error=0.4)], variants=[name])
+    run_in(tmp_path, "mine", [row(name, 0.1, "completed", val_error=0.4)], variants=(name,))
     assert "[red]net 40.00" in said(capsys, str(tmp_path))
     assert "[red]net" in said(capsys, str(tmp_path / "mine"))
 
@@ -197,7 +197,7 @@ def test_markup_in_a_name_is_shown_as_text(tmp_path: Path, capsys: pytest.Captur
     [
         (["{folder}/none"], "There is no folder '{folder}/none': name an existing folder or URI."),
         ([" "], "DIR must be a folder or a URI, got ' '."),
-        (["{folder}", "more"], "The command line must hold one DIR and then options, got 'more' besides."),
+        (["{folder}", "more"], "The command line must hold one WHERE and then options, got 'more' besides."),
         (
             ["{folder}", "--follow"],
             "DIR must be one run's folder or URI where a run is followed, got '{folder}', which holds no run.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweep.init import main as init
+from sweep.cli.init import main as init
 from sweep.run import main
 from sweep.study.file import StudyFile
 
@@ -18,8 +18,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import nn
-from search_spaces import Choice
-from sweep.study.study import STUDIES, Study, register_study
+from search_spaces import Choice, Space
+from sweep.study.catalog import STUDIES, register_study
+from sweep.study.study import Study
 from trainables.architectures import register_variant
 from trainables.data.custom import register_arrays, register_parquet
 SHIPPED = STUDIES["quickstart"]()
@@ -83,10 +84,14 @@ def test_what_is_no_file_is_none() -> None:
     ("body", "name", "said"),
     [
         ("def broken(:", "", "A study's file must be Python that runs, got "),
-        ("def broken(:", "", ", at own_study.py:13."),
-        ("study = Studdy()", "", "NameError: name 'Studdy' is not defined, at own_study.py:13."),
+        ("def broken(:", "", ", at own_study.py:14."),
+        ("study = Studdy()", "", "NameError: name 'Studdy' is not defined, at own_study.py:14."),
         ("import nowhere_to_be_found", "", "ModuleNotFoundError: No module named 'nowhere_to_be_found', at own_study"),
-        ("study = replace(_base, epoch=3)", "", "unexpected keyword argument 'epoch', at own_study.py:13."),
+        (
+            "study = replace(_base, epoch=3)",
+            "",
+            "Study: epoch must be left out, there is no such field, at own_study.py:14.",
+        ),
         ("x = 1", "", "must hold one study where none is named, got none."),
         ("one = _base\ntwo = replace(_base, name='b')", "", "got one, two; add one's name, such as "),
         ("study = _base", ":other", "must hold the study other, got these: study."),
@@ -98,7 +103,7 @@ def test_what_is_no_file_is_none() -> None:
         ("def study(a): pass", ":study", "must be a function that returns a Study, got TypeError: "),
         ("study = replace(_base, name='quickstart')", "", "must have a name of its own, got 'quickstart'"),
         ("study = replace(_base, name='../up')", "", "The name of a study must be lower-case letters, digits and"),
-        ("study = replace(_base, name=None)", "", "name must be text, got None, at own_study.py:13."),
+        ("study = replace(_base, name=None)", "", "name must be text, got None, at own_study.py:14."),
         ("study = replace(_base, variants=('nett',))", "", "variant must be one of model-a, "),
         ("study = replace(_base, datasets=('photos',))", "", "dataset must be one of cifar10, "),
         (
@@ -106,7 +111,18 @@ def test_what_is_no_file_is_none() -> None:
             "",
             "variants must be a tuple, each item text, got 'model-c', at",
         ),
-        ("study = replace(_base, learning_rates=(0.1,))", "", "learning_rates must be a Choice or a LogUniform, got"),
+        ("study = replace(_base, space={'lr': (0.1,)})", "", "space must be a Space, got {'lr': (0.1,)}, at"),
+        (
+            "study = replace(_base, space=Space(lr=(0.1,)))",
+            "",
+            "lr must be a Choice, Uniform, LogUniform or IntUniform,",
+        ),
+        (
+            "study = replace(_base, space=Space(rl=Choice((0.1,))))",
+            "",
+            "There is no hyperparameter 'rl', at own_study.py:14.",
+        ),
+        ("study = replace(_base, space=Space(lr=Choice((0.1, 'x'))))", "", "lr must be a number above 0, got 'x', at"),
         ("study = replace(_base, base=None)", "", "base must be a TrialConfig, got None"),
     ],
 )

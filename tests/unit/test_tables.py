@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from typing import Any
@@ -10,8 +9,11 @@ import pytest
 from analysis import FORMATS, VariantResult, compare, render
 from analysis.results import By
 from analysis.tables import comparison_notes, comparison_rows, notes, table_rows
+from search_spaces import Scalar
+from sweep.record.document import RunDocument
+from sweep.study.catalog import cifar10, cifar10_large
 from sweep.study.options import RunOptions
-from sweep.study.study import STUDIES
+from tests.standings import data, run_document
 from trainables.data import DATASETS
 
 STATES = {"completed": 4, "stopped": 0, "diverged": 0, "failed": 0, "running": 0, "pending": 0}
@@ -22,9 +24,8 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
         "dataset": "cifar10",
         "augmentation": "none",
         "lr": 0.05,
-        "weight_decay": 0.001,
-        "batch_size": 128,
-        "tried": {"lr": {0.05, 0.1}, "weight_decay": {0.001}, "batch_size": {128}},
+        "params": {"lr": 0.05},
+        "tried": {"lr": {0.05, 0.1}},
         "seed": None,
         "errors": (0.09123,),
         "validation_error": None,
@@ -39,23 +40,14 @@ def result(variant: str = "all-cnn-c", **values: Any) -> VariantResult:
 
 def study(
     *datasets: str, images: int = 50_000, planned: int = 4, protocol: str = "paper", **options: Any
-) -> dict[str, Any]:
-    """Return a study.json as a run of the paper's study writes it, but for the options given."""
-    named = replace(STUDIES["cifar10"](), protocol=protocol)
-    written = RunOptions(**options).apply(named).to_dict()
-    return {
-        "study": json.loads(json.dumps(written)),
-        "data": {
-            name: {
-                "train_images": images,
-                "test_images": 10_000,
-                "num_classes": DATASETS[name].num_classes,
-                "generated": DATASETS[name].generated,
-            }
-            for name in datasets or ("cifar10",)
-        },
-        "planned_trials": planned,
+) -> RunDocument:
+    """Return study.json as a run of the paper's study writes it, but for the options given."""
+    named = replace(cifar10(), protocol=protocol, datasets=datasets or ("cifar10",))
+    found = {
+        name: data(train_images=images, num_classes=DATASETS[name].num_classes, generated=DATASETS[name].generated)
+        for name in named.datasets
     }
+    return run_document(RunOptions(**options).apply(named), found, planned_trials=planned)
 
 
 def test_a_row_of_the_table() -> None:
@@ -120,27 +112,50 @@ def test_columns_that_only_some_tables_need() -> None:
     assert list(rows[0]) == list(rows[1])
 
 
-TRIED = {"lr": {0.05}, "weight_decay": {0.0, 0.001}, "batch_size": {64, 1024}}
+TRIED: dict[str, set[Scalar]] = {
+    "lr": {0.05},
+    "weight_decay": {0.0, 0.001},
+    "class_relu": {False, True},
+    "initialisation": {"he", "glorot"},
+    "options.depth": {2, 3},
+}
+CHOSEN: dict[str, Scalar] = {"lr": 0.05, "weight_decay": 0.0, "class_relu": False, "initialisation": "he"}
+HEADINGS = ["class relu", "initialisation", "depth", "weight decay"]
 
 
 @pytest.mark.parametrize("form", list(FORMATS))
-def test_weight_decay_and_batch_size_stand_beside_the_rate_where_they_were_searched(form: str) -> None:
-    results = [result(tried=TRIED, weight_decay=0.0, batch_size=1024), result("model-a", lr=None, weight_decay=None)]
-    results[1] = replace(results[1], batch_size=None)
+def test_what_was_searched_stands_beside_the_rate(form: str) -> None:
+    # The first has no depth, as where it depends on another value; the second has no configuration at all.
+    results = [result(tried=TRIED, params=CHOSEN), result("model-a", lr=None, params={}, tried={})]
     rows = table_rows(results, study())
-    assert list(rows[0])[2:5] == ["learning rate", "weight decay", "batch size"]
-    assert [(row["weight decay"], row["batch size"]) for row in rows] == [("0", "1024"), ("-", "-")]
-    assert "weight decay" in render(rows, [], form)
+    assert list(rows[0])[2:7] == ["learning rate", *HEADINGS]
+    assert [[row[name] for name in HEADINGS] for row in rows] == [["false", "he", "-", "0"], ["-"] * 4]
+    text = render(rows, [], form)
+    assert all(name in text for name in HEADINGS)
 
 
-@pytest.mark.parametrize(("name", "heading"), [("weight_decay", "weight decay"), ("batch_size", "batch size")])
+def test_searched_values_in_csv_are_values_and_a_missing_one_is_empty() -> None:
+    rows = table_rows([result(tried=TRIED, params=CHOSEN)], study())
+    (read,) = csv.DictReader(io.StringIO(render(rows, [], "csv")))
+    assert [read[name] for name in HEADINGS] == ["false", "he", "", "0"]
+
+
+@pytest.mark.parametrize(("name", "heading"), [("weight_decay", "weight decay"), ("initialisation", "initialisation")])
 def test_what_was_not_searched_has_no_column(name: str, heading: str) -> None:
-    alone = TRIED | {name: {128}}
+    alone = TRIED | {name: {"glorot"}}
     (row,) = table_rows([result(tried=alone)], study())
-    assert {"weight decay", "batch size"} - set(row) == {heading}
+    assert set(HEADINGS) - set(row) == {heading}
     # Two variants that were tried at one value each were searched all the same.
-    other = result("model-a", tried=TRIED | {name: {256}})
+    other = result("model-a", tried=TRIED | {name: {"he"}})
     assert all(heading in row for row in table_rows([result(tried=alone), other], study()))
+
+
+def test_an_option_of_a_variant_named_as_another_column_does_not_take_its_place() -> None:
+    tried: dict[str, set[Scalar]] = {"dropout": {0.0, 0.1}, "options.dropout": {0.2, 0.3}, "options.epochs": {1, 2}}
+    params: dict[str, Scalar] = {"dropout": 0.1, "options.dropout": 0.2, "options.epochs": 2}
+    (row,) = table_rows([result(tried=tried, params=params)], study())
+    assert (row["dropout"], row["options.dropout"]) == ("0.1", "0.2")
+    assert (row["epochs"], row["options.epochs"]) == ("350", "2")
 
 
 def test_rows_by_learning_rate_and_by_seed() -> None:
@@ -190,17 +205,14 @@ def test_where_no_test_error_is_read_the_note_says_so() -> None:
     assert (row["mean test error %"], row["validation %"]) == ("-", "10.00")
     found = notes([result(errors=(), validation_error=0.1)], written)
     assert found[0].startswith("No test error was read, since seeds is 0. Validation errors are those of the selected ")
-    assert not any("fresh seeds" in note or "drawn anew" in note for note in found)
+    assert not any("fresh seeds" in note or "sampling error" in note for note in found)
 
 
 def test_the_draw_of_the_test_images_is_quantified() -> None:
     # An error of one half on 10,000 images has a standard error of half a point; a lower one has less.
     found = notes([result(errors=(0.5, 0.1)), result(dataset="cifar100", errors=())], study("cifar10", "cifar100"))
-    (note,) = [note for note in found if "drawn anew" in note]
-    assert note == (
-        "The 10,000 test images of cifar10, were they drawn anew, would move one test error by up to 0.50 points "
-        "(binomial standard error)."
-    )
+    (note,) = [note for note in found if "sampling error" in note]
+    assert note == "Test-set sampling error of cifar10: up to ±0.50 points (binomial standard error, n = 10,000)."
     assert any(note.startswith("± 95 %: half of the interval") for note in found)
     assert not any("Student's t" in note for note in notes([result()], study()))
 
@@ -219,7 +231,7 @@ def test_a_row_of_a_comparison() -> None:
             "± 95 %": "6.08",
             "p": "0.11",
             "p (Holm)": "0.11",
-            "difference is": "not more than the seeds explain",
+            "difference is": "not significant",
         },
         {
             "variant": "mine",
@@ -254,12 +266,19 @@ def test_comparisons_of_several_cells_name_them() -> None:
         ({"width": 0.25}, "width 0.25 (paper: 1)"),
         ({"images": 4000}, "training images 4,000 (paper: 50,000)"),
         ({"learning_rates": (0.05,)}, "learning_rates 0.05 (paper: 0.25/0.1/0.05/0.01)"),
-        ({"search": "random", "trials_per_cell": 4}, "learning_rates 0.001 to 0.25 (paper: 0.25/0.1/0.05/0.01)"),
-        ({"preprocessing": "standardise"}, "preprocessing standardise (paper: gcn-zca)"),
-        ({"weight_decay": 0.0005}, "weight_decay 0.0005 (paper: 0.001)"),
-        ({"weight_decays": (0.001, 0.0005)}, "weight_decay 0.001/0.0005 (paper: 0.001)"),
+        (
+            {"search": "random", "trials_per_cell": 4},
+            "learning_rates log-uniform [0.001, 0.25] (paper: 0.25/0.1/0.05/0.01)",
+        ),
+        ({"set": ("preprocessing=standardise",)}, "preprocessing standardise (paper: gcn-zca)"),
+        ({"set": ("weight_decay=0.0005",)}, "weight_decay 0.0005 (paper: 0.001)"),
+        ({"vary": ("weight_decay=0.001,0.0005",)}, "weight_decay 0.001/0.0005 (paper: 0.001)"),
         ({"early_stopping": "asha"}, "early_stopping asha (paper: none)"),
-        ({"class_relu": False, "dropout": 0.1}, "dropout 0.1 (paper: 0.5), class_relu no (paper: yes)"),
+        ({"set": ("class_relu=false", "dropout=0.1")}, "dropout 0.1 (paper: 0.5), class_relu no (paper: yes)"),
+        ({"vary": ("class_relu=true,false",)}, "class_relu yes/no (paper: yes)"),
+        ({"vary": ("max_grad_norm=none,5",)}, "max_grad_norm 5/none (paper: none)"),
+        ({"vary": ("canvas=none,64",)}, "canvas 64/none (paper: none)"),
+        ({"vary": ("all-cnn-c:dropout=0.1",)}, "dropout 0.1 (paper: 0.5)"),
     ],
 )
 def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any], text: str) -> None:
@@ -267,11 +286,16 @@ def test_another_recipe_than_the_papers_is_not_comparable(changes: dict[str, Any
     assert note == f"Not comparable with the paper's numbers: {text}."
 
 
-def large_study(**options: Any) -> dict[str, Any]:
+def test_only_the_variant_that_searches_by_itself_is_not_comparable() -> None:
+    written = study(vary=("all-cnn-c:dropout=0.1,0.2",))
+    found = [note for note in notes([result(), result("model-a")], written) if note.startswith("Not comparable")]
+    assert found == ["Not comparable with the paper's number of all-cnn-c: dropout 0.2/0.1 (paper: 0.5)."]
+
+
+def large_study(**options: Any) -> RunDocument:
     """Return a study.json of the Large ALL-CNN's study, but for the options given."""
-    named = replace(STUDIES["cifar10-large"](), protocol="paper")
-    written = RunOptions(**options).apply(named).to_dict()
-    return study() | {"study": json.loads(json.dumps(written))}
+    named = replace(cifar10_large(), protocol="paper")
+    return run_document(RunOptions(**options).apply(named), planned_trials=4)
 
 
 def test_the_large_networks_row_claims_no_recipe_that_the_paper_does_not_give() -> None:
@@ -284,7 +308,7 @@ def test_the_large_networks_row_claims_no_recipe_that_the_paper_does_not_give() 
     assert any(
         note.startswith("The paper does not say how it trained and augmented for large-all-cnn") for note in found
     )
-    (note,) = [n for n in notes([large], large_study(width=0.1, canvas=130)) if n.startswith("Not comparable")]
+    (note,) = [n for n in notes([large], large_study(width=0.1, set=("canvas=130",))) if n.startswith("Not comparable")]
     assert note == (
         "Not comparable with the paper's number of large-all-cnn: canvas 130 (paper: 126), width 0.1 (paper: 1)."
     )
@@ -292,11 +316,13 @@ def test_the_large_networks_row_claims_no_recipe_that_the_paper_does_not_give() 
 
 def test_another_canvas_makes_a_run_incomparable() -> None:
     assert not any("Not comparable" in note for note in notes([result()], study()))
-    assert any("canvas 64 (paper: none)" in note for note in notes([result()], study(canvas=64)))
+    assert any("canvas 64 (paper: none)" in note for note in notes([result()], study(set=("canvas=64",))))
 
 
 def test_what_the_paper_leaves_open_makes_no_run_incomparable() -> None:
-    open_points = study(batch_size=256, initialisation="glorot", strided_dropout=False, seed=3, seeds=2)
+    open_points = study(
+        batch_size=256, vary=("initialisation=he,glorot",), set=("strided_dropout=false",), seed=3, seeds=2
+    )
     assert not any("Not comparable" in note for note in notes([result()], open_points))
 
 

@@ -1,5 +1,6 @@
 """What other tools are told, read back with their own readers; and that none of them can disturb a run."""
 
+import json
 import struct
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ import pytest
 
 from sweep.monitor import trackers
 from sweep.monitor.trackers import Tracker, Trackers, check_logs, make_trackers
+from sweep.record.params import write_params
 from sweep.record.store import Store
 from sweep.run import main
-from sweep.study.study import STUDIES
+from sweep.study.catalog import STUDIES
 
 TRIAL = {
     "trial_id": "shapes_none_model-c_search_0_0",
@@ -21,9 +23,9 @@ TRIAL = {
     "augmentation": "none",
     "variant": "model-c",
     "lr": 0.01,
-    "weight_decay": 0.001,
-    "batch_size": 32,
-    "width": 0.25,
+    "params": write_params(
+        {"lr": 0.01, "bias_weight_decay": False, "max_grad_norm": None, "initialisation": "he", "options.depth": 3}
+    ),
     "seed": 0,
     "state": "running",
     "reason": "",
@@ -31,6 +33,20 @@ TRIAL = {
     "val_error": 0.25,
     "test_error": None,
 }
+PARAMS = {
+    "phase": "search",
+    "dataset": "shapes",
+    "augmentation": "none",
+    "variant": "model-c",
+    "lr": 0.01,
+    "seed": 0,
+    "bias_weight_decay": "false",
+    "max_grad_norm": "none",
+    "initialisation": "he",
+    "options.depth": 3,
+}
+"""What the tools are told of `TRIAL`."""
+
 EPOCHS = [
     {"epoch": 1, "train_loss": 2.0, "train_error": 0.75, "val_error": 0.5, "test_error": None},
     {"epoch": 2, "train_loss": 1.0, "train_error": 0.5, "val_error": 0.25, "test_error": None},
@@ -52,6 +68,8 @@ def logged(name: str, folder: Path, *, state: str = "completed") -> list[str]:
 @pytest.mark.filterwarnings("ignore")
 def test_tensorboard_reads_each_trials_curves(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
     assert logged("tensorboard", tmp_path) == []
     (folder,) = (tmp_path / "tensorboard").iterdir()
     assert folder.name == TRIAL["trial_id"]
@@ -65,8 +83,10 @@ def test_tensorboard_reads_each_trials_curves(tmp_path: Path) -> None:
     }
     # What the page HPARAMS shows: the settings.
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    assert b"variant" in content
-    assert b"model-c" in content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    kinds = {name: value.WhichOneof("kind") for name, value in start.hparams.items()}
+    assert {name: getattr(value, kinds[name]) for name, value in start.hparams.items()} == PARAMS
+    assert (kinds["lr"], kinds["options.depth"]) == ("number_value", "number_value")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -81,8 +101,7 @@ def test_mlflow_reads_each_trial_and_a_resumed_one_goes_on(tmp_path: Path, monke
     assert logged("mlflow", tmp_path) == []
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == (TRIAL["trial_id"], "FINISHED")
-    assert run.data.params["lr"] == "0.01"
-    assert run.data.params["variant"] == "model-c"
+    assert run.data.params == {name: str(value) for name, value in PARAMS.items()}
     assert run.data.tags["state"] == "completed"
     assert run.data.metrics["val_error"] == 0.25
     history = client.get_metric_history(run.info.run_id, "train_loss")
@@ -114,28 +133,30 @@ def test_wandb_writes_offline_into_the_runs_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert logged("wandb", tmp_path) == []
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    names, losses = [], []
+    names, losses, configs = [], [], []
     for data in wandb_records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         if record.HasField("run"):
             names.append(record.run.display_name)
+            configs.append({item.key: json.loads(item.value_json) for item in record.run.config.update})
         if record.HasField("history"):
             items = {(item.key or "/".join(item.nested_key)): item.value_json for item in record.history.item}
             losses.append((items["_step"], items["train_loss"]))
     assert names[0] == TRIAL["trial_id"]
+    assert configs[0].items() >= PARAMS.items()
     assert [(int(step), float(loss)) for step, loss in losses] == [(1, 2.0), (2, 1.0)]
 
 
 class Broken(Tracker):
-    def epoch(self, trial: Any, epoch: Any) -> None:
+    def _begin(self, trial: Any) -> str:
+        return "begun"
+
+    def _log(self, run: Any, numbers: Any, step: int) -> None:
         raise OSError("no such\nserver")
 
-    def end(self, trial: Any) -> None:
+    def _finish(self, run: Any, trial: Any) -> None:
         raise KeyError("no such trial")
-
-    def close(self) -> None:
-        raise ArithmeticError
 
 
 def test_a_tool_that_fails_is_said_once_and_fails_nothing() -> None:
@@ -183,15 +204,15 @@ def test_what_was_passed_on_does_not_change_with_the_row() -> None:
     may_take = threading.Event()
 
     class Slow(Tracker):
-        def epoch(self, trial: Any, epoch: Any) -> None:
+        def _begin(self, trial: Any) -> Any:
             may_take.wait()
-            taken.append((trial["epochs_run"], epoch["epoch"]))
+            return trial["epochs_run"]
 
-        def end(self, trial: Any) -> None:
-            taken.append(trial["state"])
+        def _log(self, run: Any, numbers: Any, step: int) -> None:
+            taken.append((run, step))
 
-        def close(self) -> None:
-            taken.append("closed")
+        def _finish(self, run: Any, trial: Any) -> None:
+            taken.append(trial and trial["state"])
 
     following = Trackers({"slow": Slow}, print)
     row = dict(TRIAL)
@@ -199,9 +220,10 @@ def test_what_was_passed_on_does_not_change_with_the_row() -> None:
     row["epochs_run"] = 9
     following.change(row)
     following.change(row | {"state": "diverged"})
+    following.epoch(row | {"trial_id": "another"}, EPOCHS[1])
     may_take.set()
     following.close()
-    assert taken == [(2, 1), "diverged", "closed"]
+    assert taken == [(2, 1), "diverged", (9, 2), None], "the other one has not ended"
 
 
 @pytest.mark.parametrize(

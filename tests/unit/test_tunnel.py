@@ -1,6 +1,6 @@
 import pytest
 
-from sweep.cluster.tunnel import tunnel_command
+from sweep.cluster.connect import tunnel_command
 
 
 def test_the_tunnel_leads_to_the_dashboard_on_the_heads_loopback() -> None:

@@ -6,35 +6,42 @@ from typing import Any
 
 import pytest
 
-from search_spaces import Choice, LogUniform
-from sweep.record.schema import EPOCHS, TRIALS
+from search_spaces import Choice, LogUniform, Space, Uniform
+from sweep.record.params import write_params
+from sweep.record.schema import TRIALS
 from sweep.record.store import Store
 from sweep.run import main
-from sweep.search.warm_start import warm_started
-from sweep.study.study import STUDIES, EarlierPoint, Study
+from sweep.search.earlier_runs import warm_started
+from sweep.search.searcher import CellSearch
+from sweep.study.catalog import STUDIES
+from sweep.study.prior_trials import PriorTrial
+from sweep.study.study import Study
+from tests.standings import data, run_document
+from trainables.hyperparameters import with_values
 from trainables.recipe import Recipe
 
 STUDY = replace(
     STUDIES["quickstart"](),
     protocol="paper",
     variants=("model-c", "all-cnn-c"),
-    learning_rates=LogUniform(0.01, 0.1),
+    space=Space(lr=LogUniform(0.01, 0.1)),
     search="tpe",
     trials_per_cell=3,
 )
 BASE = STUDY.base
 
 
-def row(trial_id: str, **values: Any) -> dict[str, Any]:
+def row(trial_id: str, lr: float = 0.05, **values: Any) -> dict[str, Any]:
+    """Return a row of `trials`; a value that is none of its columns is a hyperparameter that was searched."""
+    searched = {name: values.pop(name) for name in list(values) if name not in TRIALS.names}
     known = {
         "trial_id": trial_id,
         "phase": "search",
         "dataset": "shapes",
         "augmentation": "none",
         "variant": "model-c",
-        "lr": 0.05,
-        "weight_decay": BASE.weight_decay,
-        "batch_size": BASE.batch_size,
+        "params": write_params({"lr": lr, **searched}),
+        "lr": lr,
         "seed": 0,
         "state": "completed",
         "test_error": 0.25,
@@ -42,16 +49,18 @@ def row(trial_id: str, **values: Any) -> dict[str, Any]:
     return dict.fromkeys(TRIALS.names) | known | values
 
 
-def earlier(folder: Path, *rows: dict[str, Any]) -> str:
+EARLIER = replace(STUDY, variants=("model-c", "all-cnn-c", "model-a"))
+
+
+def earlier(folder: Path, *rows: Any, study: Study = EARLIER) -> str:
     store = Store(str(folder / "earlier"))
-    store.write_study({"study": {}, "data": {}, "planned_trials": len(rows), "created": "now"})
+    store.write_run(run_document(study, {"shapes": data()}))
     store.write_trials(list(rows))
     return store.location
 
 
-def point(**values: Any) -> EarlierPoint:
-    known = {"cell": "shapes/none/model-c", "lr": 0.05, "error": 0.25}
-    return EarlierPoint(**known | {"weight_decay": BASE.weight_decay, "batch_size": BASE.batch_size} | values)
+def point(cell: str = "shapes/none/model-c", error: float = 0.25, **params: Any) -> PriorTrial:
+    return PriorTrial(cell=cell, error=error, params={"lr": 0.05, **params})
 
 
 def test_completed_trials_of_the_same_cells_and_ranges_count(tmp_path: Path) -> None:
@@ -77,48 +86,103 @@ def test_completed_trials_of_the_same_cells_and_ranges_count(tmp_path: Path) -> 
 def test_a_recipe_s_own_batch_size_is_that_of_its_cell(tmp_path: Path) -> None:
     recipe = Recipe(name="large", settings={"batch_size": 256})
     study = replace(STUDY, recipes=(recipe,), variants=("model-c", "model-c.large"))
+    searched = replace(EARLIER, space=EARLIER.space.with_dimensions({"batch_size": Choice((32, 256))}))
     location = earlier(
         tmp_path,
         row("a", variant="model-c.large", batch_size=256),
-        row("b", variant="model-c.large"),
+        row("b", variant="model-c.large", batch_size=BASE.batch_size),
         row("c", batch_size=256),
+        row("d", batch_size=BASE.batch_size),
+        study=replace(searched, recipes=(replace(recipe, settings={}),), variants=study.variants),
     )
     warm = warm_started(study, location).warm_start
     assert warm is not None
-    assert warm.points == (point(cell="shapes/none/model-c.large", batch_size=256),)
+    assert warm.points == (point(cell="shapes/none/model-c.large"), point())
     assert warm.skipped == 2
 
 
 def test_where_weight_decay_and_batch_size_are_searched_their_ranges_count(tmp_path: Path) -> None:
-    study = replace(STUDY, weight_decays=LogUniform(0.1, 1), batch_sizes=Choice((8, 16)))
+    space = STUDY.space.with_dimensions({"weight_decay": LogUniform(0.1, 1), "batch_size": Choice((8, 16))})
+    study = replace(STUDY, space=space)
     location = earlier(
-        tmp_path, row("a"), row("b", weight_decay=0.5, batch_size=16), row("c", weight_decay=0.5, batch_size=32)
+        tmp_path,
+        row("a"),
+        row("b", weight_decay=0.5, batch_size=16),
+        row("c", weight_decay=0.5, batch_size=32),
+        row("d", weight_decay=0.5),
     )
     warm = warm_started(study, location).warm_start
     assert warm is not None
     assert warm.points == (point(weight_decay=0.5, batch_size=16),)
-    assert warm.skipped == 2
+    assert warm.skipped == 3
 
 
-def test_where_the_best_epoch_decides_the_search_is_told_that_one(tmp_path: Path) -> None:
-    held = {"test_error": None, "val_error": 0.3}
-    location = earlier(tmp_path, row("a", **held), row("b", lr=0.1, **held), row("no epochs", **held))
-    store = Store(location)
-    store.append_epochs(
-        [
-            dict.fromkeys(EPOCHS.names) | {"trial_id": trial, "epoch": epoch, "val_error": error}
-            for trial, errors in (("a", (0.5, 0.1, 0.3)), ("b", (0.4, 0.3)))
-            for epoch, error in enumerate(errors, start=1)
-        ]
+@pytest.mark.parametrize(
+    ("earlier_base", "space", "values", "expected"),
+    [
+        # Not searched there: the earlier study's own value counts, not this one's.
+        ({"momentum": 0.8}, {"momentum": Uniform(0.5, 0.85)}, {}, {"momentum": 0.8}),
+        ({"momentum": 0.9}, {"momentum": Uniform(0.5, 0.85)}, {}, None),
+        # Not searched here: the trial must have had this study's own value.
+        ({}, {}, {"momentum": BASE.momentum}, {}),
+        ({}, {}, {"momentum": 0.5}, None),
+        # Neither searches it: only what decides the step must be the same.
+        ({"weight_decay": 0.5}, {}, {}, None),
+        ({"batch_size": BASE.batch_size + 1}, {}, {}, None),
+        ({"train_size": 50, "epochs": 1}, {}, {}, {}),
+        # A hyperparameter that no version knows, and an option that the variant has not.
+        ({}, {}, {"nope": 1}, None),
+        ({}, {}, {"options.depth": 1}, None),
+        # A dimension that does not exist beside what the trial had is none of its point.
+        (
+            {},
+            {
+                "momentum_form": Choice(("pytorch", "caffe")),
+                "momentum": Uniform(0.5, 0.85).when("momentum_form", "caffe"),
+            },
+            {"momentum_form": "pytorch"},
+            {"momentum_form": "pytorch"},
+        ),
+        (
+            {"max_grad_norm": 2.0},
+            {"max_grad_norm": Choice((None, 1.0))},
+            {"max_grad_norm": None},
+            {"max_grad_norm": None},
+        ),
+    ],
+)
+def test_spaces_with_and_without_a_dimension(
+    tmp_path: Path,
+    earlier_base: dict[str, Any],
+    space: dict[str, Any],
+    values: dict[str, Any],
+    expected: dict[str, Any] | None,
+) -> None:
+    study = replace(STUDY, space=STUDY.space.with_dimensions(space))
+    location = earlier(
+        tmp_path,
+        row("a", **values),
+        row("b", variant="all-cnn-c", momentum=0.6, momentum_form="caffe", max_grad_norm=1.0),
+        study=replace(EARLIER, base=with_values(BASE, earlier_base)),
     )
-    study = replace(STUDY, protocol="holdout")
-    last = warm_started(study, location).warm_start
-    assert last is not None
-    assert [point.error for point in last.points] == [0.3, 0.3, 0.3]
-    best = warm_started(replace(study, criterion="best-epoch"), location).warm_start
-    assert best is not None
-    assert best.points == (point(error=0.1), point(lr=0.1, error=0.3))
-    assert best.skipped == 1
+    if expected is None:
+        with pytest.raises(ValueError, match=r"[12] outside the ranges\.$"):
+            warm_started(study, location)
+        return
+    warm = warm_started(study, location)
+    assert warm.warm_start is not None
+    assert warm.warm_start.points[0] == point(**expected)
+    # Optuna takes them as they are.
+    search = CellSearch(warm, warm.cells()[0], {})
+    assert [trial.params for trial in search._optuna.trials] == [{"lr": 0.05, **expected}]
+    assert search.ask()[1].lr != 0.05
+
+
+def test_the_trials_that_count_are_those_of_the_variant_s_own_space(tmp_path: Path) -> None:
+    study = replace(STUDY, spaces={"all-cnn-c": Space(lr=LogUniform(0.06, 0.1))})
+    warm = warm_started(study, earlier(tmp_path, row("a"), row("b", variant="all-cnn-c"))).warm_start
+    assert warm is not None
+    assert (warm.points, warm.skipped) == ((point(),), 1)
 
 
 def test_the_study_keeps_the_points_when_the_earlier_run_is_gone(tmp_path: Path) -> None:
@@ -129,8 +193,8 @@ def test_the_study_keeps_the_points_when_the_earlier_run_is_gone(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "counted"),
     [
-        ({"lr": 0.5}, "0 in other cells, 1 outside the ranges or without that error"),
-        ({"variant": "model-a"}, "1 in other cells, 0 outside the ranges or without that error"),
+        ({"lr": 0.5}, "0 in other cells, 1 outside the ranges"),
+        ({"variant": "model-a"}, "1 in other cells, 0 outside the ranges"),
         ({"state": "failed"}, "of whose 1 trials 0 completed"),
     ],
 )
@@ -148,7 +212,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_refused(tmp_path: Path) -> None:
-    grid = replace(STUDY, search="grid", learning_rates=Choice((0.05,)), trials_per_cell=None)
+    grid = replace(STUDY, search="grid", space=Space(lr=Choice((0.05,))), trials_per_cell=None)
     with pytest.raises(ValueError, match=r"^warm_start must be left out for the grid search, which learns nothing"):
         warm_started(grid, earlier(tmp_path, row("a")))
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import tenacity
 
-from trainables.common.validation import line, shown
+from trainables.common.validation import one_line, quote
 
 _LONGEST = 4000
 """Characters of a path: Linux allows 4,095 bytes."""
@@ -43,7 +43,7 @@ _SAID_WHERE_IT_MAY_PASS = re.compile(
 Result = TypeVar("Result")
 
 
-def retried(do: Callable[[], Result], *, wait: tenacity.wait.WaitBaseT | None = None) -> Result:
+def with_retries(do: Callable[[], Result], *, wait: tenacity.wait.WaitBaseT | None = None) -> Result:
     """Return what `do` returns, which asks storage for something, and try again where that may help.
 
     Args:
@@ -61,34 +61,38 @@ def retried(do: Callable[[], Result], *, wait: tenacity.wait.WaitBaseT | None = 
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=_WAIT if wait is None else wait,
-        retry=tenacity.retry_if_exception(may_pass),
+        retry=tenacity.retry_if_exception(is_transient),
         before_sleep=say,
         reraise=True,
     )
     return attempts(do)
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Return whether storage may do what it has refused when it is asked again."""
     if not isinstance(error, OSError) or isinstance(error, FileNotFoundError | PermissionError):
         return False
     return error.errno in _MAY_PASS or (error.errno is None and bool(_SAID_WHERE_IT_MAY_PASS.search(str(error))))
 
 
-def filesystem_of(location: str) -> tuple[pafs.FileSystem, str]:
+def filesystem_of(location: str, what: str = "A location") -> tuple[pafs.FileSystem, str]:
     """Return the file system of a path or URI, and the path in it.
+
+    Args:
+        location: the path or URI.
+        what: names it in messages.
 
     Raises:
         ValueError: a URI cannot be understood, or no path can be like this.
     """
-    check_path("A location", location)
+    check_path(what, location)
     try:
         if "://" in location:
             filesystem, path = pafs.FileSystem.from_uri(location)
-            return filesystem, check_path("A location", path)
+            return filesystem, check_path(what, path)
         return pafs.LocalFileSystem(), str(Path(location).resolve())
     except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"A location must be a path or a URI, got {shown(location)} ({line(error)}).") from error
+        raise ValueError(f"{what} must be a folder or a URI, got {quote(location)} ({one_line(error)}).") from error
 
 
 def holds_password(uri: str) -> bool:
@@ -111,14 +115,14 @@ def check_path(what: str, location: str) -> str:
     """
     if len(location) > _LONGEST or any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in location):
         raise ValueError(
-            f"{what} must be at most {_LONGEST} characters without control characters, got {shown(location)}."
+            f"{what} must be at most {_LONGEST} characters without control characters, got {quote(location)}."
         )
     return location
 
 
-def why(error: Exception) -> str:
+def explain_os_error(error: Exception) -> str:
     """Return in one line why a file system refused something, and what to do where it was for want of credentials."""
-    reason = " ".join(str(error).split())
+    reason = one_line(error, longest=None)
     if re.search(r"ACCESS_DENIED|INVALID_ACCESS_KEY|credential|SIGNATURE|\b40[13]\b", reason, re.IGNORECASE):
         reason += (
             "; this takes credentials: set the store's own variables, such as AWS_ACCESS_KEY_ID and "
@@ -135,7 +139,7 @@ def write_whole(filesystem: pafs.FileSystem, path: str, data: bytes) -> None:
     Raises:
         OSError: it cannot be written, also when tried again; what was there is still there.
     """
-    retried(lambda: _write_whole(filesystem, path, data))
+    with_retries(lambda: _write_whole(filesystem, path, data))
 
 
 def is_temporary(name: str) -> bool:

@@ -1,19 +1,19 @@
 """Names for things that a user may add: variants, data sets."""
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import re
 import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar
 
-from trainables.common.validation import shown
+from trainables.common.validation import one_line, quote
 
 T = TypeVar("T")
+
+MUST_RUN = "plugins must be Python files that run"
 
 
 class Registry(Generic[T]):
@@ -65,7 +65,7 @@ def check_name(kind: str, name: object) -> None:
         raise ValueError(f"The name of a {kind} must be lower-case letters, digits and single hyphens, got {name!r}.")
 
 
-def load_plugins(paths: Iterable[str], must: str = "plugins must be Python files that run") -> None:
+def load_plugins(paths: Iterable[str], must: str = MUST_RUN) -> None:
     """Run each Python file once in this process, so that what it registers is known here.
 
     Args:
@@ -78,53 +78,28 @@ def load_plugins(paths: Iterable[str], must: str = "plugins must be Python files
     paths = [paths] if isinstance(paths, str) or not isinstance(paths, Iterable) else list(paths)
     for path in paths:
         if not isinstance(path, str) or not path.isprintable():
-            raise ValueError(f"plugins must be paths of Python files, got {shown(path)}.")
-        file = Path(path)
-        name = module_name(path)
-        if name in sys.modules:
+            raise ValueError(f"plugins must be paths of Python files, got {quote(path)}.")
+        if module_name(path) in sys.modules:
             continue
-        if file.suffix != ".py" or not file.is_file():
-            raise ValueError(f"plugins must be existing Python files, got {shown(path)}.")
-        spec = importlib.util.spec_from_file_location(name, file.resolve())
-        if spec is None or spec.loader is None:
-            raise ValueError(f"plugins must be importable Python files, got {shown(path)}.")
-        _run(spec, path, must)
+        if Path(path).suffix != ".py" or not Path(path).is_file():
+            raise ValueError(f"plugins must be existing Python files, got {quote(path)}.")
+        _run(path, Path(path).read_bytes, must)
 
 
-def read_plugins(paths: Iterable[str]) -> dict[str, str]:
+def read_plugins(paths: Iterable[str]) -> dict[str, bytes]:
     """Return the text of each of these Python files, by its path, for a process on a machine that may not have them."""
-    return {path: Path(path).read_text(encoding="utf-8") for path in paths}
+    return {path: Path(path).read_bytes() for path in paths}
 
 
-def load_plugin_texts(texts: Mapping[str, str]) -> None:
-    """Run what `read_plugins` read as `load_plugins` would have run those files.
+def load_plugin_texts(texts: Mapping[str, bytes]) -> None:
+    """Run what `read_plugins` read, each once in this process.
 
     Raises:
         ValueError: a text cannot be run.
     """
     for path, text in texts.items():
-        name = module_name(path)
-        if name not in sys.modules:
-            spec = importlib.util.spec_from_loader(name, _Text(text, path), origin=path)
-            assert spec is not None, "the loader is given"
-            spec.has_location = True  # a file may ask for its own __file__, here as where it lies
-            _run(spec, path)
-
-
-@final
-class _Text(importlib.abc.InspectLoader):
-    """A module's source that is at hand."""
-
-    def __init__(self, text: str, path: str) -> None:
-        self._text, self._path = text, path
-
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the base class's signature
-        """Return it."""
-        return self._text
-
-    def get_code(self, fullname: str) -> types.CodeType:  # noqa: ARG002 - the base class's signature
-        """Return it compiled, under the name by which a traceback leads its writer to it."""
-        return self.source_to_code(self._text, self._path)
+        if module_name(path) not in sys.modules:
+            _run(path, partial(bytes, text))
 
 
 def module_name(path: str) -> str:
@@ -132,31 +107,28 @@ def module_name(path: str) -> str:
     return f"sweep_plugin:{Path(path).resolve()}"
 
 
-def _run(spec: importlib.machinery.ModuleSpec, path: str, must: str = "plugins must be Python files that run") -> None:
-    assert spec.loader is not None, "checked before"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+def _run(path: str, read: Callable[[], bytes], must: str = MUST_RUN) -> None:
+    module = types.ModuleType(module_name(path))
+    module.__file__ = str(Path(path).resolve())
+    sys.modules[module.__name__] = module
     before = [(registry, dict(registry._things)) for registry in Registry.every]
     try:
-        spec.loader.exec_module(module)
+        exec(compile(read(), module.__file__, "exec"), module.__dict__)  # noqa: S102 - it is what a plugin is for
     except BaseException as error:
-        del sys.modules[spec.name]
+        del sys.modules[module.__name__]
         # What the file had registered before it failed goes too: mended, it can be run again in the same process.
         for registry, things in before:
             registry._things = things
         if isinstance(error, KeyboardInterrupt):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        reason = one_line(f"{type(error).__name__}: {error}").removesuffix(".")
         raise ValueError(f"{must}, got {path!r}, which ended in {reason}{_line(error, path)}.") from error
 
 
 def _line(error: BaseException, path: str) -> str:
     """Return where in the file an error came about, as `, at mine.py:3`, or nothing where it is not known."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == Path(path).name:
-        return f", at {Path(path).name}:{error.lineno}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) in _names(path)]
-    return f", at {Path(path).name}:{lines[-1]}" if lines else ""
-
-
-def _names(path: str) -> tuple[Path, Path]:
-    return Path(path), Path(path).resolve()
+    file = Path(path).resolve()
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f", at {file.name}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f", at {file.name}:{lines[-1]}" if lines else ""

@@ -78,16 +78,7 @@ class MemoryFeed(Feed):
         rank: int = 0,
         size: int = 1,
     ) -> None:
-        """Put all images on the device.
-
-        Args:
-            data: all images.
-            config: batch size and augmentation.
-            draws: order and augmentation, on the CPU.
-            device: where batches come out.
-            rank: the worker's number among `size` workers.
-            size: workers of the trial.
-        """
+        """Put all images on the device; `draws`, on the CPU, is of order and augmentation."""
         self.num_classes = data.num_classes
         self.steps_per_epoch = -(-len(data.train_images) // config.batch_size)
         self._data, self._config, self._draws, self._device = data, config, draws, device

@@ -5,48 +5,41 @@ Source of the data: A. Krizhevsky, "Learning Multiple Layers of Features from Ti
 
 import tempfile
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pyarrow.fs as pafs
 
+from trainables.common.validation import one_line
 from trainables.data.cache import cache_folder, make_folder
-from trainables.data.parquet import file_identity, find_split, list_folder, open_location, read_images
+from trainables.data.parquet import SPLITS, find_split, identity_of, list_folder, open_location, read_images
 from trainables.data.source import Source, Split
 
 if TYPE_CHECKING:
     import torchvision
-
-SPLITS = ("train", "test")
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The ten classes in order of their label."""
 
 
 @final
+@dataclass(eq=False)
 class Cifar(Source):
     """One of the two CIFAR data sets."""
 
-    def __init__(
-        self,
-        name: str,
-        num_classes: int,
-        label_column: str,
-        load_class: "Callable[[], type[torchvision.datasets.CIFAR10]]",
-        class_names: tuple[str, ...] = (),
-    ) -> None:
-        self.name = name
-        self.class_names = class_names
-        self.num_classes = num_classes
-        self._label_column = label_column
-        self._load_class = load_class
+    name: str
+    num_classes: int
+    label_column: str
+    load_class: "Callable[[], type[torchvision.datasets.CIFAR10]]"
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def _torchvision_class(self) -> "type[torchvision.datasets.CIFAR10]":
         # Loaded when it is needed, which Parquet never does: torchvision loads torch's compiler, a second of a process.
-        return self._load_class()
+        return self.load_class()
 
     def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the files that would be read, with sizes and times; downloads nothing."""
@@ -54,10 +47,7 @@ class Cifar(Source):
             return {"source": "download", "checksum": self._torchvision_class.tgz_md5}
         filesystem, root = open_location(location)
         files = self._parquet_files(filesystem, root, location)
-        if files is not None:
-            return {"source": location, "files": [file_identity(info) for split in SPLITS for info in files[split]]}
-        folder = self._torchvision_folder(filesystem, root, location)
-        return {"source": location, "files": [file_identity(info) for info in folder]}
+        return identity_of(location, files or {"all": self._torchvision_folder(filesystem, root, location)})
 
     def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:  # noqa: ARG002
         """Return both splits, all images."""
@@ -65,12 +55,14 @@ class Cifar(Source):
             return self._download()
         filesystem, root = open_location(location)
         files = self._parquet_files(filesystem, root, location)
-        if files is None:
-            return self._copy_and_read(filesystem, root)
-        train, test = (
-            read_images(split, filesystem, files[split], self._label_column, self.num_classes) for split in SPLITS
-        )
-        return train, test
+        if files is not None:
+            return read_images(filesystem, files, self.label_column, self.num_classes)
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            return self._from_torchvision(root)
+        base = self._torchvision_class.base_folder
+        with tempfile.TemporaryDirectory() as copy:
+            pafs.copy_files(f"{root}/{base}", f"{copy}/{base}", source_filesystem=filesystem)
+            return self._from_torchvision(copy)
 
     def _parquet_files(
         self, filesystem: pafs.FileSystem, root: str, location: str
@@ -86,10 +78,10 @@ class Cifar(Source):
         return files
 
     def _torchvision_folder(self, filesystem: pafs.FileSystem, root: str, location: str) -> list[pafs.FileInfo]:
-        listing = list_folder(filesystem, f"{root}/{self._torchvision_class.base_folder}")
+        base = self._torchvision_class.base_folder
+        listing = list_folder(filesystem, f"{root}/{base}")
         files = sorted((info for info in listing if info.is_file), key=lambda info: info.path)
         if not files:
-            base = self._torchvision_class.base_folder
             inside = find_split(filesystem, root, "train") or root.rstrip("/").endswith(f"/{base}")
             hint = f"; give the folder above it, of which this is {self.name}" if inside else ""
             raise ValueError(
@@ -97,14 +89,6 @@ class Cifar(Source):
                 f"torchvision's folder {base}, got {location!r}, which holds neither{hint}."
             )
         return files
-
-    def _copy_and_read(self, filesystem: pafs.FileSystem, root: str) -> tuple[Split, Split]:
-        base = self._torchvision_class.base_folder
-        if isinstance(filesystem, pafs.LocalFileSystem):
-            return self._from_torchvision(root)
-        with tempfile.TemporaryDirectory() as copy:
-            pafs.copy_files(f"{root}/{base}", f"{copy}/{base}", source_filesystem=filesystem)
-            return self._from_torchvision(copy)
 
     def _download(self) -> tuple[Split, Split]:
         folder = cache_folder() / "downloads"
@@ -114,7 +98,7 @@ class Cifar(Source):
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"{self.name} must come from one of three places: --data PATH, the variable SWEEP_DATA, or a download "
-                f"from {self._torchvision_class.url}, which failed here ({_first_line(error)}); PATH is a folder or "
+                f"from {self._torchvision_class.url}, which failed here ({one_line(error)}); PATH is a folder or "
                 f"URI that holds {self.name}/{{train,test}}-*.parquet or {self._torchvision_class.base_folder}."
             ) from error
         return self._from_torchvision(str(folder))
@@ -140,21 +124,11 @@ class Cifar(Source):
         return train, test
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _cifar10() -> "type[torchvision.datasets.CIFAR10]":
+def _load(name: str) -> "type[torchvision.datasets.CIFAR10]":
     import torchvision
 
-    return torchvision.datasets.CIFAR10  # type: ignore[no-any-return]
+    return getattr(torchvision.datasets, name)  # type: ignore[no-any-return]
 
 
-def _cifar100() -> "type[torchvision.datasets.CIFAR10]":
-    import torchvision
-
-    return torchvision.datasets.CIFAR100  # type: ignore[no-any-return]
-
-
-CIFAR10 = Cifar("cifar10", 10, "label", _cifar10, CIFAR10_CLASSES)
-CIFAR100 = Cifar("cifar100", 100, "fine_label", _cifar100)
+CIFAR10 = Cifar("cifar10", 10, "label", partial(_load, "CIFAR10"), CIFAR10_CLASSES)
+CIFAR100 = Cifar("cifar100", 100, "fine_label", partial(_load, "CIFAR100"))

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
+import pyarrow.fs as pafs
 
-from trainables.data.parquet import file_identity, find_split, open_location, read_images
+from trainables.common.validation import one_line
+from trainables.data.parquet import SPLITS, find_split, identity_of, open_location, read_images
 from trainables.data.source import IMAGE_SHAPE, Source, Split, register_dataset
 
 Array = np.ndarray[Any, Any]
 Arrays = tuple[tuple[Array, Array], tuple[Array, Array]]
 """(training images, training labels), (test images, test labels)."""
-SPLITS = ("train", "test")
 
 
 @final
@@ -45,7 +46,7 @@ class ArraySource(Source):
         try:
             made = self._make()
         except Exception as error:  # a user's own function may raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise ValueError(f"The data set {self.name} must be made by its function, got {reason}.") from error
         try:
             (train_images, train_labels), (test_images, test_labels) = made
@@ -87,38 +88,26 @@ class ParquetSource(Source):
 
     def locate(self, location: str | None, train_size: int | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the files with their sizes and times."""
-        _, files = self._files(location)
-        return {"source": self._place(location), "files": [file_identity(i) for found in files for i in found]}
+        place, _, files = self._files(location)
+        return identity_of(place, files)
 
     def read(self, location: str | None, train_size: int | None) -> tuple[Split, Split]:  # noqa: ARG002
-        """Return the decoded images.
+        """Return the decoded images."""
+        _, filesystem, files = self._files(location)
+        return read_images(filesystem, files, self._label_column, self.num_classes)
 
-        Raises:
-            ValueError: a file does not hold what it should.
-        """
-        filesystem, files = self._files(location)
-        train, test = (
-            read_images(split, filesystem, found, self._label_column, self.num_classes)
-            for split, found in zip(SPLITS, files, strict=True)
-        )
-        return train, test
-
-    def _place(self, location: str | None) -> str:
+    def _files(self, location: str | None) -> tuple[str, pafs.FileSystem, dict[str, list[pafs.FileInfo]]]:
         place = location if self._folder is None else self._folder
         if place is None:
             raise ValueError(f"The data set {self.name} must be read from somewhere, got no folder; add --data FOLDER.")
-        return place
-
-    def _files(self, location: str | None) -> tuple[Any, list[list[Any]]]:
-        place = self._place(location)
         filesystem, root = open_location(place)
-        files = [find_split(filesystem, root, split) for split in SPLITS]
-        for split, found in zip(SPLITS, files, strict=True):
+        files = {split: find_split(filesystem, root, split) for split in SPLITS}
+        for split, found in files.items():
             if not found:
                 raise ValueError(
                     f"The data set {self.name} must have files {split}-*.parquet in {place}, got none of that name."
                 )
-        return filesystem, files
+        return place, filesystem, files
 
 
 def register_arrays(name: str, *, num_classes: int) -> Callable[[Callable[[], Arrays]], Callable[[], Arrays]]:

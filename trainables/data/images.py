@@ -13,11 +13,9 @@ from typing import Any, final
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 from PIL import Image
 
-from trainables.common.validation import line
-from trainables.data.parquet import find_split, list_folder, open_location
+from trainables.data.parquet import find_split, list_folder, open_location, read_table
 from trainables.data.source import ImageIndex, StreamedDataset, StreamSource
 
 RESIZED, CROP = 256, 224
@@ -82,14 +80,7 @@ def index_images(filesystem: pafs.FileSystem, root: str) -> tuple[ImageIndex, Im
     Raises:
         ValueError: a split or a class is missing, a class folder is empty, or a file is not what it should be.
     """
-    found = [_index(filesystem, root, name) for name in SPLITS]
-    for name, index in zip(SPLITS, found, strict=True):
-        if index is None:
-            raise ValueError(
-                f"{root} must hold the folders train and val with a folder for each class, or train-*.parquet and "
-                f"validation-*.parquet, got neither of them for {name}."
-            )
-    train, val = (index for index in found if index is not None)
+    train, val = (_index(filesystem, root, name) for name in SPLITS)
     if train.classes != val.classes:
         alone = sorted(set(train.classes) ^ set(val.classes))
         here, there = ("train", "val") if alone[0] in train.classes else ("val", "train")
@@ -134,7 +125,7 @@ def decode_crop(data: bytes | None, where: str, place: tuple[float, float, bool]
     return np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop)
 
 
-def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex | None:
+def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex:
     for alias in SPLITS[name]:
         files = find_split(filesystem, root, alias)
         if files:
@@ -142,7 +133,10 @@ def _index(filesystem: pafs.FileSystem, root: str, name: str) -> ImageIndex | No
         folders = [info for info in list_folder(filesystem, f"{root}/{alias}") if not info.is_file]
         if folders:
             return _of_folders(filesystem, folders, name)
-    return None
+    raise ValueError(
+        f"{root} must hold the folders train and val with a folder for each class, or train-*.parquet and "
+        f"validation-*.parquet, got neither of them for {name}."
+    )
 
 
 def _of_folders(filesystem: pafs.FileSystem, folders: list[pafs.FileInfo], name: str) -> ImageIndex:
@@ -172,8 +166,8 @@ def _of_folders(filesystem: pafs.FileSystem, folders: list[pafs.FileInfo], name:
 
 
 def _of_parquet(filesystem: pafs.FileSystem, files: list[pafs.FileInfo], name: str) -> ImageIndex:
-    parts = [_read_labels(filesystem, info.path) for info in files]
-    labels = np.concatenate([labels for labels, _ in parts])
+    parts = [read_table(filesystem, info.path, "image", "label", with_images=False) for info in files]
+    labels = np.concatenate([table["label"].to_numpy().astype(np.int64) for table, _ in parts])
     known = np.unique(labels)
     if known[0] < 0 or not np.array_equal(known, np.arange(len(known))):
         # Not a list of all labels up to the largest: it can be any number.
@@ -184,34 +178,8 @@ def _of_parquet(filesystem: pafs.FileSystem, files: list[pafs.FileInfo], name: s
         name=name,
         classes=tuple(map(str, known)),
         paths=pa.array([info.path for info in files], pa.string()),
-        files=np.repeat(np.arange(len(files), dtype=np.int32), [len(labels) for labels, _ in parts]),
-        rows=np.concatenate([np.arange(len(labels), dtype=np.int32) for labels, _ in parts]),
+        files=np.repeat(np.arange(len(files), dtype=np.int32), [len(table) for table, _ in parts]),
+        rows=np.concatenate([np.arange(len(table), dtype=np.int32) for table, _ in parts]),
         groups=np.concatenate([np.repeat(np.arange(len(sizes), dtype=np.int32), sizes) for _, sizes in parts]),
         labels=labels,
     )
-
-
-def _read_labels(filesystem: pafs.FileSystem, path: str) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """Return a file's labels and the sizes of its row groups; reads no image."""
-    try:
-        file = pq.ParquetFile(path, filesystem=filesystem)
-        names = file.schema_arrow.names
-        missing = sorted({"image", "label"} - set(names))
-        if missing:
-            raise ValueError(f"{path} must have the columns image and label, got {', '.join(names)}.")
-        kind = file.schema_arrow.field("image").type
-        if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-            raise ValueError(f"The column image of {path} must be a struct with a field bytes, got {kind}.")
-        column = file.read(columns=["label"])["label"]
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
-        raise ValueError(
-            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
-        ) from error
-    if not len(column):
-        raise ValueError(f"{path} must hold at least one image, got none.")
-    if column.null_count or not pa.types.is_integer(column.type):
-        raise ValueError(f"The column label of {path} must hold a whole number in each row, got {column.type}.")
-    if sum(sizes) != len(column):
-        raise ValueError(f"{path} must hold a label for each of its {sum(sizes)} rows, got {len(column)}.")
-    return column.to_numpy().astype(np.int64), sizes

@@ -1,9 +1,9 @@
 """Images from Parquet files in Hugging Face's layout: a struct column `img` with `bytes`, and a label column."""
 
 import io
+import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from PIL import Image
 
-from trainables.common.files import check_path, holds_password, why
-from trainables.common.validation import line, shown
+from trainables.common.files import explain_os_error, filesystem_of, holds_password
+from trainables.common.validation import one_line
 from trainables.data.source import Split
+
+SPLITS = ("train", "test")
+"""Of a data set that fits into memory."""
 
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 """How Hugging Face numbers the files of a split: train-00000-of-00002.parquet."""
@@ -27,27 +30,15 @@ def open_location(location: str) -> tuple[pafs.FileSystem, str]:
     Raises:
         ValueError: the folder does not exist, or the URI cannot be understood.
     """
-    check_path("The data location", location)
-    if "://" in location:
-        if holds_password(location):
-            raise ValueError(
-                "The data location must hold no password, since it is recorded, got one; set the store's own "
-                "variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            )
-        try:
-            filesystem, path = pafs.FileSystem.from_uri(location)
-            return filesystem, check_path("The data location", path)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ValueError(
-                f"The data location must be a folder or a URI, got {shown(location)} ({line(error)})."
-            ) from error
-    try:
-        is_folder = Path(location).is_dir()
-    except OSError:  # a name that is too long
-        is_folder = False
-    if not is_folder:
+    if holds_password(location):
+        raise ValueError(
+            "The data location must hold no password, since it is recorded, got one; set the store's own "
+            "variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    filesystem, path = filesystem_of(location, "The data location")
+    if "://" not in location and not os.path.isdir(path):  # noqa: PTH112 - pathlib raises where a name is too long
         raise ValueError(f"The data location must be an existing folder or a URI, got {location!r}.")
-    return pafs.LocalFileSystem(), str(Path(location).resolve())
+    return filesystem, path
 
 
 def find_split(filesystem: pafs.FileSystem, folder: str, split: str) -> list[pafs.FileInfo]:
@@ -82,60 +73,74 @@ def list_folder(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]
         return list(filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)))
     except OSError as error:
         raise ValueError(
-            f"The data location must hold folders that can be read, got {folder!r} ({why(error)})."
+            f"The data location must hold folders that can be read, got {folder!r} ({explain_os_error(error)})."
         ) from error
 
 
-def file_identity(info: pafs.FileInfo) -> list[Any]:
-    """Return path, size in bytes and time of change in ns: what tells a file from an altered one without reading it."""
-    return [info.path, info.size, info.mtime_ns]
+def identity_of(source: str, files: Mapping[str, Iterable[pafs.FileInfo]]) -> dict[str, Any]:
+    """Return path, size in bytes and time of change in ns of the files of a source's splits.
+
+    This tells a file from an altered one without reading it.
+    """
+    found = [[info.path, info.size, info.mtime_ns] for infos in files.values() for info in infos]
+    return {"source": source, "files": found}
 
 
 def read_images(
-    split: str, filesystem: pafs.FileSystem, files: Sequence[pafs.FileInfo], label_column: str, num_classes: int
-) -> Split:
-    """Decode all files of a split, PNG or lossless WebP of 32x32 pixels.
+    filesystem: pafs.FileSystem, files: Mapping[str, Iterable[pafs.FileInfo]], label_column: str, num_classes: int
+) -> tuple[Split, Split]:
+    """Decode all files of the splits `train` and `test`, PNG or lossless WebP of 32x32 pixels.
 
     Raises:
         ValueError: a file is truncated, lacks a column, or holds an image or a label that does not fit.
     """
+    train, test = (_read_split(split, filesystem, files[split], label_column, num_classes) for split in SPLITS)
+    return train, test
+
+
+def _read_split(
+    split: str, filesystem: pafs.FileSystem, files: Iterable[pafs.FileInfo], label_column: str, num_classes: int
+) -> Split:
     images, labels = [], []
     for info in files:
-        table = _read_table(filesystem, info.path, label_column)
+        table, _ = read_table(filesystem, info.path, "img", label_column)
         encoded = pc.struct_field(table["img"], "bytes").to_pylist()
         images.append(np.stack([_decode(data, info.path, row) for row, data in enumerate(encoded)]))
-        if table[label_column].null_count:
-            raise ValueError(
-                f"Each row of {info.path} must have a label, got none in {table[label_column].null_count}."
-            )
         labels.append(table[label_column].to_numpy().astype(np.int64))
     return Split(name=split, images=np.concatenate(images), labels=np.concatenate(labels), num_classes=num_classes)
 
 
-def _read_table(filesystem: pafs.FileSystem, path: str, label_column: str) -> pa.Table:
+def read_table(
+    filesystem: pafs.FileSystem, path: str, image: str, label: str, *, with_images: bool = True
+) -> tuple[pa.Table, list[int]]:
+    """Return the columns of a file's labels and, unless they are not wanted, images; and its row groups' sizes.
+
+    Raises:
+        ValueError: it is damaged or empty, lacks a column, or a column is of another type or has a row without a label.
+    """
     try:
         file = pq.ParquetFile(path, filesystem=filesystem)
-        missing = sorted({"img", label_column} - set(file.schema_arrow.names))
-        if missing:
-            raise ValueError(
-                f"{path} must have the columns img and {label_column}, got {', '.join(file.schema_arrow.names)}."
-            )
-        kind = file.schema_arrow.field("img").type
-        if not (
-            pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
-        ):
-            raise ValueError(f"The column img of {path} must be a struct with a binary field bytes, got {kind}.")
-        label_type = file.schema_arrow.field(label_column).type
+        schema = file.schema_arrow
+        if not {image, label} <= set(schema.names):
+            raise ValueError(f"{path} must have the columns {image} and {label}, got {', '.join(schema.names)}.")
+        kind, label_type = schema.field(image).type, schema.field(label).type
+        if not _holds_bytes(kind):
+            raise ValueError(f"The column {image} of {path} must be a struct with a binary field bytes, got {kind}.")
         if not pa.types.is_integer(label_type):
-            raise ValueError(f"The column {label_column} of {path} must hold whole numbers, got {label_type}.")
-        table = file.read(columns=["img", label_column])
+            raise ValueError(f"The column {label} of {path} must hold whole numbers, got {label_type}.")
+        table = file.read(columns=[image, label] if with_images else [label])
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's damaged name
         raise ValueError(
-            f"{path} must be a whole Parquet file, got one that cannot be read ({line(error)})."
+            f"{path} must be a whole Parquet file, got one that cannot be read ({one_line(error)})."
         ) from error
     if not table.num_rows:
         raise ValueError(f"{path} must hold at least one image, got none.")
-    return table
+    if table[label].null_count:
+        raise ValueError(f"Each row of {path} must have a label, got none in {table[label].null_count}.")
+    if sum(sizes) != table.num_rows:
+        raise ValueError(f"{path} must hold a label for each of its {sum(sizes)} rows, got {table.num_rows}.")
+    return table, sizes
 
 
 def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
@@ -159,8 +164,10 @@ def _decode(data: bytes | None, path: str, row: int) -> np.ndarray[Any, Any]:
     return pixels
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    return kind.field("bytes").type in (pa.binary(), pa.large_binary())
 
 
 def _is_lossy(data: bytes) -> bool:

@@ -23,24 +23,14 @@ _VERSION = 1
 """Part of the cache's key: raise it when the images change."""
 
 
-def _triangle(x: Array, y: Array) -> Array:
-    inside: Array = (y < 0.6) & (np.abs(x) * 1.7 < y + 1.0)
-    return inside
-
-
-def _star(x: Array, y: Array) -> Array:
-    inside: Array = np.hypot(x, y) < 0.62 + 0.38 * np.cos(5 * np.arctan2(y, x))
-    return inside
-
-
 SHAPES_BY_CLASS: dict[str, Callable[[Array, Array], Array]] = {
     "disc": lambda x, y: np.hypot(x, y) < 0.95,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.72) < 0.25,
     "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) < 0.8,
     "frame": lambda x, y: np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.62) < 0.22,
-    "triangle": _triangle,
+    "triangle": lambda x, y: (y < 0.6) & (np.abs(x) * 1.7 < y + 1.0),
     "cross": lambda x, y: (np.minimum(np.abs(x), np.abs(y)) < 0.27) & (np.maximum(np.abs(x), np.abs(y)) < 0.95),
-    "star": _star,
+    "star": lambda x, y: np.hypot(x, y) < 0.62 + 0.38 * np.cos(5 * np.arctan2(y, x)),
     "half-disc": lambda x, y: (np.hypot(x, y + 0.3) < 1.0) & (y > -0.3),
     "bars": lambda x, y: (np.abs(np.abs(x) - 0.5) < 0.24) & (np.abs(y) < 0.9),
     "crescent": lambda x, y: (np.hypot(x, y) < 0.95) & (np.hypot(x - 0.45, y) > 0.72),

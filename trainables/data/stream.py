@@ -135,15 +135,7 @@ class StreamFeed(Feed):
         rank: int = 0,
         size: int = 1,
     ) -> None:
-        """Read nothing yet.
-
-        Args:
-            data: where the images lie.
-            config: batch size, augmentation and iterations.
-            seed: of the order and the crops.
-            device: where batches come out.
-            rank: the worker's number among `size`.
-            size: workers of the trial.
+        """Read nothing yet; `seed` is of the order and the crops.
 
         Raises:
             ValueError: the batch cannot be shared evenly.

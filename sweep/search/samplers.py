@@ -5,6 +5,8 @@ import warnings
 
 import optuna
 
+from trainables.common.validation import quote
+
 ALIASES = {"tpe": "TPESampler", "random": "RandomSampler"}
 """Short names of the two samplers that are used most."""
 
@@ -33,6 +35,16 @@ _SAMPLERS: dict[str, type[optuna.samplers.BaseSampler]] = {
 
 SEARCHES: tuple[str, ...] = ("grid", *ALIASES, *_SAMPLERS)
 """Every name that a study's `search` may have."""
+
+
+def check_search(search: str) -> None:
+    """Check that there is a search of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if search not in SEARCHES:
+        raise ValueError(f"search must be one of {', '.join(SEARCHES)}, got {quote(search)}.")
 
 
 def make_sampler(search: str, seed: int, first_seed: int) -> optuna.samplers.BaseSampler:
