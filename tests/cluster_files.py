@@ -1,6 +1,10 @@
-"""The shipped cluster files, filled in as a user would."""
+"""The shipped cluster files, filled in as a user would, altered, and checked by `python -m sweep.cluster check`."""
 
 from pathlib import Path
+
+import pytest
+
+from sweep.cluster.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,3 +25,23 @@ def filled(name: str) -> str:
     values = VALUES[name]
     assert len(rest) == len(values), "a value for each mark"
     return head + "".join(value + text for value, text in zip(values, rest, strict=True))
+
+
+def altered(name: str, before: str, after: str, count: int = 1) -> str:
+    """Return a filled file with one passage replaced, `count` times from the top; -1 for everywhere."""
+    text = filled(name)
+    assert before in text
+    return text.replace(before, after, count)
+
+
+def check(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> list[str]:
+    """Check a file of this text and return its faults."""
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    status = main(["check", str(file)])
+    said = capsys.readouterr()
+    faults = said.err.splitlines()
+    assert status == (2 if faults else 0)
+    assert all((fault.startswith("error: ") and fault.endswith((".", "?"))) or "`" in fault for fault in faults), faults
+    assert bool(said.out) is not bool(faults)
+    return [fault.removeprefix("error: ") for fault in faults]

@@ -1,4 +1,4 @@
-"""What `--vary` and `--set` say, from text to dimension or value; what they refuse is in test_bad_input."""
+"""What `--vary` and `--set` say, from text to dimension or value; what they refuse is in test_bad_hyperparameters."""
 
 from dataclasses import dataclass
 
