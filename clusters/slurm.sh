@@ -17,9 +17,10 @@ set -uo pipefail
 
 scripts/begin-or-resume "$@" &
 run=$!
-trap 'kill -TERM "$run"' TERM
-# A signal interrupts `wait`, not the run.
-while kill -0 "$run" 2>/dev/null; do wait "$run"; status=$?; done
+trap 'kill -TERM "$run"; interrupted=yes' TERM
+# A signal interrupts `wait`, not the run: wait again, also where the run has ended by then, since bash keeps its status.
+interrupted=yes
+while [ "$interrupted" ]; do interrupted=; wait "$run"; status=$?; done
 
 if [ "$status" -eq 75 ]; then
   scontrol requeue "$SLURM_JOB_ID"

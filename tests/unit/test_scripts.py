@@ -198,23 +198,36 @@ def test_a_run_that_is_out_of_time_is_resumed_until_it_ends_otherwise(tmp_path: 
     assert calls(tmp_path) == ["-m sweep.run cifar10 --name table3"] * 3
 
 
+WAITS_FOR_ITS_END = """() {
+    builtin kill "$@" || return
+    while [ "$1" = -TERM ] && builtin kill -0 "$2" 2>/dev/null; do sleep 0.01; done
+}"""
+"""A `kill` for bash that comes back once the process that it terminates has ended."""
+
+
 @pytest.mark.parametrize(
-    ("script", "asks_slurm"), [("scripts/begin-or-resume", False), ("clusters/slurm.sh", True)], ids=["plain", "slurm"]
+    ("script", "own_kill"),
+    [
+        ("scripts/begin-or-resume", {}),
+        ("clusters/slurm.sh", {}),
+        # The `wait` that SIGTERM interrupted knew no status, and afterwards there is no run to wait for.
+        ("clusters/slurm.sh", {"BASH_FUNC_kill%%": WAITS_FOR_ITS_END}),
+    ],
+    ids=["plain", "slurm", "slurm-ended-at-once"],
 )
-def test_sigterm_is_passed_on_and_ends_the_rounds(tmp_path: Path, script: str, asks_slurm: bool) -> None:
-    process = subprocess.Popen(
+def test_sigterm_is_passed_on_and_ends_the_rounds(tmp_path: Path, script: str, own_kill: dict[str, str]) -> None:
+    with subprocess.Popen(
         [ROOT / script, "table3", "cifar10"],
         cwd=tmp_path,
-        env=commands_of(tmp_path, waits=True),
+        env=commands_of(tmp_path, waits=True) | own_kill,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 75
-    process.stdout.close()
-    requeued = ["scontrol requeue 17"] if asks_slurm else []
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 75
+    requeued = ["scontrol requeue 17"] if "slurm" in script else []
     assert calls(tmp_path) == ["-m sweep.run cifar10 --name table3", "terminated", *requeued]
 
 
