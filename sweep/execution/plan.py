@@ -54,18 +54,20 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs, if no trial ends early."""
-        return self.trials * (self.study.epochs or self.study.base.epochs)
+        """Number of epochs, if no trial ends early; where they are searched, the most that there can be."""
+        return self.trials * self.study.most_epochs
 
     @property
     def may_compile(self) -> bool:
-        """Whether trials may be compiled on a GPU."""
-        base = self.study.base
+        """Whether any trial may be compiled on a GPU."""
+        study = self.study
         images = max((len(data.train) for data in self.datasets.values()), default=0)
         # The smallest batches make the most steps.
-        steps = base.iterations or base.epochs * math.ceil(images / min(_batch_sizes(self.study)))
+        by_epochs = study.most_epochs * math.ceil(images / min(_batch_sizes(study)))
+        steps = max(by_epochs if each is None else int(each) for each in study.tried("iterations"))
+        compiled = study.tried("compiled")
         return bool(self.placement.gpus_per_worker) and (
-            base.compiled == "yes" or (base.compiled == "auto" and steps >= COMPILED_FROM_STEPS)
+            "yes" in compiled or ("auto" in compiled and steps >= COMPILED_FROM_STEPS)
         )
 
     @property
@@ -133,13 +135,7 @@ def _check_cell(cell: TrialConfig) -> int:
 
 
 def _batch_sizes(study: Study) -> set[int]:
-    """Return the batch sizes of the study's trials: the ends of those searched, else each cell's own."""
-    sizes: set[int] = set()
-    for cell in study.cells():
-        searched = study.space_of(cell.variant).get("batch_size")
-        ends = (cell.batch_size,) if searched is None else searched.listed() or searched.ends
-        sizes |= {size for size in ends if isinstance(size, int)}
-    return sizes
+    return {size for size in study.tried("batch_size") if isinstance(size, int)}
 
 
 def streams(study: Study) -> bool:

@@ -6,7 +6,7 @@ Loads neither torch nor Ray, so that another process can look at a run at once.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Self, final
@@ -92,7 +92,7 @@ class Scope:
             named=dimension or ("lr" if "lr" in study.searched else next(iter(study.searched), None)),
             points=points,
             places=places,
-            epochs=study.epochs or max(_searched_epochs(study)),
+            epochs=study.most_epochs,
             planned=planned,
             may_stop=study.early_stopping != "none",
         )
@@ -101,14 +101,6 @@ class Scope:
     def confirming(self) -> int:
         """Trials of each cell's second phase, the most that any has."""
         return math.ceil(max(0, self.planned - sum(self.points)) / len(self.cells))
-
-
-def _searched_epochs(study: Study) -> Iterator[int]:
-    for variant in study.variants:
-        dimension = study.space_of(variant).get("epochs")
-        if dimension is None or dimension.condition:
-            yield study.base.epochs
-        yield from (int(end) for end in (dimension.ends if dimension else ()) if isinstance(end, int | float))
 
 
 def _columns(study: Study) -> tuple[str | None, tuple[Scalar, ...]]:
@@ -135,7 +127,7 @@ def _points_at(study: Study, variant: str, name: str, values: Sequence[Scalar]) 
 @final
 @dataclass
 class Place:
-    """Trials that are shown in one place: those of a learning rate, of a second phase, or of a whole search."""
+    """Trials that are shown in one place: those of a value, of a second phase, or of a whole search."""
 
     planned: int = 0
     states: Counter[str] = field(default_factory=Counter)
@@ -205,7 +197,7 @@ class CellStanding:
 
     label: str
     places: list[Place]
-    """As many as the scope's `columns`; empty where they were not asked for."""
+    """As many as the scope's `heads`; empty where they were not asked for."""
     search: Place
     confirm: Place | None
 
@@ -226,7 +218,7 @@ def arrange(scope: Scope, rows: Iterable[Row], *, places: bool = True) -> list[C
     Args:
         scope: what the run is to do.
         rows: of `trials`.
-        places: whether each learning rate, or point, is looked at by itself.
+        places: whether each of the scope's places is looked at by itself.
     """
     of_cell: dict[str, list[Row]] = {cell: [] for cell in scope.cells}
     for row in rows:

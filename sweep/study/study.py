@@ -222,6 +222,22 @@ class Study:
         """Names of all hyperparameters that any cell searches, in order."""
         return tuple(dict.fromkeys(name for variant in self.variants for name in self.space_of(variant)))
 
+    def tried(self, name: str) -> set[Scalar]:
+        """Return the values that trials can have of a hyperparameter; of a range its ends."""
+        values: set[Scalar] = set()
+        for cell in self.cells():
+            dimension = self.space_of(cell.variant).get(name)
+            if dimension is None or dimension.condition:
+                values.add(value_of(cell, name))
+            if dimension is not None:
+                values.update(dimension.listed() or dimension.ends)
+        return values
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of a trial, the most that any can have."""
+        return max(each for each in self.tried("epochs") if isinstance(each, int))
+
     @property
     def search_seeds(self) -> int:
         """Trials per point of a grid."""

@@ -128,6 +128,8 @@ def test_a_plan_counts_trials_and_epochs() -> None:
     assert list(parameters) == [cell.cell for cell in study.cells()]
     assert plan.trials == 4 * 2 * 3
     assert plan.epochs == plan.trials * study.base.epochs
+    searched = replace(plan, study=replace(study, space=Space(epochs=Choice((1, 2)))))
+    assert (searched.trials, searched.epochs) == (4 * 2 * 3, 4 * 2 * 3 * 2)
     holdout = replace(plan, study=STUDIES["quickstart"]())
     assert (holdout.study.search_trials, holdout.trials) == (4 * 2, 4 * 2 + 4 * 3)
 
@@ -151,6 +153,20 @@ SMALL = Recipe(name="small", settings={"batch_size": 10})
         (1.0, {"space": Space(batch_size=Choice((40, 20)))}, {"epochs": 4000}, False),
         # The study's own batch size is not among those searched.
         (1.0, {"space": Space(batch_size=Choice((40,)))}, {"epochs": 8000}, False),
+        # Where the batch size is searched beside Caffe's momentum alone, the others have the study's own.
+        (
+            1.0,
+            {
+                "space": Space(
+                    momentum_form=Choice(("pytorch", "caffe")), batch_size=Choice((40,)).when("momentum_form", "caffe")
+                )
+            },
+            {"epochs": 8000},
+            True,
+        ),
+        (1.0, {"space": Space(epochs=Choice((1, 8000)))}, {"epochs": 1}, True),
+        (1.0, {"space": Space(epochs=Choice((1, 2)))}, {"epochs": 8000}, False),
+        (1.0, {"space": Space(compiled=Choice(("no", "yes")))}, {"compiled": "no"}, True),
         (1.0, {"recipes": (SMALL,), "variants": ("model-c", "model-c.small")}, {"epochs": 4000}, True),
         (1.0, {"recipes": (SMALL,), "variants": ("model-c",)}, {"epochs": 4000}, False),
     ],
