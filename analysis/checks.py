@@ -302,14 +302,13 @@ def findings(evidence: Evidence) -> list[str]:
 def _differing(executions: Sequence[Execution]) -> list[str]:
     """Return in words the packages and parts of hardware that are not the same in all executions of a run."""
     packages = sorted({name for execution in executions for name in execution.packages})
+    held = [{**one.packages, **asdict(one.hardware)} for one in executions]
     found = []
-    for part, names in (("packages", packages), ("hardware", ("gpu", "machine", "system"))):
-        for name in names:
-            # None is no difference: the head of a cluster may have no GPU of its own.
-            held = [asdict(one)[part].get(name) for one in executions]
-            known = dict.fromkeys(value for value in held if value is not None)
-            if len(known) > 1:
-                found.append(f"{name} {', '.join(known)}")
+    for name in (*packages, "gpu", "machine", "system"):
+        # None is no difference: the head of a cluster may have no GPU of its own.
+        known = dict.fromkeys(value for each in held if (value := each.get(name)) is not None)
+        if len(known) > 1:
+            found.append(f"{name} {', '.join(known)}")
     return found
 
 

@@ -89,13 +89,6 @@ class VariantResult:
         """Half of the 95 % interval of the mean, by Student's t; None with fewer than two seeds."""
         return half_width(self.errors)
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean, which may leave [0, 1]; None with fewer than two seeds."""
-        if self.error is None or self.half_width is None:
-            return None
-        return self.error - self.half_width, self.error + self.half_width
-
 
 def summarise(trials: Iterable[Trial], study: Study, by: By = "variant") -> list[VariantResult]:
     """Return a result per cell, in the study's order, also for a cell whose trials have not begun.

@@ -1,7 +1,7 @@
 """The record of a run, read for a table and its findings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
@@ -41,11 +41,11 @@ class Evidence:
     @cached_property
     def results(self) -> list[VariantResult]:
         """A result per cell."""
-        return self.results_by("variant")
+        return summarise(self.trials, self.study)
 
     def results_by(self, by: By) -> list[VariantResult]:
         """Return the results that a table by variant, learning rate or seed shows."""
-        return summarise(self.trials, self.study, by)
+        return self.results if by == "variant" else summarise(self.trials, self.study, by)
 
     def names(self, results: Sequence[VariantResult]) -> str:
         """Return the variants of some results in words, with data set and augmentation where there are several."""
@@ -101,12 +101,11 @@ def evidence_of(store: Store, document: RunDocument, record: Salvaged) -> Eviden
             f"{len(without)} without, which no choice can fall on."
         )
     reported = _last_rows(record.epochs) if record.trials_are_lost else []
-    evidence = Evidence(document=document, trials=trials, damages=damages, reported=reported)
     epochs = record.epochs.select(["trial_id", "epoch", column])
     # A trial is compared with others at the epoch after which it was stopped, and nowhere else.
     ends = {row["epochs_run"] for row in trials if row["state"] == "stopped"}
     epochs = epochs.filter(pc.is_in(epochs["epoch"], pa.array(sorted(ends), pa.int64())))
-    return replace(evidence, epochs=epochs.to_pylist())
+    return Evidence(document=document, trials=trials, epochs=epochs.to_pylist(), damages=damages, reported=reported)
 
 
 def _of_known_data(trials: list[Trial], document: RunDocument, damages: list[str]) -> tuple[list[Trial], list[str]]:

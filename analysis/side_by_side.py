@@ -47,10 +47,11 @@ def side_by_side(
     remarks: dict[str, list[str]] = {}
     for name, evidence in runs.items():
         results = evidence.results_by(by)
-        shown = _columns(evidence, by, generated)
+        rows_of = table_rows(results, evidence.document, by)
+        shown = _columns(evidence, results, rows_of, by, generated)
         marked, about = marks_of(results, evidence.document, by)
         headings += [f"{name}{SEPARATOR}{heading}" for heading in shown]
-        for place, (result, row) in enumerate(zip(results, table_rows(results, evidence.document, by), strict=True)):
+        for place, (result, row) in enumerate(zip(results, rows_of, strict=True)):
             key = _key(result, by)
             cells.setdefault(key, {}).update({f"{name}{SEPARATOR}{heading}": row[heading] for heading in shown})
             marks |= {(key, f"{name}{SEPARATOR}{h}"): mark for (where, h), mark in marked.items() if where == place}
@@ -77,10 +78,10 @@ def _key(result: VariantResult, by: By) -> tuple[Any, ...]:
     return (*result.cell, *{"variant": (), "lr": (result.lr,), "seed": (result.seed,)}[by])
 
 
-def _columns(evidence: Evidence, by: By, generated: bool) -> list[str]:
+def _columns(
+    evidence: Evidence, results: Sequence[VariantResult], rows: Sequence[Row], by: By, generated: bool
+) -> list[str]:
     """Return the headings of one run that stand beside another's."""
-    results = evidence.results_by(by)
-    rows = table_rows(results, evidence.document, by)
     wanted = [error_heading(evidence.study.protocol, by), PLUS_MINUS, "seeds"]
     wanted += [] if by == "seed" else ["validation %"]
     wanted += ["learning rate"] if by == "variant" else []

@@ -27,7 +27,7 @@ COMMANDS = {
     "python": ["-c", "pass"],
     "sweep.run --help": ["-m", "sweep.run", "--help"],
     "sweep.run with a slip": ["-m", "sweep.run", "--epoks", "3"],
-    "sweep.monitor.status of a run": ["-m", "sweep.status", RECORD],
+    "sweep.status of a run": ["-m", "sweep.status", RECORD],
     "analysis table of a small run": ["-m", "analysis", "table", RECORD],
     "import torch": ["-c", "import torch"],
     "import ray.tune, ray.train.torch": ["-c", "import ray.tune, ray.train.torch"],
@@ -37,7 +37,7 @@ COMMANDS = {
 EXPECTED = {
     "sweep.run --help": (0, "--learning-rates"),
     "sweep.run with a slip": (2, "--epochs"),
-    "sweep.monitor.status of a run": (0, "strided-cnn-a"),
+    "sweep.status of a run": (0, "strided-cnn-a"),
     "analysis table of a small run": (0, "strided-cnn-a"),
 }
 """Exit status, and a word that is printed; of others 0."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, final
 
 from search_spaces.dimensions import Dimension, Scalar, dimension_from, exact, in_words, quote
@@ -98,8 +99,8 @@ class Space(Mapping[str, Dimension]):
         """Return the space without some dimensions, if it has them."""
         return Space({name: dimension for name, dimension in self.items() if name not in names})
 
-    def points(self) -> Iterator[dict[str, Scalar]]:
-        """Yield every point of a grid over the space, the last dimension changing first.
+    def points(self) -> list[dict[str, Scalar]]:
+        """Return every point of a grid over the space, the last dimension changing first.
 
         A dimension that does not exist at a point is left out of it.
 
@@ -114,17 +115,28 @@ class Space(Mapping[str, Dimension]):
                 for point in points
                 for longer in ([{**point, name: value} for value in listed] if self.is_active(name, point) else [point])
             ]
-        yield from points
+        return points
 
     def count_points(self) -> int:
-        """Return how many points a grid has, without making them where no dimension depends on another.
+        """Return how many points a grid has, without making them.
 
         Raises:
             ValueError: a dimension has no end of values.
         """
-        if any(dimension.condition for dimension in self.values()):
-            return sum(1 for _ in self.points())
-        return math.prod(len(self._listed(name)) for name in self)
+        listed = {name: self._listed(name) for name in self}
+
+        @cache
+        def count(name: str) -> int:
+            """Return how many points a dimension has with those that depend on it."""
+            return sum(math.prod(map(count, self._beside(name, value))) for value in listed[name])
+
+        return math.prod(count(name) for name, each in self.items() if each.condition is None)
+
+    def _beside(self, name: str, value: Scalar) -> Iterator[str]:
+        """Yield the dimensions that exist where that one has this value, and depend on it."""
+        for other, each in self.items():
+            if each.condition is not None and each.condition.name == name and self.is_active(other, {name: value}):
+                yield other
 
     def _listed(self, name: str) -> tuple[Scalar, ...]:
         listed = self[name].listed()

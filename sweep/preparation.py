@@ -290,7 +290,9 @@ def _notes(
         count = "1 unfinished trial has" if again == 1 else f"{again} unfinished trials have"
         yield "note", f"{count} no checkpoint: training starts again from epoch 1"
     if options.dry_run:
-        for line in left_to_run(plan.study, recorded, run.wanted(recorded), options.only):
+        wanted = run.wanted(recorded)
+        recorded = {key: row | {"epochs_run": 0} if key in lost else row for key, row in recorded.items()}
+        for line in left_to_run(plan.study, recorded, wanted, options.only):
             yield "left to run", line
 
 

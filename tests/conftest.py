@@ -42,19 +42,15 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget after the test what it registers."""
     from sweep.study.catalog import STUDIES
     from trainables.architectures import VARIANTS
     from trainables.data import DATASETS
     from trainables.options import OPTIONS
 
-    for registry in (VARIANTS, DATASETS, STUDIES):
+    for registry in (VARIANTS, DATASETS, STUDIES, OPTIONS):
         monkeypatch.setattr(registry, "_things", dict(registry._things))
-    before = dict(OPTIONS)
-    yield
-    OPTIONS.clear()
-    OPTIONS.update(before)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ A name is that of a field of `TrialConfig`, `ArchitectureConfig` or `HeavyConfig
 `options.NAME` for a field of the options that a variant registered as its own.
 """
 
-import dataclasses
 import difflib
 import types
 from collections.abc import Collection, Iterable, Mapping
@@ -50,12 +49,6 @@ PATHS: Mapping[str, tuple[str, ...]] = _paths()
 """Where each value lies in a `TrialConfig`, by its name."""
 
 
-def settable(options: type | None = None) -> list[str]:
-    """Return the names of all values that can be set, with those of a variant's own options."""
-    own = [f"{OWN}{item.name}" for item in dataclasses.fields(options)] if options is not None else []
-    return [*PATHS, *own]
-
-
 def is_structural(name: str) -> bool:
     """Return whether a value decides what network is built, or what it is given."""
     return name.startswith(OWN) or PATHS[name][0] in ("architecture", "canvas", "preprocessing", "iterations")
@@ -65,7 +58,7 @@ def kind_of(name: str, options: type | None = None) -> Any:
     """Return the annotation of a value, bounds included.
 
     Args:
-        name: one of `settable`.
+        name: one of `PATHS`, or of the options with `OWN` before it.
         options: the class of the variant's own options.
     """
     if name.startswith(OWN):

@@ -6,9 +6,10 @@ from typing import Any
 
 import pydantic
 
+from trainables.common.registry import Registry
 from trainables.common.validation import Scalar, explain, quote
 
-OPTIONS: dict[str, type] = {}
+OPTIONS: Registry[type] = Registry("variant with options")
 """The dataclass of each variant that has one, by the variant's name."""
 
 
@@ -16,14 +17,14 @@ def register_options(variant: str, options: type) -> None:
     """Keep a variant's dataclass of options.
 
     Raises:
-        ValueError: it is no dataclass, or a field has no default.
+        ValueError: it is no dataclass, a field has no default, or the variant has options already.
     """
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         raise ValueError(f"options of the variant {variant} must be a dataclass, got {quote(options)}.")
     for item in dataclasses.fields(options):
         if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise ValueError(f"options of the variant {variant} must have a default each, got none for {item.name}.")
-    OPTIONS[variant] = options
+    OPTIONS.register(variant)(options)
 
 
 def make_options(variant: str, values: Mapping[str, Scalar]) -> Any:

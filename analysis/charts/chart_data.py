@@ -68,7 +68,6 @@ class Panel:
     trials: Sequence[Trial]
     """Of the search."""
     lines: Sequence[Line]
-    chosen: VariantResult
 
 
 @final
@@ -157,7 +156,7 @@ class Series:
                     epochs, errors = zip(*thinned(self.epochs[trial["trial_id"]], points, self.drops), strict=True)
                     chosen = trial["trial_id"] in result.chosen
                     lines.append(Line(trial=trial, epochs=epochs, errors=errors, chosen=chosen))
-            panels.append(Panel(label=self.evidence.label(result), trials=trials, lines=lines, chosen=result))
+            panels.append(Panel(label=self.evidence.label(result), trials=trials, lines=lines))
         return panels
 
     @cached_property

@@ -29,7 +29,6 @@ class ConvLayer:
     """`conv1` is the convolution next to the image."""
     stop: int
     """How many layers of the chain give its activations: up to its ReLU, where it has one."""
-    channels: int
     field: int
     """Side of the receptive field, px."""
     stride: int
@@ -93,7 +92,6 @@ def conv_layers(layers: Sequence[nn.Module]) -> dict[str, ConvLayer]:
             found[name] = ConvLayer(
                 name=name,
                 stop=_after_activation(layers, index + 1),
-                channels=layer.out_channels,
                 field=field,
                 stride=stride,
                 start=start,

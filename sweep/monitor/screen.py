@@ -211,8 +211,6 @@ class Look:
 class View:
     """A run that is shown."""
 
-    trials: Trials
-    """To be told of each change."""
     errors: int
     """Descriptor for what must be said at once, from a signal's handler."""
     close: Callable[[], None]
@@ -236,7 +234,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
         try:
             if not is_live(streams.out, plain=look.plain):
                 with in_background(partial(line_a_minute, trials, console), "progress"):
-                    yield View(trials=trials, errors=streams.error, close=lambda: None, out=streams.out.fileno())
+                    yield View(errors=streams.error, close=lambda: None, out=streams.out.fileno())
                 return
             events = Events(streams.log)
             screen = Screen(streams.out, trials, events, dashboard=look.dashboard)
@@ -246,7 +244,7 @@ def shown(store: Store, trials: Trials, console: Console, look: Look) -> Iterato
             try:
                 with in_background(screen.run, "grid"):
                     # The grid says itself that it is stopping.
-                    yield View(trials=trials, errors=streams.log.fileno(), close=screen.close, out=streams.out.fileno())
+                    yield View(errors=streams.log.fileno(), close=screen.close, out=streams.out.fileno())
             finally:
                 screen.close()
                 console.file = streams.out

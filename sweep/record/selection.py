@@ -1,8 +1,8 @@
 """Choosing hyperparameters within a cell.
 
 What makes the choice is given candidates, and a candidate holds one error: the validation error under the protocol
-`holdout`, the test error under `paper`, which holds no images out and chooses as the paper seems to have done. Rows
-are cut to the columns that the protocol may see before they come here, `visible_columns`.
+`holdout`, the test error under `paper`, which holds no images out and chooses as the paper seems to have done. Of a
+row only the columns that the protocol may see are looked at, `visible_columns`.
 """
 
 import statistics

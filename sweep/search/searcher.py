@@ -5,11 +5,12 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import optuna
 from ray.tune.search import Searcher
 
@@ -428,20 +429,22 @@ def grid_points(study: Study, cell: TrialConfig) -> Iterator[Point]:
         random.Random(seed).shuffle(points)  # noqa: S311 - an order, no secret
         yield from points
         return
-    listed: dict[str, Any] = {name: list(each.listed() or ()) for name, each in space.items()}
-    listed[_REPLICATE] = list(range(study.search_seeds))
-    flat = {name: optuna.distributions.CategoricalDistribution(values) for name, values in listed.items()}
-    grid = _new_study(optuna.samplers.GridSampler(listed, seed=seed))
-    for _ in range(math.prod(map(len, listed.values()))):
-        params = grid.ask(flat).params
+    listed: dict[str, Sequence[Any]] = {name: each.listed() or () for name, each in space.items()}
+    listed[_REPLICATE] = range(study.search_seeds)
+    names = sorted(listed)
+    shuffled = list(itertools.product(*(listed[name] for name in names)))
+    # As Optuna's GridSampler shuffles, whose trials each take longer the more there are: 2,000 points took it 4.9 s.
+    np.random.RandomState(seed).shuffle(shuffled)
+    for values in shuffled:
+        params = dict(zip(names, values, strict=True))
         yield {name: params[name] for name in space}, cell.seed + params[_REPLICATE]
 
 
-def _new_study(sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+def _new_study() -> optuna.Study:
     """Return an empty study of Optuna's that prints nothing."""
     # Below ERROR it says that it is new, and at each point that some of it is drawn by another sampler, as it must.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(sampler=sampler)
+    return optuna.create_study()
 
 
 def draw(trial: optuna.trial.Trial, space: Space) -> dict[str, Scalar]:

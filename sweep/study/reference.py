@@ -48,8 +48,9 @@ def sections() -> dict[str, list[Value]]:
     for title, part in (("The paper's networks", "architecture"), ("The augmentation heavy", "heavy")):
         found[title] = _values(PARTS[part], (name for name, path in PATHS.items() if path == (part, name)))
     found["The study"] = _values(Study, SETTINGS)
-    for variant, options in OPTIONS.items():
-        found[f"Options of {variant}"] = _values(options, (item.name for item in dataclasses.fields(options)), OWN)
+    for variant in OPTIONS:
+        names = (item.name for item in dataclasses.fields(OPTIONS[variant]))
+        found[f"Options of {variant}"] = _values(OPTIONS[variant], names, OWN)
     return found
 
 

@@ -107,9 +107,10 @@ def test_a_row_per_seed_with_its_own_best() -> None:
 def test_the_interval_of_the_mean() -> None:
     (result,) = summarise([trial(seed=seed, test_error=error) for seed, error in enumerate((0.1, 0.2))], study())
     # Half of it is Cauchy's 97.5 % quantile, 12.7062, times 0.05: a wide one, which is what two seeds are worth.
-    assert result.interval == pytest.approx((0.15 - 0.635310, 0.15 + 0.635310), abs=1e-6)
+    assert result.error == pytest.approx(0.15)
+    assert result.half_width == pytest.approx(0.635310, abs=1e-6)
     (single,) = summarise([trial()], study())
-    assert single.interval is None
+    assert single.half_width is None
 
 
 class Hidden(dict[str, Any]):

@@ -199,6 +199,16 @@ def test_a_line_per_trial_with_an_estimate(plan: Plan) -> None:
     ]
 
 
+def test_of_many_trials_a_few_hundred_are_followed_by_a_new_estimate(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.monitor.lines.ESTIMATES", 4)
+    estimates = [line.rpartition("; ETA about ")[2] for line in lines(plan, *(ended(number) for number in range(6)))]
+    # Of 16 trials each fourth: with all of one cell's done the others are as long, less the ones that ended.
+    assert estimates[0] == estimates[1] == estimates[2] == estimates[3] == "15 min"
+    assert estimates[4] == estimates[5] != "15 min"
+
+
 @pytest.mark.parametrize(
     ("seconds", "left"), [(1.0, "15 s"), (7.8, "117 s"), (8.0, "2 min"), (400.0, "100 min"), (480.0, "2.0 h")]
 )

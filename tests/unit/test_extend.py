@@ -138,6 +138,7 @@ def test_more_epochs_reopen_what_was_completed_where_the_schedule_is_the_same(
     study = begin(replace(constant, base=base, variants=("all-cnn-c",), protocol="paper"))
     rows = searched(study, test_error=0.5, val_error=None)
     store.write_trials([rows[0], rows[1] | {"state": "diverged", "epochs_run": 2}])
+    store.write_file(f"checkpoints/{rows[0]['trial_id']}/last.pt", b"after five epochs")
     assert run(store, "--dry-run") == 0
     assert "has ended" in capsys.readouterr().out
     assert run(store, "--extend", "--epochs", "7", "--gpus-per-trial", "0", "--dry-run") == 0

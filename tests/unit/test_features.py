@@ -148,7 +148,7 @@ def test_a_leaky_network_has_plain_pages_and_no_comparison(run: Store) -> None:
 
 
 def layer(field: int, stride: int, start: int) -> ConvLayer:
-    return ConvLayer(name="conv1", stop=1, channels=1, field=field, stride=stride, start=start, is_above_pool=False)
+    return ConvLayer(name="conv1", stop=1, field=field, stride=stride, start=start, is_above_pool=False)
 
 
 def test_a_crop_is_the_units_field_with_grey_beyond_the_image() -> None:

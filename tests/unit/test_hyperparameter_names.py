@@ -18,7 +18,6 @@ from trainables.hyperparameters import (
     kind_of,
     parse_value,
     resolve,
-    settable,
     value_of,
     with_values,
 )
@@ -32,14 +31,15 @@ class Options:
     dropout: float = 0.1
 
 
+NAMES = [*PATHS, "options.depth", "options.dropout"]
+
+
 def test_names_are_those_of_the_fields_of_a_trial_and_its_parts() -> None:
     assert PATHS["lr"] == ("lr",)
     assert PATHS["dropout"] == ("architecture", "dropout")
     assert PATHS["hue"] == ("heavy", "hue")
     # Parts, lists and what a study decides by cell are no values.
     assert not PATHS.keys() & {"architecture", "heavy", "options", "drops", "averaged_at", *GIVEN_ELSEWHERE}
-    assert settable() == list(PATHS)
-    assert settable(Options) == [*PATHS, "options.depth", "options.dropout"]
 
 
 @pytest.mark.parametrize("name", list(PATHS))
@@ -86,7 +86,7 @@ def test_values_of_several_parts_are_set_at_once_and_the_others_stay() -> None:
     ],
 )
 def test_a_name_may_be_written_in_several_ways(written: str, name: str) -> None:
-    assert resolve(written, settable(Options)) == name
+    assert resolve(written, NAMES) == name
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_name_may_be_written_in_several_ways(written: str, name: str) -> None:
 )
 def test_a_name_that_there_is_not_is_refused_with_the_nearest(written: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
-        resolve(written, settable(Options), ["confirm_top"])
+        resolve(written, NAMES, ["confirm_top"])
 
 
 def test_the_annotation_says_what_a_value_may_be() -> None:

@@ -162,7 +162,11 @@ def test_the_note_on_lost_checkpoints_counts_the_trials_that_run_now(
     study = begin(variants=("all-cnn-c", "model-c"))
     write_rows(store, searched(study, 1, state="pending", epochs_run=1))
     assert run(store, *only, "--gpus-per-trial", "0", "--dry-run") == 0
-    assert f"note  {note}: training starts again from epoch 1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"note  {note}: training starts again from epoch 1" in said
+    # What is left to run is said of the same trials: none of them goes on from the epoch that its row has.
+    assert "left to run" in said
+    assert "from epoch" not in said.partition("left to run")[2]
 
 
 PLUGIN = """
@@ -225,6 +229,7 @@ def test_a_dry_run_shows_what_is_left_and_writes_nothing(
     study = begin()
     rows = searched(study)
     store.write_trials([rows[0], rows[1] | {"state": "pending", "epochs_run": 1}])
+    store.write_file(f"checkpoints/{rows[1]['trial_id']}/last.pt", b"after one epoch")
     before = contents(store)
     assert run(store, "--gpus-per-trial", "0", "--dry-run") == 0
     left = [line.split("left to run  ")[1] for line in capsys.readouterr().out.splitlines() if "left to run" in line]

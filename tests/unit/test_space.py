@@ -209,6 +209,12 @@ def test_a_grid_leaves_out_what_does_not_exist_at_a_point() -> None:
     assert CONDITIONAL.count_points() == 6
 
 
+def test_points_are_counted_without_making_them() -> None:
+    values = Choice(tuple(range(10_000)))
+    space = Space(a=values, b=values.when("a", *range(9_999)), c=Choice((1, 2)).when("b", 0), d=Choice((1, 2, 3)))
+    assert space.count_points() == (9_999 * 10_001 + 1) * 3
+
+
 def test_a_dimension_below_one_that_does_not_exist_does_not_exist_either() -> None:
     space = Space(a=Choice((True, False)), b=Choice((1, 2)).when("a", True), c=Choice((3, 4)).when("b", 2))
     assert list(space.points()) == [

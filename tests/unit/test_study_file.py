@@ -10,6 +10,7 @@ import pytest
 from sweep.cli.init import main as init
 from sweep.run import main
 from sweep.study.file import StudyFile
+from trainables.options import OPTIONS
 
 pytestmark = pytest.mark.usefixtures("registries")
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,11 +220,14 @@ def test_a_file_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str],
 
 
 def test_a_file_that_was_mended_can_be_run_again(tmp_path: Path) -> None:
-    body = "@register_variant('own-net')\ndef own_net(options, num_classes): pass\n"
-    broken = StudyFile(written(tmp_path, body + "x = nope"), None)
+    body = "@register_variant('own-net'{options})\ndef own_net(options, num_classes): pass\n"
+    own = "from dataclasses import make_dataclass\nOwn = make_dataclass('Own', [])\n"
+    broken = StudyFile(written(tmp_path, own + body.format(options=", options=Own") + "x = nope"), None)
     with pytest.raises(ValueError, match="NameError"):
         broken.read()
-    assert StudyFile(written(tmp_path, body + "study = _base"), None).read().name == "mine"
+    assert StudyFile(written(tmp_path, body.format(options="") + "study = _base"), None).read().name == "mine"
+    # Its builder, which has no options of its own now, gets the paper's networks'.
+    assert OPTIONS.get("own-net") is None
 
 
 def test_init_writes_a_study_that_plans_and_never_overwrites(

@@ -48,6 +48,10 @@ class Registry(Generic[T]):
             raise ValueError(f"{self._kind} must be one of {', '.join(self._things)}, got {name!r}.")
         return self._things[name]
 
+    def get(self, name: str) -> T | None:
+        """Return what is registered as `name`, or None."""
+        return self._things.get(name)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._things)
 
